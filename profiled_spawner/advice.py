@@ -1,0 +1,145 @@
+"""What `validate` warns of: documents that are valid and may not do what their author meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping as MappingABC
+
+from .document import EVERYONE, EnvVarSource, Profile
+from .errors import Diagnostic
+from .quantity import is_whole_and_equal
+from .tree import Mapping, Node, Scalar, Sequence
+
+__all__ = ["Advice"]
+
+_SECRET_NAME = re.compile(
+    r"(?:^|[-._])(?:API_?KEY|ACCESS_?KEY|CREDENTIALS?|PASS(?:WD|WORD|PHRASE)?|PRIVATE_?KEY|PW|SECRET(?:_?KEY)?|TOKEN)$",
+    re.IGNORECASE,
+)
+
+_Entries = MappingABC[str, tuple[Scalar, Node]]
+
+
+class Advice:
+    """Gathers warnings while a document is read, profile by profile in the document's order."""
+
+    def __init__(self) -> None:
+        self.warnings: list[Diagnostic] = []
+        self._names: dict[str, int] = {}
+
+    def consider(self, profile: Profile, node: Node, entries: _Entries) -> None:
+        """Says what is odd about one profile.
+
+        Args:
+            profile: The profile as it was read.
+            node: Its mapping in the tree.
+            entries: Its sections: the key and the value of each.
+        """
+        path = f"profiles[{profile.index}]"
+        self._consider_names(profile, path, entries)
+        self._consider_filters(profile, path, node, entries)
+        self._consider_env(profile, path, node, entries)
+        self._consider_resources(profile, path, node, entries)
+
+    def _warn(self, node: Node, path: str, what: str) -> None:
+        self.warnings.append(Diagnostic(what, path, node.line, node.column, "warning"))
+
+    def _consider_names(self, profile: Profile, path: str, entries: _Entries) -> None:
+        if profile.name is None or "name" not in entries:
+            return
+        first = self._names.setdefault(profile.name, profile.index)
+        if first != profile.index:
+            self._warn(
+                entries["name"][1],
+                f"{path}.name",
+                f"profiles[{first}] has the same name; nobody can tell the two apart in logs",
+            )
+
+    def _consider_filters(self, profile: Profile, path: str, node: Node, entries: _Entries) -> None:
+        for key in ("users", "groups", "images"):
+            value = getattr(profile, key)
+            if value is not None and not value and isinstance(entries[key][1], Sequence):
+                other = {"users": profile.groups, "groups": profile.users}.get(key)
+                if other:
+                    what = "empty, which adds nobody"
+                else:
+                    what = f"empty, so the profile fits {'nothing' if key == 'images' else 'nobody'}"
+                self._warn(entries[key][0], f"{path}.{key}", f"{what}; leave the key out if that is not meant")
+        users = entries["users"][1] if "users" in entries else None
+        if isinstance(users, Sequence):
+            for position, user in enumerate(users.items):
+                if isinstance(user, Scalar) and user.value != user.value.lower() and not user.shared:
+                    self._warn(
+                        user,
+                        f"{path}.users[{position}]",
+                        f"{user.value!r} has capitals, and JupyterHub lower-cases usernames unless told otherwise; "
+                        f"did you mean {user.value.lower()!r}?",
+                    )
+
+    def _consider_env(self, profile: Profile, path: str, node: Node, entries: _Entries) -> None:
+        if not profile.env:
+            return
+        section = entries["env"][1]
+        env_path = f"{path}.env"
+        images = entries["images"][1] if "images" in entries else None
+        if isinstance(images, Sequence):
+            for position, image in enumerate(images.items):
+                if isinstance(image, Scalar) and image.value.startswith("*") and image.value.strip("*"):
+                    self._warn(
+                        image,
+                        f"{path}.images[{position}]",
+                        "begins with '*', so anyone who may type in an image can obtain this profile's variables; "
+                        "begin it with a registry",
+                    )
+        guarded_by_image_alone = (
+            profile.images is not None
+            and (profile.users is None or EVERYONE in profile.users)
+            and (profile.groups is None or EVERYONE in (profile.users or ()))
+        )
+        for name, value in profile.env.items():
+            where = _find_variable(section, name) or section
+            if isinstance(value, EnvVarSource):
+                if value.kind == "secretKeyRef" and guarded_by_image_alone:
+                    self._warn(
+                        where,
+                        f"{env_path}.{name}",
+                        "a secret that an image alone guards: whoever may choose the image can read it; "
+                        "name users or groups",
+                    )
+            elif value and _SECRET_NAME.search(name):
+                self._warn(
+                    where,
+                    f"{env_path}.{name}",
+                    "looks like a secret in plain text, which everyone who may read the ConfigMap can read; "
+                    "take it from a Secret with valueFrom",
+                )
+
+    def _consider_resources(self, profile: Profile, path: str, node: Node, entries: _Entries) -> None:
+        for resource, request in profile.requests.items():
+            limit = profile.limits.get(resource)
+            if limit is None or request is None or request == limit:
+                continue
+            if request > limit or is_whole_and_equal(resource):
+                self._warn(
+                    entries["resources"][0],
+                    f"{path}.resources",
+                    f"guarantees {request} of {resource} and limits it to {limit}; the limit will be used for both",
+                )
+
+
+def _find_variable(section: Node, name: str) -> Node | None:
+    """The key, or the list item, that sets a variable; None where it was merged in from elsewhere."""
+    if isinstance(section, Mapping):
+        return next((key for key, _ in section.pairs() if isinstance(key, Scalar) and key.value == name), None)
+    if isinstance(section, Sequence):
+        for item in section.items:
+            if isinstance(item, Mapping):
+                for key, value in item.pairs():
+                    if (
+                        isinstance(key, Scalar)
+                        and key.value == "name"
+                        and isinstance(value, Scalar)
+                        and value.value == name
+                    ):
+                        return item
+    return None

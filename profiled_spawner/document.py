@@ -1,0 +1,168 @@
+"""The profile document as frozen values, and which names it may use.
+
+No I/O and no YAML: `parsing` makes these values from text, everything to its right reads them. They are shared by
+all spawns, so nothing in them can be changed. What a section means for people stands here too, once: the JSON
+Schema and the reference are made from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from .quantity import Quantity
+
+__all__ = [
+    "EVERYONE",
+    "RESOURCE_KEYS",
+    "Document",
+    "EnvValue",
+    "EnvVarSource",
+    "Profile",
+    "find_env_name_fault",
+    "is_hub_owned",
+]
+
+EVERYONE = "*"
+"""In ``users``, every user; in ``images``, any run of characters."""
+
+RESOURCE_KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "mem_limit": ("limits", "memory"),
+        "cpu_limit": ("limits", "cpu"),
+        "mem_guarantee": ("requests", "memory"),
+        "cpu_guarantee": ("requests", "cpu"),
+    }
+)
+"""JupyterHub's names for resources, and where Kubernetes keeps each."""
+
+# Kubernetes' IsEnvVarName. Newer releases accept almost any ASCII; this is what every release accepts.
+_ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
+_HUB_OWNED = frozenset({"JPY_API_TOKEN", "MEM_LIMIT", "MEM_GUARANTEE", "CPU_LIMIT", "CPU_GUARANTEE"})
+
+
+@dataclass(frozen=True, slots=True)
+class EnvVarSource:
+    """Where Kubernetes takes a variable's value from: its EnvVarSource.
+
+    Attributes:
+        kind: ``secretKeyRef``, ``configMapKeyRef``, ``fieldRef`` or ``resourceFieldRef``.
+        fields: That selector's fields by Kubernetes' names, such as ``name`` and ``key``.
+    """
+
+    kind: str
+    fields: Mapping[str, str | bool]
+
+    def to_kubernetes(self) -> dict[str, dict[str, str | bool]]:
+        """As it stands behind ``valueFrom`` in a manifest."""
+        return {self.kind: dict(self.fields)}
+
+
+EnvValue: TypeAlias = str | EnvVarSource | None
+"""A variable's value, where to take it from, or None to take the variable away."""
+
+
+def _nothing() -> Mapping[str, Any]:
+    return MappingProxyType({})
+
+
+def _section(help_text: str) -> dict[str, str]:
+    return {"help": help_text}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile: for whom and what it is, and what it gives.
+
+    A filter that is None was left out and lets everything through; an empty one lets nothing through. A value of
+    None in `env`, `limits` or `requests` takes away what less specific profiles or the hub's settings gave.
+    """
+
+    index: int
+    """Position in the document, from 0, by which machines know it."""
+    name: str | None = field(
+        default=None,
+        metadata=_section(
+            "For people: shown in logs, annotations, on the spawn page and by `explain`. "
+            "A profile without a name is called by its position."
+        ),
+    )
+    images: tuple[str, ...] | None = field(
+        default=None,
+        metadata=_section(
+            "Images that the profile is for, as KubeSpawner is given them. `*` stands for any run of characters. "
+            "Left out: every image."
+        ),
+    )
+    users: frozenset[str] | None = field(
+        default=None,
+        metadata=_section(
+            'JupyterHub usernames that the profile is for. Left out, or containing "*": every user; with `groups` '
+            "beside it, the users listed and the groups' members."
+        ),
+    )
+    groups: frozenset[str] | None = field(default=None, metadata=_section("JupyterHub groups that the profile is for."))
+    # A repr ends in logs and tracebacks.
+    env: Mapping[str, EnvValue] = field(
+        default_factory=_nothing,
+        repr=False,
+        metadata=_section(
+            "Environment variables: a mapping of names to values, or a list in the form of a Kubernetes container's "
+            "`env`. A plain `null` takes a variable away."
+        ),
+    )
+    limits: Mapping[str, Quantity | None] = field(default_factory=_nothing)
+    """Kubernetes limits by resource, such as ``memory`` or ``nvidia.com/gpu``."""
+    requests: Mapping[str, Quantity | None] = field(default_factory=_nothing)
+    """Kubernetes requests by resource: JupyterHub's guarantees."""
+
+    @property
+    def label(self) -> str:
+        """What people know the profile by: its name on one line, or ``profiles[3]``."""
+        if self.name is None:
+            return f"profiles[{self.index}]"
+        return "".join(character if character.isprintable() else "·" for character in self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document without errors.
+
+    Attributes:
+        profiles: In the document's order; each one's `index` is its position.
+    """
+
+    profiles: tuple[Profile, ...] = ()
+
+
+def find_env_name_fault(name: str) -> str | None:
+    """Says why a document may not set the environment variable `name`; None if it may.
+
+    Kubernetes' rule is that of
+    https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-container/ as every
+    release has it. The message does not quote the name, which may be a value that slipped out of its place.
+    """
+    if not _ENV_NAME.fullmatch(name) or name == "." or name.startswith(".."):
+        return "not a name that Kubernetes accepts; use letters, digits, '_', '-' and '.', and no digit first"
+    if is_hub_owned(name):
+        if name.startswith(("MEM_", "CPU_")):
+            return "follows from 'resources' and cannot be set"
+        return "belongs to the hub, which knows a server by it, and cannot be set"
+    return None
+
+
+def is_hub_owned(name: str) -> bool:
+    """Whether the environment variable is part of a server's identity, or follows from its resources."""
+    if name.startswith("JUPYTERHUB_"):
+        return not name.startswith("JUPYTERHUB_SINGLEUSER_")
+    return name in _HUB_OWNED
+
+
+def shown_env_name(name: str) -> str:
+    """The part of a name that is safe to show: what follows its first odd character may be a value."""
+    match = _ENV_NAME.match(name)
+    prefix = match[0] if match else ""
+    return prefix if prefix == name else f"{prefix}…"

@@ -1,0 +1,95 @@
+"""What can be wrong, and how it is said.
+
+Every exception of the package derives from `ProfiledSpawnerError`. What is wrong with a text is said in
+`Diagnostic` values, which say where, what, and what to do about it; what is wrong with reading one is a
+`SourceError`. Neither ever holds the value of an environment variable: whoever makes one sees to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Diagnostic", "DocumentError", "ProfiledSpawnerError", "QuantityError", "SourceError"]
+
+
+class ProfiledSpawnerError(Exception):
+    """The base of every exception that this package raises."""
+
+
+class QuantityError(ProfiledSpawnerError, ValueError):
+    """A text is not a Kubernetes quantity, or not one that its resource can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One thing that is wrong with a document, or may not be what its author meant.
+
+    Attributes:
+        what: What is wrong and what to do about it: a sentence without a capital or a full stop.
+        path: Where in the document, such as ``profiles[2].resources.mem_limit``; empty for all of it.
+        line: Line of the text, from 1; 0 where there is none to name.
+        column: Column of that line in characters, from 1; 0 where there is none to name.
+        severity: A document with an error is not used; a warning changes nothing.
+    """
+
+    what: str
+    path: str = ""
+    line: int = 0
+    column: int = 0
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        where = f"line {self.line}, column {self.column}: " if self.line else ""
+        path = f"{self.path}: " if self.path else ""
+        return f"{where}{path}{self.what}"
+
+
+class DocumentError(ProfiledSpawnerError):
+    """A text is not a profile document.
+
+    Attributes:
+        diagnostics: What is wrong, in the order of the text; never empty.
+        omitted: How many more errors there are than `diagnostics` lists.
+        source: What the text was read from, as a person knows it; may be empty.
+    """
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], *, omitted: int = 0, source: str = "") -> None:
+        self.diagnostics = tuple(diagnostics)
+        self.omitted = omitted
+        self.source = source
+        super().__init__(diagnostics, omitted, source)
+
+    def __str__(self) -> str:
+        count = len(self.diagnostics) + self.omitted
+        source = self.source or "the document"
+        lines = [f"{source} has {count} error{'s' if count > 1 else ''}:"]
+        lines += [f"  {diagnostic}" for diagnostic in self.diagnostics]
+        if self.omitted:
+            lines.append(f"  … and {self.omitted} more")
+        return "\n".join(lines)
+
+
+class SourceError(ProfiledSpawnerError):
+    """The text of a document could not be read.
+
+    Attributes:
+        outcome: What kind of failure, as the metrics name it: nothing came back (`unavailable`), the reader
+            may not read it (`refused`), or it is not there (`missing`).
+        transient: Whether the same request may well succeed when it is sent again.
+        retry_after_seconds: How long the other side asked to wait before that; 0 if it did not.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        outcome: Literal["unavailable", "refused", "missing"],
+        transient: bool = False,
+        retry_after_seconds: float = 0,
+    ) -> None:
+        self.outcome = outcome
+        self.transient = transient
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)

@@ -1,0 +1,120 @@
+"""Which text of a file or a ConfigMap is the profile document.
+
+A file holds either the document itself or a ConfigMap manifest that holds it under a key, as ``kubectl`` writes
+and reads one. Where the document's own lines are lines of the file, errors are to be told in the file's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import Diagnostic, DocumentError, SourceError
+from .tree import MAX_BYTES, Mapping, Node, Scalar, read_tree
+
+__all__ = ["MAX_MANIFEST_BYTES", "Text", "decode_text", "find_document"]
+
+# A manifest that was applied holds the document once more, in an annotation.
+MAX_MANIFEST_BYTES = 4 * MAX_BYTES
+
+# Only a file with such a line can be a manifest; looking spares a bare document a second reading.
+_KIND = re.compile(r"""^["']?kind["']?\s*:|^\s*\{[^\0]*?"kind"\s*:""", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A document's text, and where it stands in the file that it was found in.
+
+    Attributes:
+        text: The document.
+        line_offset: Lines of the file before it.
+        column_offset: Columns before each of its lines.
+    """
+
+    text: str
+    line_offset: int = 0
+    column_offset: int = 0
+
+
+def decode_text(raw: bytes, *, source: str = "") -> str:
+    """Reads bytes as UTF-8.
+
+    Raises:
+        DocumentError: They are not UTF-8, or more than a manifest can be.
+    """
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise DocumentError([Diagnostic(f"larger than {MAX_MANIFEST_BYTES:,} bytes")], source=source)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8")
+        line = before.count("\n") + 1
+        column = len(before) - (before.rfind("\n") + 1) + 1
+    raise DocumentError([Diagnostic("not UTF-8 text; save it as UTF-8", line=line, column=column)], source=source)
+
+
+def find_document(text: str, key: str, *, source: str = "") -> Text:
+    """Finds the document in a file: all of it, or what a ConfigMap manifest holds under `key`.
+
+    Raises:
+        DocumentError: The file looks like a manifest and cannot be read as YAML.
+        SourceError: It is a manifest without that key. The message lists the keys there are.
+    """
+    if not _KIND.search(text):
+        return Text(text)
+    root = read_tree(text, source=source, max_bytes=MAX_MANIFEST_BYTES)
+    manifest = _members(root)
+    kind = manifest.get("kind")
+    if not isinstance(kind, Scalar) or "apiVersion" not in manifest:
+        return Text(text)
+    if kind.value != "ConfigMap":
+        raise SourceError(
+            f"{source or 'the manifest'} is of kind {kind.value[:60]!r}, not ConfigMap; "
+            "give the ConfigMap alone, or the document itself",
+            outcome="missing",
+        )
+    data = _members(manifest.get("data"))
+    document = data.get(key)
+    if not isinstance(document, Scalar):
+        raise missing_key(key, data, _members(manifest.get("binaryData")), source or "the ConfigMap")
+    if not document.literal:
+        return Text(document.value)
+    # The block's first line is the line after its indicator.
+    return Text(document.value, document.line, _indent(text, document))
+
+
+def missing_key(key: str, data: object, binary_data: object, source: str) -> SourceError:
+    """Says that a ConfigMap does not have the key, and which it has.
+
+    Args:
+        key: The key that was looked for.
+        data: The keys of the ConfigMap's ``data``.
+        binary_data: Those of its ``binaryData``.
+        source: What people know the ConfigMap by.
+    """
+    names = sorted(data) if isinstance(data, dict) else []
+    binary_names = sorted(binary_data) if isinstance(binary_data, dict) else []
+    if key in binary_names:
+        return SourceError(
+            f"{source} has {key!r} under binaryData, so it is not UTF-8 text; put the document under data",
+            outcome="missing",
+        )
+    there = f"it has {', '.join(repr(name) for name in names)}" if names else "it has no keys under data"
+    if binary_names:
+        there += f", and under binaryData {', '.join(repr(name) for name in binary_names)}"
+    return SourceError(f"{source} has no key {key!r}; {there}", outcome="missing")
+
+
+def _members(node: Node | None) -> dict[str, Node]:
+    if not isinstance(node, Mapping):
+        return {}
+    return {key.value: value for key, value in node.pairs() if isinstance(key, Scalar)}
+
+
+def _indent(text: str, block: Scalar) -> int:
+    """How many columns YAML took off each line of a literal block."""
+    lines = text.splitlines()[block.line :]
+    for line, content in zip(lines, block.value.splitlines(), strict=False):
+        if content.strip():
+            return len(line) - len(content)
+    return 0

@@ -1,0 +1,158 @@
+"""Document and subject to the profiles that fit, in the order in which they are merged, each with its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from .document import EVERYONE, Document, Profile
+
+__all__ = ["Match", "MergeOrder", "Subject", "explain_match", "fits", "match_profiles", "order_profiles"]
+
+MergeOrder: TypeAlias = Literal["specificity", "document"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose server it is and what it runs.
+
+    Attributes:
+        user: The JupyterHub username, as JupyterHub has it.
+        groups: The JupyterHub groups that the user is in.
+        image: The image of the notebook container, as its manifest has it.
+    """
+
+    user: str
+    groups: frozenset[str]
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Whether one profile fits, and why.
+
+    Attributes:
+        profile: The profile.
+        fits: Whether both who and what fit.
+        reasons: What was found of each filter, who first: short texts for people.
+    """
+
+    profile: Profile
+    fits: bool
+    reasons: tuple[str, ...]
+
+
+def match_profiles(document: Document, subject: Subject, order: MergeOrder = "specificity") -> tuple[Profile, ...]:
+    """The profiles that fit the subject, least specific first (or in the document's order)."""
+    return order_profiles((profile for profile in document.profiles if fits(profile, subject)), order)
+
+
+def order_profiles(profiles: Iterable[Profile], order: MergeOrder = "specificity") -> tuple[Profile, ...]:
+    """Profiles, given in the document's order, in the order in which they are merged: the later wins."""
+    if order == "document":
+        return tuple(profiles)
+    return tuple(sorted(profiles, key=_specificity))
+
+
+def fits(profile: Profile, subject: Subject) -> bool:
+    """Whether the profile is for this user and for this image."""
+    users, groups = profile.users, profile.groups
+    who = (
+        (users is None and groups is None)
+        or (users is not None and (subject.user in users or EVERYONE in users))
+        or (groups is not None and not groups.isdisjoint(subject.groups))
+    )
+    return who and (profile.images is None or _find_entry(profile.images, subject.image) is not None)
+
+
+def explain_match(profile: Profile, subject: Subject) -> Match:
+    """Says whether the profile fits as `fits` does, and why."""
+    who, who_reason = _explain_who(profile, subject)
+    what, what_reason = _explain_what(profile, subject)
+    return Match(profile, who and what, (who_reason, what_reason))
+
+
+def _specificity(profile: Profile) -> int:
+    users = profile.users
+    names_who = (users is not None or profile.groups is not None) and EVERYONE not in (users or ())
+    names_what = profile.images is not None and EVERYONE not in profile.images
+    return names_who + names_what
+
+
+def _find_entry(entries: Iterable[str], image: str) -> str | None:
+    """The first entry that fits the image.
+
+    ``:latest`` is what an image without a tag means, so such an image is tried in both spellings. An image with
+    another tag, or with a digest, is only what it is.
+    """
+    spellings = [image]
+    name = image.rpartition("/")[2]
+    if image.endswith(":latest"):
+        spellings.append(image.removesuffix(":latest"))
+    elif ":" not in name and "@" not in name:
+        spellings.append(f"{image}:latest")
+    for entry in entries:
+        if any(_fits_entry(entry, spelling) for spelling in spellings):
+            return entry
+    return None
+
+
+def _fits_entry(entry: str, image: str) -> bool:
+    if EVERYONE not in entry:
+        return entry == image
+    # By hand, since a regular expression with many stars can take exponentially long on a hostile image.
+    first, *middle, last = entry.split(EVERYONE)
+    begin, end = len(first), len(image) - len(last)
+    if begin > end or not image.startswith(first) or not image.endswith(last):
+        return False
+    for part in middle:
+        found = image.find(part, begin, end)
+        if found < 0:
+            return False
+        begin = found + len(part)
+    return True
+
+
+def _explain_who(profile: Profile, subject: Subject) -> tuple[bool, str]:
+    users, groups = profile.users, profile.groups
+    if users is None and groups is None:
+        return True, "for every user"
+    if users is not None and EVERYONE in users:
+        return True, f'for every user ("{EVERYONE}")'
+    if users is not None and subject.user in users:
+        return True, f"user {subject.user} is listed"
+    shared = sorted((groups or frozenset()) & subject.groups)
+    if shared:
+        return True, f"member of {', '.join(shared)}"
+    if not users and not groups:
+        return False, "for nobody (an empty list)"
+    missed = []
+    if users:
+        missed.append(f"user {subject.user} is not listed{_near(subject.user, users)}")
+    if groups:
+        missed.append(f"not a member of {_some(sorted(groups))}")
+    return False, ", ".join(missed)
+
+
+def _explain_what(profile: Profile, subject: Subject) -> tuple[bool, str]:
+    if profile.images is None:
+        return True, "for every image"
+    entry = _find_entry(profile.images, subject.image)
+    if entry is not None:
+        return True, f"image fits {entry}" if entry != subject.image else "image is listed"
+    if not profile.images:
+        return False, "for no image (an empty list)"
+    return False, f"image is not {_some(profile.images)}"
+
+
+def _near(user: str, users: frozenset[str]) -> str:
+    if user != user.lower() and user.lower() in users:
+        return f" ({user.lower()} is; names are compared exactly)"
+    return ""
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    names = list(names)
+    shown = " or ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} or {len(names) - most} more"

@@ -1,0 +1,157 @@
+"""Kubernetes quantities as exact decimals, and their conversion to JupyterHub's bytes and cores.
+
+The grammar is that of Kubernetes' own parser, whose source is
+https://github.com/kubernetes/kubernetes/blob/v1.34.0/staging/src/k8s.io/apimachinery/pkg/api/resource/quantity.go.
+What a resource may have of it (no fractions of a byte, say) is `check_resource`'s to say.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from decimal import Context, Decimal
+from functools import lru_cache
+
+from .errors import QuantityError
+
+__all__ = [
+    "Quantity",
+    "check_resource",
+    "format_bytes",
+    "format_cores",
+    "is_whole_and_equal",
+    "parse_quantity",
+]
+
+# Kubernetes silently caps what is larger, and rounds up what is finer.
+_LARGEST = 2**63 - 1
+_FINEST = Decimal("1e-9")
+# Wide enough that no product of a number we accept (at most 64 characters) and a suffix is ever rounded.
+_EXACT = Context(prec=128)
+
+_NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))([A-Za-z]{0,2}|[eE][+-]?[0-9]{1,3})")
+_SUFFIXES = {
+    **{suffix: Decimal(1024) ** power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
+    **{suffix: Decimal(1000) ** power for power, suffix in enumerate(("k", "M", "G", "T", "P", "E"), 1)},
+    "": Decimal(1),
+    "m": Decimal("1e-3"),
+    "u": Decimal("1e-6"),
+    "n": Decimal("1e-9"),
+}
+
+# What people write instead, in lower case, and what they may have meant.
+_MEANT = {
+    **{f"{letter.lower()}b": (f"{letter}i", letter) for letter in "MGTP"},
+    **{f"{letter.lower()}": (f"{letter}i", letter) for letter in "GTPE"},
+    **{f"{letter.lower()}ib": (f"{letter}i",) for letter in "KMGTPE"},
+    **{f"{letter.lower()}i": (f"{letter}i",) for letter in "KMGTPE"},
+    **dict.fromkeys(("k", "kb"), ("Ki", "k")),
+    **dict.fromkeys(("b", "byte", "bytes", "c", "cpu", "cpus", "core", "cores"), ("",)),
+    **dict.fromkeys(("mcpu", "mcore", "mcores", "millicpu", "millicore", "millicores"), ("m",)),
+}
+_LOOSE = re.compile(r"([0-9]{1,12}(?:[.,][0-9]{1,6})?)[ _]?([A-Za-z]{0,10})")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Quantity:
+    """An amount of a resource, compared by `amount` alone.
+
+    Attributes:
+        amount: Exactly what the text says, in the resource's base unit (bytes, cores, pieces).
+        text: As it was written, which is how Kubernetes is given it.
+    """
+
+    amount: Decimal
+    text: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def human(self) -> str:
+        """The amount for people: JupyterHub's bare numbers (``1073741824``, ``0.5``) in the largest unit that fits."""
+        whole = self.amount == self.amount.to_integral_value()
+        if not self.text.isdecimal() or not whole:
+            return self.text.removesuffix(".0")
+        number = int(self.amount)
+        for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki"):
+            if number and number % _SUFFIXES[suffix] == 0:
+                return f"{number // int(_SUFFIXES[suffix])}{suffix}"
+        return self.text
+
+
+@lru_cache(maxsize=4096)
+def parse_quantity(text: str) -> Quantity:
+    """Reads a Kubernetes quantity, such as ``500m``, ``2Gi`` or ``1e3``.
+
+    Raises:
+        QuantityError: The text is no quantity, is negative, or is larger than Kubernetes can hold. The message
+            quotes the text only where it looks like a number with a unit.
+    """
+    match = _NUMBER.fullmatch(text) if len(text) <= 64 else None
+    factor = match and (_exponent(match[2]) or _SUFFIXES.get(match[2]))
+    if not match or factor is None:
+        raise QuantityError(_refusal(text))
+    amount = _EXACT.multiply(Decimal(match[1]), factor)
+    if amount < 0:
+        raise QuantityError(f"{text} is negative; a quantity is 0 or more")
+    if amount and (amount < _FINEST or _EXACT.remainder(amount, _FINEST)):
+        raise QuantityError(f"{text} is finer than Kubernetes can hold (1n)")
+    if amount > _LARGEST:
+        raise QuantityError(f"{text} is more than Kubernetes can hold (2^63 - 1)")
+    return Quantity(amount, text)
+
+
+def _exponent(suffix: str) -> Decimal | None:
+    # "1E" is an exa, "1E3" a thousand.
+    return Decimal(f"1e{suffix[1:]}") if len(suffix) > 1 and suffix[0] in "eE" and suffix != "Ei" else None
+
+
+def _refusal(text: str) -> str:
+    loose = _LOOSE.fullmatch(text)
+    if not loose:
+        # Not like a quantity at all: it may be anything, a misplaced secret included.
+        return "not a Kubernetes quantity, such as 500m, 1.5 or 2Gi"
+    number = loose[1].replace(",", ".")
+    units = (loose[2],) if loose[2] in _SUFFIXES else _MEANT.get(loose[2].lower(), ())
+    meant = " or ".join(f"{number}{unit}" for unit in units)
+    hint = f"did you mean {meant}?" if meant else "write it as 500m, 1.5 or 2Gi"
+    return f"{text} is not a Kubernetes quantity; {hint}"
+
+
+def check_resource(resource: str, quantity: Quantity, *, limit: bool) -> None:
+    """Checks that a resource can have this much as its limit, or as its guarantee.
+
+    Raises:
+        QuantityError: It is a zero limit of CPU or memory (which would be none, or a server that cannot start),
+            a fraction of a byte, or a fraction of what only comes in pieces.
+    """
+    if limit and not quantity.amount and resource in ("cpu", "memory"):
+        raise QuantityError(f"a {resource} limit of {quantity} cannot be; leave it out, or write null for none")
+    if resource == "cpu" or quantity.amount == quantity.amount.to_integral_value():
+        return
+    if resource in ("memory", "ephemeral-storage") or resource.startswith("hugepages-"):
+        milli = quantity.text.endswith("m")
+        hint = f"did you mean {quantity.text[:-1]}Mi?" if milli else "write whole bytes"
+        amount = f"{quantity.amount.normalize(_EXACT):f}"
+        raise QuantityError(f"{quantity} means {amount} bytes; {hint}")
+    raise QuantityError(f"{quantity} is no whole number, and {resource} comes in pieces")
+
+
+def is_whole_and_equal(resource: str) -> bool:
+    """Whether Kubernetes wants this resource's request to equal its limit.
+
+    So it is for whatever cannot be overcommitted: extended resources, such as ``nvidia.com/gpu``, and huge pages.
+    See https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/#extended-resources.
+    """
+    return "/" in resource or resource.startswith("hugepages-")
+
+
+def format_bytes(quantity: Quantity) -> str:
+    """The amount in bytes, as in JupyterHub's ``MEM_LIMIT``: a whole number, rounded up."""
+    return str(int(quantity.amount.to_integral_value("ROUND_CEILING")))
+
+
+def format_cores(quantity: Quantity) -> str:
+    """The amount in cores, as in JupyterHub's ``CPU_LIMIT``: a decimal number, such as ``0.5``."""
+    return f"{quantity.amount.normalize(_EXACT):f}"

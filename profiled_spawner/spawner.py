@@ -1,0 +1,295 @@
+"""`ProfiledKubeSpawner`: KubeSpawner, with profiles from a ConfigMap that is read at every start.
+
+What the host demands of each method that is overridden here, in jupyterhub 5.0 to 6.1 and kubespawner 7.0 to 7.1,
+stands with it. Nothing of a spawn is kept for the next: the spawner's own traits are never set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from jupyterhub import spawner as jupyterhub_spawner
+from kubernetes_asyncio.client import V1Pod
+from kubespawner import KubeSpawner
+from tornado import web
+from traitlets import Enum, Unicode, default
+
+from . import metrics
+from .errors import DocumentError, ProfiledSpawnerError, SourceError
+from .injection import Injection, find_image, format_names, hide_env_values, inject_profile
+from .matching import Subject, match_profiles
+from .merging import EffectiveProfile, Resources, merge_profiles
+from .sources import ConfigMapSource, FileSource, Source
+from .store import Reading, find_store
+
+__all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
+
+# From JupyterHub 6 on, such an exception does not count towards consecutive_failure_limit.
+_SpawnException: type[web.HTTPError] | None = getattr(jupyterhub_spawner, "SpawnException", None)
+
+
+class ProfilesUnavailableError(ProfiledSpawnerError, _SpawnException or web.HTTPError):  # type: ignore[misc]
+    """A server was not started because its profiles could not be read.
+
+    Holds one sentence for the person whose server it is; what is wrong stands in the hub's log. JupyterHub shows
+    `str()` of it on the form, `jupyterhub_message` on the progress and pending pages, and tornado's
+    ``log_message`` in the REST API's answer.
+    """
+
+    jupyterhub_message = (
+        "Your server was not started because its settings could not be read; "
+        "please ask the administrators of this JupyterHub."
+    )
+    # JupyterHub 5 sets "error" when a spawn fails, and then shows its own sentence for that in place of ours.
+    reason = property(lambda self: self._reason, lambda self, _: None)
+
+    def __init__(self) -> None:
+        message = self.jupyterhub_message
+        self._reason = "profiles" if _SpawnException else None
+        if _SpawnException:
+            super().__init__(message, reason=self._reason, status_code=503)  # type: ignore[call-arg]
+        else:
+            super().__init__(503, message)
+
+    def __str__(self) -> str:
+        return self.jupyterhub_message
+
+
+class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no types
+    """A KubeSpawner that gives each server the environment and limits of the profiles that fit it."""
+
+    configmap_name = Unicode(
+        "jupyter-singleuser-profiles",
+        config=True,
+        help="""
+        Name of the ConfigMap that holds the profiles.
+
+        It is read at every start of a server, so an edit counts from the next start on. The hub's service account
+        must be allowed to `get` it.
+        """,
+    )
+
+    configmap_namespace = Unicode(
+        config=True,
+        help="""
+        Namespace of the ConfigMap that holds the profiles.
+
+        By default the namespace that the hub itself runs in, also where servers run in others
+        (`namespace`, `enable_user_namespaces`); `default` outside a cluster.
+        """,
+    )
+
+    configmap_key = Unicode(
+        "jupyterhub-singleuser-profiles.yaml",
+        config=True,
+        help="""
+        Key of the ConfigMap's `data` that holds the profile document.
+
+        The same key is looked for where `profiles_file` is a ConfigMap manifest.
+        """,
+    )
+
+    profiles_file = Unicode(
+        "",
+        config=True,
+        help="""
+        A file to read the profiles from in place of the ConfigMap: the document itself, or a ConfigMap manifest.
+
+        It is read at every start of a server too. Empty, which is the default, means the ConfigMap.
+
+        A ConfigMap that is mounted into the hub's pod arrives there up to some minutes late, and never where it is
+        mounted with `subPath`.
+        """,
+    )
+
+    merge_order: Any = Enum(
+        ["specificity", "document"],
+        "specificity",
+        config=True,
+        help="""
+        Which profile wins where several that fit a server say something of the same variable or resource.
+
+        `specificity`: one that names both who (`users`, `groups`) and what (`images`) wins over one that names
+        either, and that over one that names neither; among equals, the later in the document.
+
+        `document`: the later in the document, whatever it names.
+        """,
+    )
+
+    failure_policy: Any = Enum(
+        ["last-good", "fail", "ignore"],
+        "last-good",
+        config=True,
+        help="""
+        What a server is started with when the profiles cannot be read, or are not valid.
+
+        `last-good`: with the last valid profiles that this hub has read; while there are none, not at all.
+
+        `fail`: not at all.
+
+        `ignore`: without profiles, which is without what they restrict as well.
+        """,
+    )
+
+    @default("configmap_namespace")
+    def _configmap_namespace_default(self) -> str:
+        return _find_hub_namespace(self)
+
+    # What was read for the spawn under way; None between spawns.
+    _reading: Reading | None = None
+    # What the latest spawn was given, for the spawn page; None until its manifest is made.
+    _summary: str | None = None
+
+    async def start(self) -> Any:
+        """Reads the profiles, then starts the server.
+
+        JupyterHub awaits this within `start_timeout` (6.x cancels it then, 5.x does not), after group overrides
+        and hooks and before anything is made in the cluster. KubeSpawner's own `start` makes `_start_future`, by
+        which `progress` knows when to end, and returns it.
+
+        Raises:
+            ProfilesUnavailableError: There are none to go by. Nothing was created.
+        """
+        # A future of an earlier spawn would end progress at once; KubeSpawner starts out with None too.
+        self._start_future = None
+        self._summary = None
+        self._reading = await self._read_profiles()
+        try:
+            return await super().start()
+        finally:
+            self._reading = None
+
+    async def get_pod_manifest(self) -> V1Pod:
+        """Adds the profiles that fit to the manifest that KubeSpawner makes.
+
+        KubeSpawner calls this once per spawn, when user options have set the image, and hands the result to
+        `modify_pod_hook`, which has the last word.
+        """
+        pod = await super().get_pod_manifest()
+        reading = self._reading or await self._read_profiles()
+        groups = frozenset(group.name for group in self.user.groups)
+        subject = Subject(self.user.name, groups, find_image(pod))
+        effective = merge_profiles(match_profiles(reading.document, subject, self.merge_order))
+        injection = inject_profile(pod, effective, reading.source)
+        self._tell(subject, effective, injection, reading)
+        return injection.pod
+
+    async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
+        """Tells the spawn page what was applied, before the first event of the pod.
+
+        JupyterHub iterates this while the spawn is pending and drops it when that ends, so waiting here is safe.
+        KubeSpawner's has nothing to tell with `events_enabled` off.
+        """
+        told = False
+        async with aclosing(super().progress()) as events:
+            async for event in events:
+                if self._summary and not told:
+                    told = True
+                    yield {"progress": 10, "message": self._summary}
+                yield event
+        while not told:
+            if self._summary:
+                told = True
+                yield {"progress": 10, "message": self._summary}
+            elif self._start_future and self._start_future.done():
+                return
+            else:
+                await asyncio.sleep(0.5)
+
+    async def _make_create_pod_request(self, pod: V1Pod, request_timeout: int) -> bool:
+        """Keeps values out of the log: KubeSpawner puts the pod's `to_str()` there when it is refused.
+
+        The client sends the model's attributes and does not look at that method.
+        """
+        pod = copy.copy(pod)
+        pod.to_str = lambda: V1Pod.to_str(hide_env_values(pod))  # type: ignore[method-assign]
+        return await super()._make_create_pod_request(pod, request_timeout)  # type: ignore[no-any-return]
+
+    async def _read_profiles(self) -> Reading:
+        source = self._source()
+        try:
+            reading = await find_store(source).read(
+                source,
+                policy=self.failure_policy,
+                timeout_seconds=min(self.k8s_api_request_retry_timeout, self.start_timeout / 2),
+                log=self.log,
+            )
+        except (SourceError, DocumentError):
+            # The store has said what is wrong.
+            metrics.SPAWNS.labels("failed").inc()
+            if _SpawnException is None:
+                # JupyterHub 5 counts every failure and exits at this limit, as it reads it from the spawner that
+                # failed. A hub restart would lose the last good document. The next try gets a new spawner.
+                self.consecutive_failure_limit = 0
+            raise ProfilesUnavailableError from None
+        given = "current" if reading.fault is None else "last_good" if reading.source else "ignored"
+        metrics.SPAWNS.labels(given).inc()
+        return reading
+
+    def _source(self) -> Source:
+        if self.profiles_file:
+            return FileSource(Path(self.profiles_file), self.configmap_key)
+        return ConfigMapSource(
+            self.configmap_namespace,
+            self.configmap_name,
+            self.configmap_key,
+            self.api,
+            self.k8s_api_request_timeout,
+        )
+
+    def _tell(self, subject: Subject, effective: EffectiveProfile, injection: Injection, reading: Reading) -> None:
+        """Says what was applied: one line for the log, one for the spawn page. Names, never values."""
+        applied = format_names((profile.label for profile in effective.applied), max_bytes=1000)
+        amounts = _describe(injection.resources)
+        self.log.info(
+            "Profiles for %s on %s: %s; env %s; %s; from %s",
+            self._log_name,
+            subject.image,
+            applied,
+            format_names(sorted(effective.env), max_bytes=1000),
+            amounts,
+            reading.source or "none, as failure_policy says",
+        )
+        for conflict in injection.resources.conflicts:
+            # Nobody wrote a wrong document where a profile's limit is below the hub's general guarantee.
+            level = logging.DEBUG if conflict.request.profile is None else logging.WARNING
+            self.log.log(level, "For %s, %s", self._log_name, conflict)
+        names = ", ".join(profile.label for profile in effective.applied) or "none"
+        shown = names if len(names) <= 200 else f"{names[:200]}…"
+        self._summary = f"Profiles applied: {shown}. {amounts[0].upper()}{amounts[1:]}."
+
+
+def _describe(resources: Resources) -> str:
+    parts = []
+    for resource in ("memory", "cpu"):
+        limit, request = (kind.get(resource) for kind in (resources.limits, resources.requests))
+        name = {"memory": "memory", "cpu": "CPU"}[resource]
+        text = f"{name} {limit.value.human if limit else 'without limit'}"
+        if request is not None and (limit is None or request.value != limit.value):
+            text += f" ({request.value.human} guaranteed)"
+        parts.append(text)
+    parts += [
+        f"{resource} {limit.value}"
+        for resource, limit in sorted(resources.limits.items())
+        if resource not in ("memory", "cpu")
+    ]
+    return ", ".join(parts)
+
+
+_hub_namespaces: list[str] = []
+
+
+def _find_hub_namespace(spawner: KubeSpawner) -> str:
+    """The namespace that the hub's pod runs in: KubeSpawner's own default for its `namespace`.
+
+    KubeSpawner reads it from a file that never changes; once for the process is enough.
+    """
+    if not _hub_namespaces:
+        _hub_namespaces.append(spawner._namespace_default())
+    return _hub_namespaces[0]
