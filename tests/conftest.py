@@ -1,0 +1,101 @@
+"""An API server, a kubelet and KubeSpawner's way to them, for the tests of the spawner and of the hub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import kubernetes_asyncio.config.kube_config as kube_config
+import pytest
+from kubespawner import KubeSpawner
+from kubespawner.clients import load_config
+from traitlets.config import Config
+
+from profiled_spawner import ProfiledKubeSpawner
+from sandbox.api import EmbeddedAPI
+from sandbox.paperkubelet import PaperKubelet
+
+CONFIGMAP = "jupyter-singleuser-profiles"
+KEY = "jupyterhub-singleuser-profiles.yaml"
+NAMESPACE = "jhub"
+
+WriteProfiles = Callable[[str], dict[str, Any]]
+MakeSpawner = Callable[..., ProfiledKubeSpawner]
+
+
+@pytest.fixture
+async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedAPI]:
+    """An API server of the test's own, which KubeSpawner finds."""
+    async with EmbeddedAPI(namespaces=(NAMESPACE,)) as api:
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(api.kubeconfig())
+        # In a cluster's CI, the in-cluster configuration would win, and these tests reach the real API server.
+        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        # KUBECONFIG itself is read when the client is imported.
+        monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+        load_config.cache_clear()
+        yield api
+        load_config.cache_clear()
+        await _forget_cluster()
+
+
+async def _forget_cluster() -> None:
+    """Ends what KubeSpawner keeps per event loop; a dead reflector would answer for the next test's pods."""
+    await KubeSpawner._stop_all_reflectors()
+    clients = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "close_client_task"]
+    for task in clients:
+        task.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)
+
+
+@pytest.fixture
+def write_profiles(api: EmbeddedAPI) -> WriteProfiles:
+    """Puts a text into the ConfigMap, as it is, and returns the object."""
+
+    def write(text: str, *, key: str = KEY, name: str = CONFIGMAP) -> dict[str, Any]:
+        return api.put(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": name, "namespace": NAMESPACE},
+                "data": {key: text},
+            }
+        )
+
+    return write
+
+
+@pytest.fixture
+async def kubelet(api: EmbeddedAPI) -> AsyncIterator[PaperKubelet]:
+    async with PaperKubelet(api.url) as kubelet:
+        yield kubelet
+
+
+@pytest.fixture
+def make_spawner(api: EmbeddedAPI) -> MakeSpawner:
+    """Makes a spawner of one's own, with `config` over what every test needs."""
+
+    def make(
+        user: str = "ada", groups: tuple[str, ...] = (), config: Config | None = None, **traits: Any
+    ) -> ProfiledKubeSpawner:
+        settings = Config()
+        settings.KubeSpawner.namespace = NAMESPACE
+        settings.ProfiledKubeSpawner.configmap_namespace = NAMESPACE
+        settings.KubeSpawner.image = "quay.io/example/notebook:1"
+        settings.merge(config or Config())
+        who = SimpleNamespace(
+            name=user,
+            id=1,
+            url=f"/user/{user}/",
+            escaped_name=user,
+            groups=[SimpleNamespace(name=group) for group in groups],
+        )
+        spawner = ProfiledKubeSpawner(_mock=True, config=settings, user=who)
+        for name, value in traits.items():
+            setattr(spawner, name, value)
+        return spawner
+
+    return make

@@ -1,0 +1,475 @@
+"""`ProfiledKubeSpawner` alone, against an API server: what ends in the pod, and what goes on working beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyterhub import spawner as jupyterhub_spawner
+from kubespawner import KubeSpawner
+from traitlets.config import Config
+
+from profiled_spawner import ProfiledKubeSpawner
+from profiled_spawner.spawner import ProfilesUnavailableError
+from sandbox.api import EmbeddedAPI, Fault
+from sandbox.paperkubelet import PaperKubelet
+
+from .conftest import CONFIGMAP, NAMESPACE, MakeSpawner, WriteProfiles
+
+DOCUMENT = """
+profiles:
+- name: globals
+  env: {GLOBAL: everywhere, SHARED: from-globals}
+  resources: {mem_limit: 1Gi, cpu_limit: 500m}
+- name: forecasting
+  images: ['quay.io/example/forecast:*']
+  users: [ada]
+  groups: [forecasters]
+  env: {SHARED: from-forecasting, BRACES: '{"a": 1} ${HOME} {}'}
+  resources: {mem_limit: 2Gi, cpu_limit: 1}
+"""
+FORECAST = "quay.io/example/forecast:3.6"
+
+
+def env_of(pod: dict[str, Any], container: int = 0) -> dict[str, Any]:
+    variables = pod["spec"]["containers"][container].get("env", [])
+    env = {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in variables}
+    assert len(env) == len(variables), "a variable stands in the list twice"
+    return env
+
+
+def resources_of(pod: dict[str, Any]) -> dict[str, Any]:
+    return pod["spec"]["containers"][0]["resources"]
+
+
+async def start(api: EmbeddedAPI, spawner: ProfiledKubeSpawner) -> dict[str, Any]:
+    """Starts a server, stops it again, and returns the pod that was created."""
+    await spawner.start()
+    pod = api.get("pods", spawner.namespace, spawner.pod_name)
+    await spawner.stop(now=True)
+    return pod
+
+
+def created(api: EmbeddedAPI) -> list[str]:
+    """What a spawner has created in the cluster."""
+    return [request.resource for request in api.requests if request.verb == "create" and request.resource != "events"]
+
+
+@pytest.fixture(autouse=True)
+def running(kubelet: PaperKubelet) -> None:
+    """Every test has a kubelet."""
+
+
+def test_it_is_found_through_its_entry_point() -> None:
+    (entry_point,) = entry_points(group="jupyterhub.spawners", name="profiled-kubespawner")
+    assert entry_point.load() is ProfiledKubeSpawner
+    assert issubclass(ProfiledKubeSpawner, KubeSpawner)
+
+
+async def test_the_profiles_that_fit_are_in_the_pod(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    written = write_profiles(DOCUMENT)
+    pod = await start(api, make_spawner("ada", image=FORECAST))
+    env = env_of(pod)
+    assert env["GLOBAL"] == "everywhere"
+    assert env["SHARED"] == "from-forecasting"
+    assert env["BRACES"] == '{"a": 1} ${HOME} {}'
+    assert env["MEM_LIMIT"] == str(2 * 2**30)
+    assert env["CPU_LIMIT"] == "1"
+    assert env["JUPYTERHUB_USER"] == "ada"
+    assert resources_of(pod)["limits"] == {"memory": "2Gi", "cpu": "1"}
+    annotations = pod["metadata"]["annotations"]
+    assert json.loads(annotations["profiled-spawner/applied"]) == ["globals", "forecasting"]
+    version = written["metadata"]["resourceVersion"]
+    assert annotations["profiled-spawner/source"] == f"configmap/{NAMESPACE}/{CONFIGMAP}@{version}"
+
+
+async def test_a_groups_member_gets_what_the_group_gets(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(DOCUMENT)
+    pod = await start(api, make_spawner("grace", groups=("forecasters",), image=FORECAST))
+    assert env_of(pod)["SHARED"] == "from-forecasting"
+    pod = await start(api, make_spawner("edsger", image=FORECAST))
+    assert env_of(pod)["SHARED"] == "from-globals"
+
+
+async def test_an_edit_counts_at_the_next_start_of_the_same_server(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(DOCUMENT)
+    spawner = make_spawner("ada", image=FORECAST)
+    assert "BRACES" in env_of(await start(api, spawner))
+    write_profiles("profiles: [{name: new, env: {NEW: here}}]")
+    env = env_of(await start(api, spawner))
+    assert env["NEW"] == "here"
+    assert not {"GLOBAL", "SHARED", "BRACES", "MEM_LIMIT", "CPU_LIMIT"} & env.keys()
+
+
+async def test_no_trait_is_changed_by_a_profile(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(DOCUMENT)
+    spawner = make_spawner("ada", image=FORECAST, environment={"MINE": "1"})
+    before = {name: repr(getattr(spawner, name)) for name in ("environment", "mem_limit", "cpu_limit")}
+    await start(api, spawner)
+    assert {name: repr(getattr(spawner, name)) for name in before} == before
+
+
+async def test_without_a_profile_that_fits_the_pod_is_kubespawners(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    write_profiles("profiles: []")
+    traits: dict[str, Any] = {"mem_limit": "1G", "cpu_guarantee": 0.5, "environment": {"A": "1", "B": "$(A)"}}
+    pod = await start(api, make_spawner("ada", **traits))
+    assert resources_of(pod) == {
+        "limits": {"memory": "1073741824"},
+        "requests": {"memory": "1073741824", "cpu": "500m"},
+    }
+    assert json.loads(pod["metadata"]["annotations"]["profiled-spawner/applied"]) == []
+
+
+async def test_the_hubs_own_settings_stay_where_no_profile_speaks(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    write_profiles("profiles: [{resources: {cpu_limit: 2}}]")
+    config = Config()
+    config.KubeSpawner.mem_limit = "3G"
+    config.KubeSpawner.mem_guarantee = "1G"
+    config.KubeSpawner.environment = {"OWN": "{username}"}
+    pod = await start(api, make_spawner("ada", config=config))
+    env = env_of(pod)
+    assert env["OWN"] == "ada"
+    assert env["MEM_LIMIT"] == str(3 * 2**30)
+    assert env["MEM_GUARANTEE"] == str(2**30)
+    assert env["CPU_LIMIT"] == "2"
+    assert resources_of(pod)["limits"]["cpu"] == "2"
+
+
+async def test_a_limit_below_the_hubs_guarantee_lowers_it_quietly(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_profiles("profiles: [{name: small, resources: {mem_limit: 512Mi}}]")
+    spawner = make_spawner("ada", mem_guarantee="1G")
+    spawner.log.setLevel(logging.DEBUG)
+    with caplog.at_level(logging.DEBUG):
+        pod = await start(api, spawner)
+    assert resources_of(pod)["requests"]["memory"] == "512Mi"
+    assert env_of(pod)["MEM_GUARANTEE"] == str(512 * 2**20)
+    (record,) = [record for record in caplog.records if "the limit is used for both" in record.getMessage()]
+    assert record.levelno == logging.DEBUG
+
+
+async def test_a_limit_below_a_profiles_guarantee_is_warned_of(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_profiles(
+        "profiles: [{name: big, resources: {mem_guarantee: 1Gi}}, {name: small, resources: {mem_limit: 512Mi}}]"
+    )
+    pod = await start(api, make_spawner("ada"))
+    assert resources_of(pod)["requests"]["memory"] == "512Mi"
+    (record,) = [record for record in caplog.records if "the limit is used for both" in record.getMessage()]
+    assert record.levelno == logging.WARNING
+    assert "the guarantee of 1Gi (big) is not the limit of 512Mi (small)" in record.getMessage()
+
+
+class TestBesideKubeSpawnersFeatures:
+    async def test_the_image_of_profile_list_is_the_one_that_is_matched(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(DOCUMENT)
+        config = Config()
+        config.KubeSpawner.profile_list = [
+            {"display_name": "Plain", "slug": "plain", "default": True},
+            {
+                "display_name": "Forecast",
+                "slug": "forecast",
+                "kubespawner_override": {"image": FORECAST, "environment": {"CHOSEN": "yes"}},
+            },
+        ]
+        chosen = env_of(await start(api, make_spawner("ada", config=config, user_options={"profile": "forecast"})))
+        assert chosen["SHARED"] == "from-forecasting"
+        assert chosen["CHOSEN"] == "yes"
+        plain = env_of(await start(api, make_spawner("ada", config=config, user_options={"profile": "plain"})))
+        assert plain["SHARED"] == "from-globals"
+
+    async def test_an_unlisted_image_is_matched_as_it_was_typed(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(DOCUMENT)
+        config = Config()
+        config.KubeSpawner.profile_list = [
+            {
+                "display_name": "Any",
+                "slug": "any",
+                "profile_options": {
+                    "image": {
+                        "display_name": "Image",
+                        "choices": {"base": {"display_name": "Base", "kubespawner_override": {"image": "base:1"}}},
+                        "unlisted_choice": {
+                            "enabled": True,
+                            "display_name": "Other",
+                            "kubespawner_override": {"image": "{value}"},
+                        },
+                    }
+                },
+            }
+        ]
+        for typed, expected in ((FORECAST, "from-forecasting"), (f"evil.example/{FORECAST}", "from-globals")):
+            options = {"profile": "any", "image--unlisted-choice": typed}
+            pod = await start(api, make_spawner("ada", config=config, user_options=options))
+            assert pod["spec"]["containers"][0]["image"] == typed
+            assert env_of(pod)["SHARED"] == expected
+
+    async def test_group_overrides_are_under_the_profiles(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        if not hasattr(KubeSpawner, "group_overrides"):
+            pytest.skip("this JupyterHub has no group_overrides")
+        write_profiles(DOCUMENT)
+        config = Config()
+        config.KubeSpawner.group_overrides = {
+            "10-forecast": {"groups": ["forecasters"], "spawner_override": {"image": FORECAST, "mem_limit": "8G"}}
+        }
+        spawner = make_spawner("grace", groups=("forecasters",), config=config)
+        await spawner.apply_group_overrides()
+        pod = await start(api, spawner)
+        assert env_of(pod)["SHARED"] == "from-forecasting"
+        assert resources_of(pod)["limits"]["memory"] == "2Gi"
+
+    async def test_modify_pod_hook_has_the_last_word(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(DOCUMENT)
+        seen: list[dict[str, str]] = []
+
+        def hook(spawner: KubeSpawner, pod: Any) -> Any:
+            seen.append({variable.name: variable.value for variable in pod.spec.containers[0].env})
+            pod.spec.containers[0].resources.limits["memory"] = "7Gi"
+            return pod
+
+        pod = await start(api, make_spawner("ada", modify_pod_hook=hook))
+        assert seen[0]["GLOBAL"] == "everywhere"
+        assert resources_of(pod)["limits"]["memory"] == "7Gi"
+
+    async def test_named_servers_have_profiles_too(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(DOCUMENT)
+        config = Config()
+        config.KubeSpawner.pod_name_template = "jupyter-{username}--{servername}"
+        spawner = make_spawner("ada", config=config)
+        spawner.orm_spawner = type("OrmSpawner", (), {"name": "second", "server": None})()
+        spawner.pod_name = "jupyter-ada--second"
+        pod = await start(api, spawner)
+        assert pod["metadata"]["name"] == "jupyter-ada--second"
+        assert env_of(pod)["JUPYTERHUB_SERVER_NAME"] == "second"
+        assert env_of(pod)["GLOBAL"] == "everywhere"
+
+    async def test_user_namespaces_do_not_move_the_configmap(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(DOCUMENT)
+        config = Config()
+        config.KubeSpawner.enable_user_namespaces = True
+        config.KubeSpawner.user_namespace_template = "jhub-{username}"
+        pod = await start(api, make_spawner("ada", config=config))
+        assert pod["metadata"]["namespace"] == "jhub-ada"
+        assert env_of(pod)["GLOBAL"] == "everywhere"
+
+    async def test_extra_containers_get_nothing_of_a_profile(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(DOCUMENT)
+        extra = [{"name": "sidecar", "image": "sidecar:1", "env": [{"name": "OWN", "value": "1"}]}]
+        pod = await start(api, make_spawner("ada", extra_containers=extra, get_pod_url=lambda *_: "http://127.0.0.1"))
+        assert env_of(pod)["GLOBAL"] == "everywhere"
+        assert env_of(pod, container=1) == {"OWN": "1"}
+        assert "limits" not in pod["spec"]["containers"][1].get("resources", {})
+
+    async def test_extra_container_config_is_built_upon(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(DOCUMENT)
+        extra = {
+            "env": [{"name": "SHARED", "value": "admin"}, {"name": "USES", "value": "$(GLOBAL)"}],
+            "resources": {"limits": {"memory": "9Gi", "example.com/dongle": "1"}},
+            "imagePullPolicy": "Always",
+        }
+        spawner = make_spawner("ada", image=FORECAST, extra_container_config=extra)
+        pod = await start(api, spawner)
+        names = [variable["name"] for variable in pod["spec"]["containers"][0]["env"]]
+        assert names.index("GLOBAL") < names.index("USES")
+        assert env_of(pod)["SHARED"] == "from-forecasting"
+        assert resources_of(pod)["limits"] == {"memory": "2Gi", "cpu": "1", "example.com/dongle": "1"}
+        assert pod["spec"]["containers"][0]["imagePullPolicy"] == "Always"
+        assert spawner.extra_container_config["resources"]["limits"]["memory"] == "9Gi"
+
+    async def test_internal_ssl_makes_its_secret_and_service(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, tmp_path: Path
+    ) -> None:
+        write_profiles(DOCUMENT)
+        paths = {}
+        for name in ("keyfile", "certfile", "cafile", "hub-ca"):
+            (tmp_path / name).write_text(name)
+            paths[name] = str(tmp_path / name)
+        bundles = {"hub-ca": paths.pop("hub-ca")}
+        spawner = make_spawner("ada", internal_ssl=True, cert_paths=paths, internal_trust_bundles=bundles)
+        await spawner.start()
+        pod = api.get("pods", NAMESPACE, spawner.pod_name)
+        assert env_of(pod)["GLOBAL"] == "everywhere"
+        assert env_of(pod)["JUPYTERHUB_SSL_KEYFILE"].endswith("ssl.key")
+        assert {"secrets", "services"} <= set(created(api))
+        await spawner.stop(now=True)
+
+
+class TestWhenTheProfilesCannotBeRead:
+    @pytest.mark.parametrize("fault", ["missing", "forbidden", "invalid", "unreachable"])
+    async def test_nothing_is_created_and_the_user_is_told_whom_to_ask(
+        self,
+        api: EmbeddedAPI,
+        make_spawner: MakeSpawner,
+        write_profiles: WriteProfiles,
+        caplog: pytest.LogCaptureFixture,
+        fault: str,
+    ) -> None:
+        told = {
+            "missing": "there is no ConfigMap 'jupyter-singleuser-profiles' in namespace 'jhub'",
+            "forbidden": 'apiGroups: [""], resources: ["configmaps"]',
+            "invalid": "profiles[0].nmae: unknown key; did you mean 'name'?",
+            "unreachable": "retries included; the last was: the API server could not be asked",
+        }
+        match fault:
+            case "forbidden":
+                api.deny("get", "configmaps")
+            case "invalid":
+                write_profiles("profiles: [{nmae: x, env: {FOO: canary-value}}]")
+            case "unreachable":
+                api.faults.append(Fault("close", resource="configmaps", times=None))
+        config = Config()
+        config.KubeSpawner.enable_user_namespaces = True
+        config.KubeSpawner.storage_pvc_ensure = True
+        config.KubeSpawner.pvc_name_template = "claim-{username}"
+        config.KubeSpawner.storage_capacity = "1Gi"
+        spawner = make_spawner("ada", config=config, k8s_api_request_retry_timeout=1)
+        with pytest.raises(ProfilesUnavailableError) as caught:
+            await spawner.start()
+        error = caught.value
+        assert str(error) == error.jupyterhub_message
+        assert "ask the administrators" in str(error)
+        assert error.status_code == 503
+        assert created(api) == []
+        assert told[fault] in caplog.text
+        assert "canary" not in caplog.text
+
+    async def test_the_failure_is_not_counted_by_the_hub(self, make_spawner: MakeSpawner) -> None:
+        spawner = make_spawner("ada")
+        spawner.consecutive_failure_limit = 5
+        with pytest.raises(ProfilesUnavailableError) as caught:
+            await spawner.start()
+        spawn_exception = getattr(jupyterhub_spawner, "SpawnException", None)
+        if spawn_exception:
+            assert isinstance(caught.value, spawn_exception)
+            assert spawner.consecutive_failure_limit == 5
+        else:
+            # JupyterHub 5 reads its limit from the spawner that failed.
+            assert spawner.consecutive_failure_limit == 0
+
+    async def test_the_last_good_document_is_used_and_named(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        good = await start(api, (write_profiles(DOCUMENT), make_spawner("ada"))[1])
+        write_profiles("profiles:")
+        pod = await start(api, make_spawner("ada"))
+        assert env_of(pod)["GLOBAL"] == "everywhere"
+        source = "profiled-spawner/source"
+        assert pod["metadata"]["annotations"][source] == good["metadata"]["annotations"][source]
+
+    async def test_ignore_starts_without_profiles_and_names_no_source(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner
+    ) -> None:
+        pod = await start(api, make_spawner("ada", failure_policy="ignore"))
+        assert json.loads(pod["metadata"]["annotations"]["profiled-spawner/applied"]) == []
+        assert "profiled-spawner/source" not in pod["metadata"]["annotations"]
+
+
+class TestReadingAFile:
+    async def test_the_file_is_read_at_every_start(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "profiles.yaml"
+        for value in ("one", "two"):
+            path.write_text(f"profiles: [{{env: {{FOO: {value}}}}}]")
+            pod = await start(api, make_spawner("ada", profiles_file=str(path)))
+            assert env_of(pod)["FOO"] == value
+        assert not [request for request in api.requests if request.resource == "configmaps"]
+
+
+class TestWhatIsSeen:
+    async def test_one_line_in_the_log_has_names_and_no_values(
+        self,
+        api: EmbeddedAPI,
+        make_spawner: MakeSpawner,
+        write_profiles: WriteProfiles,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        write_profiles(DOCUMENT.replace("everywhere", "canary-value"))
+        with caplog.at_level(logging.INFO):
+            await start(api, make_spawner("ada", image=FORECAST))
+        (line,) = [record.getMessage() for record in caplog.records if "Profiles for" in record.getMessage()]
+        assert '["globals", "forecasting"]; env ["BRACES", "GLOBAL", "SHARED"]; memory 2Gi, CPU 1; from' in line
+        assert "canary" not in caplog.text
+
+    @pytest.mark.parametrize("events_enabled", [True, False])
+    async def test_progress_tells_what_was_applied(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, events_enabled: bool
+    ) -> None:
+        write_profiles(DOCUMENT)
+        spawner = make_spawner("ada", image=FORECAST, mem_guarantee="1G", events_enabled=events_enabled)
+        starting = asyncio.create_task(spawner.start())
+        messages = [event["message"] async for event in spawner.progress()]
+        await starting
+        assert messages.count("Profiles applied: globals, forecasting. Memory 2Gi (1Gi guaranteed), CPU 1.") == 1
+        await spawner.stop(now=True)
+
+    async def test_progress_ends_when_the_start_fails_late(
+        self, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(DOCUMENT)
+        spawner = make_spawner("ada", events_enabled=False, user_options={"profile": "none-such"})
+        spawner.profile_list = [{"display_name": "Only", "slug": "only"}]
+        starting = asyncio.create_task(spawner.start())
+        assert [event async for event in spawner.progress()] == []
+        with pytest.raises(ValueError, match="No such profile"):
+            await starting
+
+    async def test_a_refused_pod_is_logged_without_its_values(
+        self,
+        api: EmbeddedAPI,
+        make_spawner: MakeSpawner,
+        write_profiles: WriteProfiles,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        write_profiles(DOCUMENT.replace("everywhere", "canary-value"))
+        api.deny("create", "pods")
+        spawner = make_spawner("ada", image=FORECAST)
+        with pytest.raises(Exception, match="Forbidden"):
+            await spawner.start()
+        assert "Failed for" in caplog.text
+        assert "'name': 'GLOBAL'" in caplog.text
+        assert "canary" not in caplog.text
+
+
+async def test_the_configmap_is_looked_for_where_the_hub_runs(
+    api: EmbeddedAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("profiled_spawner.spawner._hub_namespaces", ["hub-namespace"])
+    spawner = ProfiledKubeSpawner(_mock=True, config=Config(KubeSpawner={"namespace": "servers"}))
+    assert spawner.namespace == "servers"
+    assert spawner.configmap_namespace == "hub-namespace"

@@ -1,0 +1,419 @@
+"""When the document is read and parsed, what many spawns share, and what they get when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import random
+import re
+import weakref
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
+
+from profiled_spawner import store as store_module
+from profiled_spawner.document import Document
+from profiled_spawner.errors import DocumentError, SourceError
+from profiled_spawner.sources import ConfigMapSource, FileSource
+from profiled_spawner.store import Reading, Store, find_store
+from sandbox.api import EmbeddedAPI, Fault
+
+from .conftest import CONFIGMAP, KEY, NAMESPACE, WriteProfiles
+
+log = logging.getLogger("hub")
+
+
+def profiles(name: str, value: str = "x") -> str:
+    return f"profiles: [{{name: {name}, env: {{FOO: {value}}}}}]"
+
+
+INVALID = "profiles: [{nmae: broken, env: {FOO: canary-value}}]"
+
+
+class Reader:
+    """One store over one ConfigMap, read as spawns read it."""
+
+    def __init__(self, source: ConfigMapSource | FileSource) -> None:
+        self.source = source
+        self.store = Store(source.name)
+
+    async def read(self, policy: Any = "fail", timeout_seconds: float = 10) -> Reading:
+        return await self.store.read(self.source, policy=policy, timeout_seconds=timeout_seconds, log=log)
+
+    async def name(self, **kwargs: Any) -> str | None:
+        """The name of the first profile."""
+        reading = await self.read(**kwargs)
+        return reading.document.profiles[0].name if reading.document.profiles else None
+
+
+@pytest.fixture
+async def client(api: EmbeddedAPI) -> AsyncIterator[CoreV1Api]:
+    async with ApiClient(Configuration(host=api.url)) as client:
+        yield CoreV1Api(client)
+
+
+@pytest.fixture
+def reader(client: CoreV1Api) -> Reader:
+    return Reader(ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=0.5))
+
+
+def reads(api: EmbeddedAPI) -> int:
+    return sum(request.resource == "configmaps" for request in api.requests)
+
+
+async def test_an_edit_is_seen_by_the_next_read(reader: Reader, write_profiles: WriteProfiles) -> None:
+    for name in ("first", "second", "third"):
+        written = write_profiles(profiles(name))
+        reading = await reader.read()
+        assert reading.document.profiles[0].name == name
+        version = written["metadata"]["resourceVersion"]
+        assert reading.source == f"configmap/{NAMESPACE}/{CONFIGMAP}@{version}"
+        assert reading.fault is None
+
+
+async def test_a_burst_shares_a_handful_of_requests(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(profiles("all"))
+    names = await asyncio.gather(*(reader.name() for _ in range(1000)))
+    assert set(names) == {"all"}
+    assert reads(api) <= 3
+
+
+async def test_a_read_does_not_join_a_request_that_was_sent_before_it(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(profiles("old"))
+    api.faults.append(Fault(delay=0.2, resource="configmaps"))
+    early = asyncio.create_task(reader.name())
+    while not reads(api):
+        await asyncio.sleep(0.01)
+    late = asyncio.create_task(reader.name())
+    await early
+    write_profiles(profiles("new"))
+    assert await late == "new"
+    assert reads(api) == 2
+
+
+async def test_no_read_is_ever_older_than_its_beginning(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
+) -> None:
+    rng = random.Random(1)
+    api.faults.append(Fault(delay=0.003, resource="configmaps", times=None))
+    current = 0
+    write_profiles(profiles("v0"))
+
+    async def spawn() -> None:
+        await asyncio.sleep(rng.random())
+        at_least = current
+        name = await reader.name()
+        assert name is not None
+        assert int(name[1:]) >= at_least
+
+    spawns = [asyncio.create_task(spawn()) for _ in range(300)]
+    while not all(task.done() for task in spawns):
+        current += 1
+        write_profiles(profiles(f"v{current}"))
+        await asyncio.sleep(0.002)
+    await asyncio.gather(*spawns)
+    assert current > 50
+    assert reads(api) < 300
+
+
+async def test_a_version_is_parsed_once(reader: Reader, write_profiles: WriteProfiles) -> None:
+    write_profiles(profiles("same"))
+    first = await reader.read()
+    second = await reader.read()
+    assert second.document is first.document
+    write_profiles(profiles("same", "y"))
+    third = await reader.read()
+    assert third.document is not first.document
+
+
+async def test_a_recreated_configmap_is_another_version(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(profiles("before"))
+    assert await reader.name() == "before"
+    api.delete("configmaps", NAMESPACE, CONFIGMAP)
+    write_profiles(profiles("after"))
+    assert await reader.name() == "after"
+
+
+TRANSIENT = [
+    pytest.param(Fault("status", status=503, times=2), 3, id="service-unavailable-twice"),
+    pytest.param(Fault("status", status=500), 2, id="internal-error"),
+    pytest.param(Fault("status", status=429, retry_after=1), 2, id="too-many-requests"),
+    pytest.param(Fault("close"), 2, id="reset"),
+    pytest.param(Fault("cut"), 2, id="cut-in-the-body"),
+    pytest.param(Fault("hang"), 2, id="hangs"),
+]
+
+
+@pytest.mark.parametrize(("fault", "requests"), TRANSIENT)
+async def test_a_transient_fault_is_retried(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, fault: Fault, requests: int
+) -> None:
+    write_profiles(profiles("there"))
+    fault.resource = "configmaps"
+    api.faults.append(Fault(**vars(fault)))
+    assert await reader.name() == "there"
+    assert reads(api) == requests
+
+
+async def test_retry_after_is_waited_for(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_profiles(profiles("there"))
+    api.faults.append(Fault("status", status=429, retry_after=2, resource="configmaps"))
+    pauses: list[float] = []
+    real_sleep = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await real_sleep(0)
+
+    monkeypatch.setattr(store_module.asyncio, "sleep", sleep)
+    await reader.read()
+    assert pauses == [2]
+
+
+async def test_a_spawn_joins_a_retry_that_is_sent_after_it(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(profiles("there"))
+    api.faults.append(Fault("status", status=503, resource="configmaps"))
+    first = asyncio.create_task(reader.name())
+    while not reads(api):
+        await asyncio.sleep(0.01)
+    second = asyncio.create_task(reader.name())
+    assert await asyncio.gather(first, second) == ["there", "there"]
+    assert reads(api) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        pytest.param(401, "did not accept the hub's credentials", id="unauthorized"),
+        pytest.param(403, 'resourceNames: ["jupyter-singleuser-profiles"], verbs: ["get"]', id="forbidden"),
+        pytest.param(404, "there is no ConfigMap 'jupyter-singleuser-profiles' in namespace 'jhub'", id="not-found"),
+        pytest.param(409, "answered 409", id="conflict"),
+    ],
+)
+async def test_an_answer_is_not_asked_for_again(api: EmbeddedAPI, reader: Reader, status: int, message: str) -> None:
+    api.faults.append(Fault("status", status=status, resource="configmaps", times=None))
+    with pytest.raises(SourceError, match=re.escape(message)):
+        await reader.read()
+    assert reads(api) == 1
+
+
+async def test_a_missing_key_is_told_with_the_keys_there_are(reader: Reader, write_profiles: WriteProfiles) -> None:
+    write_profiles(profiles("x"), key="profiles.yml")
+    with pytest.raises(SourceError, match=f"has no key '{KEY}'; it has 'profiles.yml'"):
+        await reader.read()
+
+
+async def test_binary_data_has_an_error_of_its_own(api: EmbeddedAPI, reader: Reader) -> None:
+    api.put(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": CONFIGMAP, "namespace": NAMESPACE},
+            "binaryData": {KEY: "/w=="},
+        }
+    )
+    with pytest.raises(SourceError, match="under binaryData, so it is not UTF-8 text"):
+        await reader.read()
+
+
+async def test_a_truncated_body_is_no_configmap(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(profiles("there"))
+    api.faults.append(Fault("truncate", resource="configmaps"))
+    with pytest.raises(SourceError, match="is no ConfigMap"):
+        await reader.read()
+    assert await reader.name() == "there"
+
+
+async def test_waiting_ends_with_what_was_wrong_last(api: EmbeddedAPI, reader: Reader) -> None:
+    api.faults.append(Fault("status", status=503, resource="configmaps", times=None))
+    with pytest.raises(SourceError, match=r"within 0.5 s, retries included; the last was: .*answered 503"):
+        await reader.read(timeout_seconds=0.5)
+
+
+async def test_an_api_server_that_is_away_and_comes_back(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(profiles("there"))
+    await api.stop()
+    reading = asyncio.create_task(reader.name())
+    await asyncio.sleep(0.3)
+    await api.start()
+    assert await reading == "there"
+
+
+@pytest.mark.parametrize("policy", ["last-good", "fail", "ignore"])
+@pytest.mark.parametrize("good_before", [False, True], ids=["nothing-good-before", "good-before"])
+@pytest.mark.parametrize("fault", ["unavailable", "forbidden", "missing", "no-key", "invalid"])
+async def test_what_a_spawn_gets_when_nothing_good_is_read(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, policy: str, good_before: bool, fault: str
+) -> None:
+    if good_before:
+        write_profiles(profiles("good"))
+        await reader.read()
+    match fault:
+        case "unavailable":
+            api.faults.append(Fault("close", resource="configmaps", times=None))
+        case "forbidden":
+            api.deny("get", "configmaps")
+        case "missing" if good_before:
+            api.delete("configmaps", NAMESPACE, CONFIGMAP)
+        case "no-key":
+            write_profiles(profiles("other"), key="other")
+        case "invalid":
+            write_profiles(INVALID)
+    expected = DocumentError if fault == "invalid" else SourceError
+    if policy == "ignore":
+        reading = await reader.read(policy, timeout_seconds=0.3)
+        assert reading.document == Document()
+        assert reading.source is None
+        assert isinstance(reading.fault, expected)
+    elif policy == "last-good" and good_before:
+        reading = await reader.read(policy, timeout_seconds=0.3)
+        assert reading.document.profiles[0].name == "good"
+        assert isinstance(reading.fault, expected)
+    else:
+        with pytest.raises(expected):
+            await reader.read(policy, timeout_seconds=0.3)
+
+    api.faults.clear()
+    if fault == "forbidden":
+        api.allow("get", "configmaps")
+    write_profiles(profiles("recovered"))
+    assert (await reader.read(policy)).document.profiles[0].name == "recovered"
+
+
+async def test_an_invalid_document_is_told_once_in_full_and_without_values(
+    reader: Reader, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_profiles(profiles("good"))
+    await reader.read("last-good")
+    write_profiles("profiles: [{nmae: a, env: {FOO: canary-value}}, {nmae: b}]")
+    for _ in range(2):
+        await reader.read("last-good")
+    full, short = (record.getMessage() for record in caplog.records)
+    assert "Using the last good profiles, configmap/jhub/jupyter-singleuser-profiles@" in full
+    assert "profiles[0].nmae: unknown key; did you mean 'name'?" in full
+    assert "profiles[1].nmae" in full
+    assert "still: line 1, column 13: profiles[0].nmae: unknown key" in short
+    assert "profiles[1].nmae" not in short
+    assert "canary" not in caplog.text
+
+
+async def test_a_caller_that_is_cancelled_disturbs_nobody(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(profiles("there"))
+    api.faults.append(Fault(delay=0.1, resource="configmaps"))
+    leaving, staying = (asyncio.create_task(reader.name()) for _ in range(2))
+    while not reads(api):
+        await asyncio.sleep(0.01)
+    leaving.cancel()
+    assert await staying == "there"
+    assert leaving.cancelled()
+    assert reads(api) == 1
+
+
+async def test_a_defect_in_reading_is_an_error_and_not_a_hang(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fetch(self: ConfigMapSource) -> bytes:
+        raise ZeroDivisionError("canary-value")
+
+    monkeypatch.setattr(ConfigMapSource, "fetch", fetch)
+    with pytest.raises(SourceError, match="by a defect \\(ZeroDivisionError\\)"):
+        await reader.read()
+
+
+async def test_a_defect_in_parsing_is_an_invalid_document(
+    reader: Reader, write_profiles: WriteProfiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse_document(text: str, **_: Any) -> Document:
+        raise ZeroDivisionError(text)
+
+    write_profiles(profiles("x", "canary-value"))
+    monkeypatch.setattr(store_module, "parse_document", parse_document)
+    with pytest.raises(DocumentError, match=r"by a defect of this package \(ZeroDivisionError\)") as caught:
+        await reader.read()
+    assert "canary" not in str(caught.value)
+
+
+async def test_spawns_of_one_source_share_a_store_and_others_do_not(client: CoreV1Api) -> None:
+    one = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=1)
+    same = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=2)
+    assert find_store(one) is find_store(same)
+    other_key = ConfigMapSource(NAMESPACE, CONFIGMAP, "other", client, timeout_seconds=1)
+    assert find_store(one) is not find_store(other_key)
+
+
+def test_a_store_goes_with_its_event_loop(tmp_path: Path) -> None:
+    path = tmp_path / "profiles.yaml"
+    path.write_text(profiles("here"))
+
+    async def spawn() -> tuple[weakref.ref[Any], weakref.ref[Any]]:
+        source = FileSource(path, KEY)
+        store = find_store(source)
+        await store.read(source, policy="fail", timeout_seconds=5, log=log)
+        return weakref.ref(store), weakref.ref(asyncio.get_running_loop())
+
+    store, loop = asyncio.run(spawn())
+    gc.collect()
+    assert loop() is None
+    assert store() is None
+
+
+class TestFile:
+    """A file is a source like a ConfigMap."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "profiles.yaml"
+
+    @pytest.fixture
+    def reader(self, path: Path) -> Reader:
+        return Reader(FileSource(path, KEY))
+
+    async def test_an_edit_is_seen_by_the_next_read(self, path: Path, reader: Reader) -> None:
+        for name in ("first", "second"):
+            path.write_text(profiles(name))
+            assert await reader.name() == name
+
+    async def test_the_same_bytes_are_parsed_once(self, path: Path, reader: Reader) -> None:
+        path.write_text(profiles("same"))
+        first = await reader.read()
+        path.write_text(profiles("same"))
+        assert (await reader.read()).document is first.document
+        assert first.source is not None
+        assert first.source.startswith(f"file/{path}@sha256:")
+
+    async def test_a_manifest_is_read_by_its_key_and_told_in_its_own_lines(self, path: Path, reader: Reader) -> None:
+        path.write_text(f"kind: ConfigMap\napiVersion: v1\ndata:\n  {KEY}: |\n    profiles:\n    - nmae: x\n")
+        with pytest.raises(DocumentError, match=r"line 6, column 7: profiles\[0\].nmae"):
+            await reader.read()
+
+    async def test_a_missing_file_is_told_by_its_path(self, path: Path, reader: Reader) -> None:
+        with pytest.raises(SourceError, match=f"there is no file {path}"):
+            await reader.read()
+
+    async def test_a_directory_is_told(self, path: Path, reader: Reader) -> None:
+        path.mkdir()
+        with pytest.raises(SourceError, match="Is a directory"):
+            await reader.read()
+
+    async def test_what_is_no_utf8_is_told_with_its_place(self, path: Path, reader: Reader) -> None:
+        path.write_bytes(b"profiles:\n- name: \xff\n")
+        with pytest.raises(DocumentError, match="line 2, column 9: not UTF-8 text"):
+            await reader.read()
