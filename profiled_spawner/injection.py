@@ -12,7 +12,7 @@ import copy
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kubernetes_asyncio.client import (
@@ -69,7 +69,7 @@ class Injection:
         resources: What its notebook container gets, and which guarantees that overruled.
     """
 
-    pod: V1Pod
+    pod: V1Pod = field(repr=False)
     resources: Resources
 
 

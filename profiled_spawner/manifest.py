@@ -7,7 +7,7 @@ and reads one. Where the document's own lines are lines of the file, errors are 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import Diagnostic, DocumentError, SourceError
 from .tree import MAX_BYTES, Mapping, Node, Scalar, read_tree
@@ -18,7 +18,8 @@ __all__ = ["MAX_MANIFEST_BYTES", "Text", "decode_text", "find_document"]
 MAX_MANIFEST_BYTES = 4 * MAX_BYTES
 
 # Only a file with such a line can be a manifest; looking spares a bare document a second reading.
-_KIND = re.compile(r"""^["']?kind["']?\s*:|^\s*\{[^\0]*?"kind"\s*:""", re.MULTILINE)
+# The second alternative may begin at the start alone: a search from each line would be quadratic.
+_KIND = re.compile(r"""^\ufeff?["']?kind["']?[ \t]*:|\A\ufeff?\s*\{[^\0]*?"kind"\s*:""", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Text:
         column_offset: Columns before each of its lines.
     """
 
-    text: str
+    # Holds values of environment variables, which a repr in a log would show.
+    text: str = field(repr=False)
     line_offset: int = 0
     column_offset: int = 0
 
@@ -57,7 +59,7 @@ def find_document(text: str, key: str, *, source: str = "") -> Text:
     """Finds the document in a file: all of it, or what a ConfigMap manifest holds under `key`.
 
     Raises:
-        DocumentError: The file looks like a manifest and cannot be read as YAML.
+        DocumentError: The file looks like a manifest and cannot be read as YAML, or what it holds is not text.
         SourceError: It is a manifest without that key. The message lists the keys there are.
     """
     if not _KIND.search(text):
@@ -75,8 +77,11 @@ def find_document(text: str, key: str, *, source: str = "") -> Text:
         )
     data = _members(manifest.get("data"))
     document = data.get(key)
-    if not isinstance(document, Scalar):
+    if document is None:
         raise missing_key(key, data, _members(manifest.get("binaryData")), source or "the ConfigMap")
+    if not isinstance(document, Scalar):
+        what = f"must be text; write '{key}: |' and indent the document below it"
+        raise DocumentError([Diagnostic(what, line=document.line, column=document.column)], source=source)
     if not document.literal:
         return Text(document.value)
     # The block's first line is the line after its indicator.

@@ -265,13 +265,15 @@ class _Reader:
                     self.error(base, (*path, "<<"), "only mappings can be merged in: '<<: *anchor'")
         return found
 
-    def known_entries(self, node: Mapping, path: _Path, known: tuple[str, ...], what: str) -> _Entries:
-        entries = self.entries(node, path)
+    def known_entries(
+        self, node: Mapping, path: _Path, known: tuple[str, ...], what: str, shown: Callable[[str], str] = str
+    ) -> _Entries:
+        entries = self.entries(node, path, shown)
         for name in [name for name in entries if name not in known]:
             key, _ = entries.pop(name)
             meant = _closest(name, known) if len(self.errors) < MAX_DIAGNOSTICS else None
             hint = f"did you mean '{meant}'?" if meant else f"{what} has {', '.join(known)}"
-            self.error(key, (*path, name), f"unknown key; {hint}")
+            self.error(key, (*path, shown(name)), f"unknown key; {hint}")
         return entries
 
     def text(self, node: Node, path: _Path) -> str | None:
@@ -297,7 +299,8 @@ class _Reader:
     def wrong_type(self, node: Node, path: _Path, wanted: str, empty: str = "") -> None:
         name = path[-1] if isinstance(path[-1], str) else "this"
         if isinstance(node, Scalar) and (node.is_empty or (node.is_null and empty)):
-            hint = f"; write '{empty}' for none, or leave the key out" if empty else ""
+            otherwise = ", or leave the key out" if len(path) > 1 else ""
+            hint = f"; write '{empty}' for none{otherwise}" if empty else ""
             self.error(node, path, f"{'is null' if node.value else 'has no value'}{hint}")
             return
         found = ""
@@ -327,7 +330,8 @@ class _Reader:
             if fault:
                 self.error(key, here, fault)
             if isinstance(value, Mapping):
-                item = self.known_entries(value, here, ("valueFrom",), "a variable that is a mapping")
+                # It may be a text that lacks its quotes, whose keys are the value then.
+                item = self.known_entries(value, here, ("valueFrom",), "a variable that is a mapping", lambda key: "…")
                 if "valueFrom" in item:
                     env[name] = self.env_source(item["valueFrom"][1], (*here, "valueFrom"))
                 elif not value.items:

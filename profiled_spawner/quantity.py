@@ -95,16 +95,16 @@ def parse_quantity(text: str) -> Quantity:
     amount = _EXACT.multiply(Decimal(match[1]), factor)
     if amount < 0:
         raise QuantityError(f"{text} is negative; a quantity is 0 or more")
-    if amount and (amount < _FINEST or _EXACT.remainder(amount, _FINEST)):
-        raise QuantityError(f"{text} is finer than Kubernetes can hold (1n)")
     if amount > _LARGEST:
         raise QuantityError(f"{text} is more than Kubernetes can hold (2^63 - 1)")
+    if amount and (amount < _FINEST or _EXACT.remainder(amount, _FINEST)):
+        raise QuantityError(f"{text} is finer than Kubernetes can hold (1n)")
     return Quantity(amount, text)
 
 
 def _exponent(suffix: str) -> Decimal | None:
     # "1E" is an exa, "1E3" a thousand.
-    return Decimal(f"1e{suffix[1:]}") if len(suffix) > 1 and suffix[0] in "eE" and suffix != "Ei" else None
+    return Decimal(f"1e{suffix[1:]}") if suffix[-1:].isdecimal() else None
 
 
 def _refusal(text: str) -> str:

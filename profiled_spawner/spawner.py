@@ -181,26 +181,20 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         return injection.pod
 
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
-        """Tells the spawn page what was applied, before the first event of the pod.
+        """Tells the spawn page what was applied, then what happens to the pod.
 
         JupyterHub iterates this while the spawn is pending and drops it when that ends, so waiting here is safe.
-        KubeSpawner's has nothing to tell with `events_enabled` off.
+        Nothing of KubeSpawner's is missed: it starts from the events since the spawn began, and there are none of
+        a pod that has not been made. With `events_enabled` off, it has none at all.
         """
-        told = False
+        while self._summary is None:
+            if self._start_future and self._start_future.done():
+                return
+            await asyncio.sleep(0.1)
+        yield {"progress": 10, "message": self._summary}
         async with aclosing(super().progress()) as events:
             async for event in events:
-                if self._summary and not told:
-                    told = True
-                    yield {"progress": 10, "message": self._summary}
                 yield event
-        while not told:
-            if self._summary:
-                told = True
-                yield {"progress": 10, "message": self._summary}
-            elif self._start_future and self._start_future.done():
-                return
-            else:
-                await asyncio.sleep(0.5)
 
     async def _make_create_pod_request(self, pod: V1Pod, request_timeout: int) -> bool:
         """Keeps values out of the log: KubeSpawner puts the pod's `to_str()` there when it is refused.

@@ -7,6 +7,7 @@ crash on a few kilobytes of nested brackets: here every bound holds before anyth
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,6 +25,9 @@ MAX_NODES = 250_000
 
 # The C parser is about seven times as fast; a PyYAML built without libyaml still works.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# libyaml compares each with all that precede it: a document of them would hold the interpreter for ten seconds.
+_TAG_DIRECTIVE = re.compile("(?:\\A|[\r\n\x85\u2028\u2029])\ufeff?%TAG")
 
 
 class Scalar:
@@ -133,6 +137,9 @@ def _bounded(text: str, max_bytes: int) -> str:
         for position, character in enumerate(text):
             if "\ud800" <= character <= "\udfff":
                 raise _TreeError("half of a surrogate pair, which is no Unicode text", *_place(text, position))
+    directive = _TAG_DIRECTIVE.search(text)
+    if directive:
+        raise _TreeError("a %TAG directive; only !!str is allowed, without one", *_place(text, directive.end() - 4))
     return text.removeprefix("\ufeff")
 
 

@@ -1,0 +1,159 @@
+"""A whole JupyterHub in the test's own process and event loop, up in a fraction of a second.
+
+Real users, groups, tokens, pages and REST API; in place of the proxy a table of its routes, and behind every pod's
+address one server that answers as a single-user server does when it is up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jupyterhub
+from aiohttp import ClientResponse, ClientSession, CookieJar, web
+from jupyterhub.app import JupyterHub
+from jupyterhub.proxy import Proxy
+from traitlets.config import Config
+
+
+class RouteTable(Proxy):
+    """Keeps the routes that the hub asks for, and proxies nothing."""
+
+    should_start = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.routes: dict[str, dict[str, Any]] = {}
+
+    async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
+        self.routes[routespec] = {"routespec": routespec, "target": target, "data": data}
+
+    async def delete_route(self, routespec: str) -> None:
+        self.routes.pop(routespec, None)
+
+    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
+        return self.routes
+
+
+class _App(JupyterHub):
+    def init_signal(self) -> None:
+        """The signals are the test runner's."""
+
+    def init_logging(self) -> None:
+        super().init_logging()
+        # Lines go to whoever tests them, once.
+        self.log.propagate = True
+        self.log.handlers.clear()
+
+
+class InProcessHub:
+    """A hub for as long as its context lasts.
+
+    Args:
+        directory: Where it may write: its database is in memory, but for the cookie secret.
+        config: What to set beyond what makes it run here; KubeSpawner's way to an API server is the caller's.
+    """
+
+    def __init__(self, directory: Path, config: Config) -> None:
+        self._directory = directory
+        self._config = config
+        self._token = secrets.token_hex(16)
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            port = await self._serve_pods(stack)
+            empty = self._directory / "jupyterhub_config.py"
+            empty.write_text("")
+            config = Config()
+            config.JupyterHub.update(
+                spawner_class="profiled-kubespawner",
+                proxy_class=RouteTable,
+                authenticator_class="dummy",
+                db_url="sqlite:///:memory:",
+                cookie_secret_file=str(self._directory / "cookie-secret"),
+                bind_url="http://127.0.0.1:1/",  # nobody listens there: the hub itself is asked
+                hub_bind_url=f"http://127.0.0.1:{_free_port()}/",
+                services=[{"name": "tests", "api_token": self._token}],
+                load_roles=[
+                    {
+                        "name": "tests",
+                        "services": ["tests"],
+                        "scopes": ["admin:users", "admin:groups", "admin:servers", "tokens", "read:metrics"],
+                    }
+                ],
+                last_activity_interval=3600,
+                cleanup_servers=False,
+            )
+            config.Authenticator.allow_all = True
+            config.KubeSpawner.port = port
+            config.merge(self._config)
+            _App.clear_instance()
+            self.app = _App(config=config, config_file=str(empty))
+            await self.app.initialize([])
+            await self.app.start()
+            self.url = self.app.hub.url.removesuffix("/hub/")
+            self._session = await stack.enter_async_context(
+                ClientSession(headers={"Authorization": f"token {self._token}"})
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+        await self.app.cleanup()
+        self.app.http_server.stop()
+        self.app.db.close()
+        _App.clear_instance()
+
+    async def _serve_pods(self, stack: contextlib.AsyncExitStack) -> int:
+        async def answer(request: web.Request) -> web.Response:
+            return web.json_response({}, headers={"X-JupyterHub-Version": jupyterhub.__version__})
+
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", answer)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return int(runner.addresses[0][1])
+
+    async def api(self, method: str, path: str, **kwargs: Any) -> ClientResponse:
+        """Asks the REST API as an administrator; the body has been read."""
+        async with self._session.request(method, f"{self.url}/hub/api{path}", **kwargs) as response:
+            await response.read()
+        return response
+
+    async def add_user(self, name: str, *groups: str) -> None:
+        """Makes a user and puts it into groups, which are made where they are not there."""
+        (await self.api("POST", f"/users/{name}")).raise_for_status()
+        for group in groups:
+            await self.api("POST", f"/groups/{group}")
+            (await self.api("POST", f"/groups/{group}/users", json={"users": [name]})).raise_for_status()
+
+    @contextlib.asynccontextmanager
+    async def browser(self, user: str) -> Any:
+        """A session with the cookies of somebody who has logged in."""
+        async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as session:
+            async with session.get(f"{self.url}/hub/login") as page:
+                await page.read()
+            form = {"username": user, "password": "", "_xsrf": xsrf_of(session)}
+            async with session.post(f"{self.url}/hub/login", data=form, allow_redirects=False) as page:
+                assert page.status == 302, await page.text()
+            yield session
+
+
+def xsrf_of(session: ClientSession) -> str:
+    """The token that a form of this session must hold, from its cookie."""
+    return {cookie.key: cookie.value for cookie in session.cookie_jar}["_xsrf"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
