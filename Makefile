@@ -1,0 +1,62 @@
+# Every target does its own set-up: Python 3.11 or later and make are enough.
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+ifeq ($(PYTHON),)
+$(error Python 3.11 or later is needed; none was found. Name one with: make PYTHON=/path/to/python3)
+endif
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PYTHONPATH = tests
+
+NEWEST = .venv/installed
+OLDEST = .venv-oldest/installed
+DOCUMENT ?=
+
+.PHONY: demo sandbox test test-newest test-oldest lint wheel clean
+
+## Shows the main job on an embedded cluster, by itself, to its end
+demo: $(NEWEST)
+	@.venv/bin/python -m sandbox.demo
+
+## Runs a hub on an embedded cluster, to try a document: make sandbox DOCUMENT=my-profiles.yaml
+sandbox: $(NEWEST)
+	@.venv/bin/python -m sandbox $(if $(DOCUMENT),--document "$(DOCUMENT)") $(ARGS)
+
+## Runs all tests, on the newest and the oldest supported JupyterHub and KubeSpawner
+test: test-newest test-oldest
+
+test-newest: $(NEWEST)
+	.venv/bin/python -m pytest $(ARGS)
+
+# A browser sees the same pages, so it looks at the newest alone.
+test-oldest: $(OLDEST)
+	.venv-oldest/bin/python -m pytest -m "not browser" $(ARGS)
+
+## Checks style and types
+lint: $(NEWEST)
+	.venv/bin/pip install --quiet -e '.[lint]'
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+## Builds the wheel, and tries it in an environment of its own
+wheel: $(NEWEST)
+	rm -rf dist
+	.venv/bin/python -m build --outdir dist .
+	$(PYTHON) tests/try_wheel.py dist/*.whl
+
+clean:
+	rm -rf .venv .venv-oldest dist
+
+$(NEWEST): pyproject.toml
+	@echo "Setting up .venv; this takes a minute or two the first time."
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/pip install --quiet --editable '.[test]'
+	@touch $@
+
+$(OLDEST): pyproject.toml tests/oldest.txt
+	@echo "Setting up .venv-oldest, with the oldest supported dependencies."
+	@$(PYTHON) -m venv .venv-oldest
+	@.venv-oldest/bin/pip install --quiet --editable '.[test]' --constraint tests/oldest.txt
+	@touch $@

@@ -1,0 +1,97 @@
+"""What a person sees: logs in, picks an image, watches the server start, reads a variable in a notebook."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from sandbox.assembly import Sandbox
+
+pytestmark = [pytest.mark.browser, pytest.mark.processes]
+
+IMAGE = "quay.io/example/forecast-notebook:3.6"
+DOCUMENT = f"""
+profiles:
+- name: globals
+  resources: {{mem_limit: 1Gi, cpu_limit: 500m}}
+- name: forecasting
+  users: [ada]
+  images: ['{IMAGE}']
+  env: {{BUCKET_PREFIX: data/forecast}}
+  resources: {{mem_limit: 2Gi}}
+"""
+# A start on two busy cores, with everything cold.
+PATIENCE_MILLISECONDS = 90_000
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("no browser: install Debian's package chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch_persistent_context(
+            tmp_path / "profile",
+            executable_path=CHROMIUM,
+            chromium_sandbox=False,
+            args=["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+            viewport={"width": 1200, "height": 800},
+        )
+        browser.set_default_timeout(PATIENCE_MILLISECONDS)
+        expect.set_options(timeout=PATIENCE_MILLISECONDS)
+        yield browser.pages[0]
+        await browser.close()
+
+
+async def picture(page: Page, name: str) -> None:
+    """Keeps a screenshot where `SCREENSHOTS` names a directory."""
+    if directory := os.environ.get("SCREENSHOTS"):
+        await page.screenshot(path=f"{directory}/{name}.png")
+
+
+async def log_in(page: Page, sandbox: Sandbox, user: str) -> None:
+    await page.goto(f"{sandbox.hub.url}/hub/spawn")
+    await page.fill("input[name=username]", user)
+    await page.fill("input[name=password]", sandbox.hub.settings.password)
+    await page.click("input[type=submit]")
+
+
+async def test_a_person_gets_the_variables_of_the_profiles_that_fit(page: Page) -> None:
+    async with Sandbox(DOCUMENT) as sandbox:
+        await log_in(page, sandbox, "ada")
+        await expect(page.locator("form#spawn_form, form").first).to_contain_text(IMAGE)
+        await picture(page, "spawn-form")
+        await page.get_by_role("button", name="Start").click()
+
+        line = page.locator("#progress-log").get_by_text(
+            "Profiles applied: globals, forecasting. Memory 2Gi, CPU 500m."
+        )
+        await expect(line).to_be_attached()
+        await page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+        await picture(page, "spawn-progress")
+
+        await page.wait_for_url(re.compile(r"/user/ada/lab"))
+        await page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
+        await expect(page.get_by_role("button", name="Python 3 (ipykernel) | Idle")).to_be_visible()
+        await page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
+        await page.keyboard.type("import os; print(os.environ['BUCKET_PREFIX'], os.environ['MEM_LIMIT'])")
+        await page.keyboard.press("Shift+Enter")
+        output = page.locator(".jp-OutputArea-output").first
+        await expect(output).to_have_text(re.compile(r"data/forecast 2147483648"))
+        await picture(page, "notebook")
+
+
+async def test_a_person_is_told_whom_to_ask_when_the_profiles_are_broken(page: Page) -> None:
+    async with Sandbox("profiles: [{nmae: broken}]") as sandbox:
+        await log_in(page, sandbox, "ada")
+        await page.get_by_role("button", name="Start").click()
+        await expect(page.locator("body")).to_contain_text("please ask the administrators of this JupyterHub")
+        await expect(page.locator("body")).not_to_contain_text("nmae")
+        await picture(page, "spawn-refused")

@@ -1,0 +1,69 @@
+"""Installs a wheel into an environment of its own and tries what it promises.
+
+Run as ``python tests/try_wheel.py dist/….whl``, with any Python that the wheel is for.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+EXAMPLE = Path(__file__).parent / "examples" / "seed.yaml"
+
+ENTRY_POINT = """
+from importlib.metadata import entry_points, version
+(entry_point,) = entry_points(group="jupyterhub.spawners", name="profiled-kubespawner")
+spawner_class = entry_point.load()
+from kubespawner import KubeSpawner
+assert issubclass(spawner_class, KubeSpawner)
+import profiled_spawner
+assert version("jupyterhub-profiled-spawner") == profiled_spawner.__version__
+assert "site-packages" in profiled_spawner.__file__
+"""
+
+
+def main() -> None:
+    wheel = Path(sys.argv[1]).resolve()
+    names = zipfile.ZipFile(wheel).namelist()
+    foreign = [name for name in names if not name.startswith(("profiled_spawner/", "jupyterhub_profiled_spawner-"))]
+    assert not foreign, f"in the wheel and not of the package: {foreign}"
+    assert "profiled_spawner/py.typed" in names
+    with tempfile.TemporaryDirectory() as directory:
+        venv.create(directory, with_pip=True)
+        bin_directory = Path(directory) / "bin"
+
+        def run(*command: str) -> str:
+            # Elsewhere, so that nothing of the checkout is found.
+            done = subprocess.run(
+                [str(bin_directory / command[0]), *command[1:]],
+                cwd=directory,
+                env={"PATH": str(bin_directory)} | _network_settings(),
+                check=False,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
+            return done.stdout
+
+        run("pip", "install", "--quiet", str(wheel))
+        run("python", "-c", ENTRY_POINT)
+        print(run("profiled-spawner", "validate", str(EXAMPLE)), end="")
+        who = ["--user", "vpavlin", "--image", "s2i-thoth-notebook:3.6"]
+        print(run("profiled-spawner", "explain", str(EXAMPLE), *who), end="")
+        assert "THOTH_CEPH_BUCKET" in run("profiled-spawner", "render", str(EXAMPLE), *who)
+        run("python", "-m", "profiled_spawner", "schema")
+    print(f"{wheel.name} is good")
+
+
+def _network_settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "HOME", "SSL_"))}
+
+
+if __name__ == "__main__":
+    main()
