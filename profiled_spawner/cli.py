@@ -7,6 +7,7 @@ KubeSpawner or the Kubernetes client is imported only where it is used.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -17,14 +18,13 @@ from typing import Any
 
 import yaml
 
-from . import __version__
+from . import __version__, diagnosis, explanation
 from .document import Document
-from .errors import Diagnostic, DocumentError, ProfiledSpawnerError, SourceError
-from .explanation import explain_document, format_explanation, to_json
+from .errors import DocumentError, ProfiledSpawnerError, SourceError
 from .manifest import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 from .matching import Subject
 from .parsing import Checked, check_document, parse_document
-from .terminal import Style, find_style, prepare, printable
+from .terminal import find_style, prepare, printable
 
 __all__ = ["main"]
 
@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: The arguments are wrong, or ask for help or the version.
     """
+    # A standard output that was closed is None; print() lets that pass, a flush would not.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the process ends
     prepare(sys.stdout)
     prepare(sys.stderr)
     try:
@@ -54,21 +56,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except ProfiledSpawnerError as error:
-        print(f"profiled-spawner: {error}", file=sys.stderr)
+        print(f"profiled-spawner: {printable(str(error))}", file=sys.stderr)
         return _UNUSABLE
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes once more when it ends, and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _NOBODY_READS
+        if isinstance(error, BrokenPipeError):
+            return _NOBODY_READS
+        print(f"profiled-spawner: nothing can be written: {error.strerror}", file=sys.stderr)
+        return _UNUSABLE
     return code
 
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="profiled-spawner",
-        description="Looks after the profiles of JupyterHub servers that ProfiledKubeSpawner starts.",
+        description="Checks and explains the profiles that ProfiledKubeSpawner gives to JupyterHub servers.",
         epilog="Exit codes: 0 good; 1 the document is not; 2 wrong usage, or the source cannot be read.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -116,9 +121,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     _add_source(render)
     _add_subject(render)
-    render.add_argument(
-        "--server", metavar="NAME", type=_text, default="", help="a named server; the default one without"
-    )
+    render.add_argument("--server", metavar="NAME", type=_text, help="a named server; the default one without")
     render.add_argument(
         "--config", metavar="FILE", type=Path, help="the hub's jupyterhub_config.py, which is run; none by default"
     )
@@ -189,7 +192,7 @@ class _Input:
 
     Attributes:
         name: What diagnostics call it.
-        revision: What the annotation of a pod calls it.
+        revision: What a pod's annotation calls it.
         file: The file that diagnostics can be attached to; None where it is none.
         text: What was found in it; an error where that is no text.
     """
@@ -199,85 +202,97 @@ class _Input:
     file: str | None
     text: Text | DocumentError
 
-    def check(self) -> Checked:
-        """Everything that is to be said of it."""
-        if isinstance(self.text, DocumentError):
-            return Checked(None, self.text.diagnostics, self.text.omitted, ())
-        text = self.text
-        return check_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
-
-    def parse(self) -> Document | None:
-        """Its document; None where it has errors, which then have been told on the standard error."""
-        try:
-            if isinstance(self.text, DocumentError):
-                raise self.text
-            text = self.text
-            return parse_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
-        except DocumentError as error:
-            checked = Checked(None, error.diagnostics, error.omitted, ())
-        print(_format_text(self, checked, find_style(sys.stderr)), file=sys.stderr)
-        return None
-
 
 def _read(arguments: argparse.Namespace) -> _Input:
     if arguments.configmap:
-        return _read_configmap(*arguments.configmap, arguments.key)
-    if arguments.source == "-":
-        name, file = "<stdin>", None
-        raw = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_MANIFEST_BYTES + 1)
-    else:
-        name = file = arguments.source
-        try:
-            with Path(name).open("rb") as stream:
-                # One more than is allowed, to see that there is more.
-                raw = stream.read(MAX_MANIFEST_BYTES + 1)
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            raise SourceError(f"{printable(name)} cannot be read: {why}", outcome="unavailable") from None
+        namespace, name = arguments.configmap
+        return _read_configmap(namespace, name, arguments.key)
+    raw = _read_file(arguments.source)
+    name, file = ("<stdin>", None) if arguments.source == "-" else (arguments.source, arguments.source)
     text: Text | DocumentError
     try:
         text = find_document(decode_text(raw), arguments.key, source=name)
     except DocumentError as error:
         text = error
-    return _Input(name, f"file/{name}", file, text)
+    return _Input(name, f"file/{name}@sha256:{hashlib.sha256(raw).hexdigest()[:12]}", file, text)
+
+
+def _read_file(path: str) -> bytes:
+    # One byte more than is allowed, to see that there is more.
+    size = MAX_MANIFEST_BYTES + 1
+    try:
+        if path != "-":
+            with Path(path).open("rb") as file:
+                return file.read(size)
+        if sys.stdin is not None:
+            return sys.stdin.buffer.read(size)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise SourceError(f"{path} cannot be read: {why}", outcome="unavailable") from None
+    raise SourceError("the standard input is closed", outcome="missing")
 
 
 def _read_configmap(namespace: str, name: str, key: str) -> _Input:
     import asyncio
 
-    from .cluster import read_configmap
+    from .kubeconfig import read_configmap
 
     revision = asyncio.run(read_configmap(namespace, name, key, timeout_seconds=_API_TIMEOUT_SECONDS))
     return _Input(revision.name.partition("@")[0], revision.name, None, revision.text)
 
 
+def _check(source: _Input) -> Checked:
+    text = source.text
+    if isinstance(text, DocumentError):
+        return _refuse(text)
+    return check_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
+
+
+def _parse(source: _Input) -> Document | None:
+    """The document; None where it has errors, which then have been told on the standard error."""
+    text = source.text
+    try:
+        if isinstance(text, DocumentError):
+            raise text
+        return parse_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
+    except DocumentError as error:
+        print(diagnosis.format_text(source.name, _refuse(error), find_style(sys.stderr)), file=sys.stderr)
+    return None
+
+
+def _refuse(error: DocumentError) -> Checked:
+    return Checked(None, error.diagnostics, error.omitted, ())
+
+
 def _validate(arguments: argparse.Namespace) -> int:
     source = _read(arguments)
-    checked = source.check()
+    checked = _check(source)
     if arguments.format == "json":
-        _print_json(_to_json(source, checked))
+        _print_json(diagnosis.to_json(source.name, checked))
     elif arguments.format == "github":
-        print(_format_github(source, checked))
+        # GitHub takes a path to be relative to the workspace, whichever directory this step is in.
+        file = source.file and os.path.relpath(source.file, os.environ.get("GITHUB_WORKSPACE") or None)
+        print(diagnosis.format_for_github(source.name, file, checked))
     else:
-        print(_format_text(source, checked, find_style(sys.stdout)))
+        print(diagnosis.format_text(source.name, checked, find_style(sys.stdout)))
     return _NOT_GOOD if checked.errors or (arguments.strict and checked.warnings) else _GOOD
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    document = _read(arguments).parse()
+    document = _parse(_read(arguments))
     if document is None:
         return _NOT_GOOD
-    explanation = explain_document(document, _subject(arguments), arguments.merge_order)
+    explained = explanation.explain_document(document, _subject(arguments), arguments.merge_order)
     if arguments.format == "json":
-        _print_json(to_json(explanation, show_values=arguments.show_values))
+        _print_json(explanation.to_json(explained, show_values=arguments.show_values))
     else:
-        print(format_explanation(explanation, find_style(sys.stdout), show_values=arguments.show_values))
+        print(explanation.format_text(explained, find_style(sys.stdout), show_values=arguments.show_values))
     return _GOOD
 
 
 def _render(arguments: argparse.Namespace) -> int:
     source = _read(arguments)
-    document = source.parse()
+    document = _parse(source)
     if document is None:
         return _NOT_GOOD
     import asyncio
@@ -289,7 +304,7 @@ def _render(arguments: argparse.Namespace) -> int:
         render_pod(
             Reading(document, source.revision),
             _subject(arguments),
-            server=arguments.server,
+            server=arguments.server or "",
             config_file=arguments.config,
             show_values=arguments.show_values,
         )
@@ -297,7 +312,7 @@ def _render(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         _print_json(pod)
     else:
-        print(yaml.safe_dump(pod, sort_keys=False, allow_unicode=_is_utf8()), end="")
+        print(yaml.safe_dump(pod, sort_keys=False), end="")
     return _GOOD
 
 
@@ -312,100 +327,6 @@ def _subject(arguments: argparse.Namespace) -> Subject:
     return Subject(arguments.user, frozenset(arguments.group), arguments.image)
 
 
-def _is_utf8() -> bool:
-    return sys.stdout.encoding.lower().replace("-", "") == "utf8"
-
-
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=not _is_utf8()))
-
-
-def _format_text(source: _Input, checked: Checked, style: Style) -> str:
-    """One line for each diagnostic, which editors and terminals can follow, and a summary."""
-    lines = []
-    for diagnostic in _in_order(checked):
-        place = f":{diagnostic.line}:{diagnostic.column}" if diagnostic.line else ""
-        colour = style.red if diagnostic.severity == "error" else style.yellow
-        severity = colour(f"{diagnostic.severity}:")
-        lines.append(f"{style.bold(printable(source.name) + place)}: {severity} {_describe(diagnostic)}")
-    if checked.omitted:
-        lines.append(f"…and {checked.omitted} more errors")
-    if checked.document is None:
-        lines.append(style.red(_summarize(checked)))
-    elif checked.warnings:
-        lines.append(style.yellow(_summarize(checked)))
-    else:
-        lines.append(f"{style.green('✔')} {printable(source.name)}: {_summarize(checked)}")
-    return "\n".join(lines)
-
-
-def _in_order(checked: Checked) -> list[Diagnostic]:
-    return sorted((*checked.errors, *checked.warnings), key=lambda each: (each.line, each.column))
-
-
-def _describe(diagnostic: Diagnostic) -> str:
-    return f"{diagnostic.path}: {diagnostic.what}" if diagnostic.path else diagnostic.what
-
-
-def _summarize(checked: Checked) -> str:
-    warnings = _count(len(checked.warnings), "warning")
-    if checked.document is None:
-        parts = [_count(len(checked.errors) + checked.omitted, "error")] + ([warnings] if checked.warnings else [])
-        return f"{', '.join(parts)}; a hub goes on with the last good document, if it has one"
-    parts = [_count(len(checked.document.profiles), "profile"), "no errors"] + ([warnings] if checked.warnings else [])
-    return ", ".join(parts)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
-
-
-def _to_json(source: _Input, checked: Checked) -> dict[str, Any]:
-    def listed(diagnostics: Sequence[Diagnostic]) -> list[dict[str, Any]]:
-        return [
-            {"line": each.line or None, "column": each.column or None, "path": each.path, "what": each.what}
-            for each in diagnostics
-        ]
-
-    return {
-        "source": source.name,
-        "valid": checked.document is not None,
-        "profiles": None if checked.document is None else len(checked.document.profiles),
-        "errors": listed(checked.errors),
-        "omitted": checked.omitted,
-        "warnings": listed(checked.warnings),
-    }
-
-
-def _format_github(source: _Input, checked: Checked) -> str:
-    """Workflow commands, and a summary for the log.
-
-    See https://docs.github.com/actions/reference/workflow-commands-for-github-actions.
-    """
-    lines = []
-    for diagnostic in _in_order(checked):
-        properties = {"title": diagnostic.path or "profile document"}
-        message = _describe(diagnostic)
-        if source.file is None:
-            place = f":{diagnostic.line}:{diagnostic.column}" if diagnostic.line else ""
-            message = f"{source.name}{place}: {message}"
-        else:
-            properties = {"file": source.file, **_place(diagnostic), **properties}
-        shown = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
-        lines.append(f"::{diagnostic.severity} {shown}::{_escape(message)}")
-    if checked.omitted:
-        lines.append(f"...and {checked.omitted} more errors")
-    lines.append(_summarize(checked))
-    return "\n".join(lines)
-
-
-def _place(diagnostic: Diagnostic) -> dict[str, str]:
-    return {"line": str(diagnostic.line), "col": str(diagnostic.column)} if diagnostic.line else {}
-
-
-def _escape(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _escape_property(text: str) -> str:
-    return _escape(text).replace(":", "%3A").replace(",", "%2C")
+    # In ASCII, which says the same everywhere and cannot steer a terminal.
+    print(json.dumps(value, indent=2))

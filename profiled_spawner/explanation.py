@@ -6,7 +6,7 @@ here. Values are only told to who asks for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from .merging import EffectiveProfile, Resources, Setting, merge_profiles, settl
 from .quantity import Quantity
 from .terminal import Style, align, printable
 
-__all__ = ["Explanation", "explain_document", "format_explanation", "to_json"]
+__all__ = ["Explanation", "explain_document", "format_text", "to_json"]
 
 _MASK = "***"
 
@@ -96,7 +96,7 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
     }
 
 
-def format_explanation(explanation: Explanation, style: Style, *, show_values: bool = False) -> str:
+def format_text(explanation: Explanation, style: Style, *, show_values: bool = False) -> str:
     """An explanation as text for people.
 
     Args:
@@ -185,7 +185,7 @@ def _format_value(value: EnvValue, show_values: bool) -> str:
             return f"configmap {fields['name']}, key {fields['key']}"
         return str(fields.get("fieldPath") or fields.get("resource"))
     if value is None:
-        return "removed"
+        return "(removed)"
     if not show_values:
         return _MASK
     return printable(value) or '""'
@@ -193,28 +193,33 @@ def _format_value(value: EnvValue, show_values: bool) -> str:
 
 def _format_resources(explanation: Explanation, style: Style) -> list[str]:
     limits, requests = explanation.limits, explanation.requests
-    rows = []
-    for resource in sorted({*limits, *requests}, key=_rank):
-        limit, request = limits.get(resource), requests.get(resource)
-        if limit is not None:
-            rows.append([resource, "limit", _format_amount(limit), _origin(limit)])
-        if request is not None:
-            rows.append([resource, "guarantee", _format_amount(request), _origin(request)])
-        if limit is not None and limit.value is not None and (request is None or request.value is None):
-            why = "reserved by Kubernetes, for want of a guarantee"
-            if request is None:
-                why += "; the hub's settings may give one"
-            rows.append([resource, "guarantee", f"({limit.value})", why])
+    rows = [
+        [resource if position == 0 else "", *row]
+        for resource in sorted({*limits, *requests}, key=_rank)
+        for position, row in enumerate(_describe_resource(limits.get(resource), requests.get(resource)))
+    ]
     return [style.bold("Resources"), *(_table(rows, style) or ["  nothing from profiles"])]
 
 
+def _describe_resource(
+    limit: Setting[Quantity | None] | None, request: Setting[Quantity | None] | None
+) -> Iterator[tuple[str, str, str]]:
+    if limit is not None:
+        yield "limit", _format_amount(limit), _origin(limit)
+    if request is not None:
+        yield "guarantee", _format_amount(request), _origin(request)
+    if limit is not None and limit.value is not None and (request is None or request.value is None):
+        unless = "; the hub's settings may give one" if request is None else ""
+        yield "guarantee", f"({limit.value})", f"reserved by Kubernetes, for want of a guarantee{unless}"
+
+
 def _format_amount(setting: Setting[Quantity | None]) -> str:
-    return "removed" if setting.value is None else setting.value.text
+    return "(removed)" if setting.value is None else setting.value.text
 
 
 def _origin(setting: Setting[Any]) -> str:
     return f"from {setting.profile.label}" if setting.profile else ""
 
 
-def _table(rows: list[list[str]], style: Style) -> Iterable[str]:
-    return [f"  {'  '.join([*cells[:-1], style.dim(cells[-1])])}" for cells in align(rows)]
+def _table(rows: list[list[str]], style: Style) -> list[str]:
+    return [f"  {'  '.join([*cells[:-1], style.dim(cells[-1].rstrip())])}" for cells in align(rows)]

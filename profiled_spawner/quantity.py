@@ -17,6 +17,7 @@ from .errors import QuantityError
 __all__ = [
     "Quantity",
     "check_resource",
+    "format_amount",
     "format_bytes",
     "format_cores",
     "is_whole_and_equal",
@@ -65,18 +66,6 @@ class Quantity:
     text: str = field(compare=False)
 
     def __str__(self) -> str:
-        return self.text
-
-    @property
-    def human(self) -> str:
-        """The amount for people: JupyterHub's bare numbers (``1073741824``, ``0.5``) in the largest unit that fits."""
-        whole = self.amount == self.amount.to_integral_value()
-        if not self.text.isdecimal() or not whole:
-            return self.text.removesuffix(".0")
-        number = int(self.amount)
-        for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki"):
-            if number and number % _SUFFIXES[suffix] == 0:
-                return f"{number // int(_SUFFIXES[suffix])}{suffix}"
         return self.text
 
 
@@ -145,6 +134,16 @@ def is_whole_and_equal(resource: str) -> bool:
     See https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/#extended-resources.
     """
     return "/" in resource or resource.startswith("hugepages-")
+
+
+def format_amount(resource: str, quantity: Quantity) -> str:
+    """The amount for people: as it was written, but JupyterHub's bare numbers (``1073741824``, ``1.0``) made short."""
+    if resource == "memory" and quantity.text.isdecimal():
+        number = int(quantity.amount)
+        for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki"):
+            if number and number % _SUFFIXES[suffix] == 0:
+                return f"{number // int(_SUFFIXES[suffix])}{suffix}"
+    return quantity.text.removesuffix(".0")
 
 
 def format_bytes(quantity: Quantity) -> str:

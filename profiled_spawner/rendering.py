@@ -26,7 +26,8 @@ from jupyterhub.utils import url_escape_path, url_path_join
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from traitlets import TraitError
-from traitlets.config import Config, PyFileConfigLoader
+from traitlets.config import Config
+from traitlets.config.loader import PyFileConfigLoader
 
 from .errors import ProfiledSpawnerError
 from .matching import Subject
@@ -56,7 +57,7 @@ _HUB_SETTINGS = (
     "trusted_alt_names",
 )
 
-_TRAIT = re.compile(r"The '\w+' trait of an? \w+ instance")
+_TRAIT = re.compile(r"The ('\w+') trait of ")
 
 
 class RenderingError(ProfiledSpawnerError):
@@ -89,7 +90,11 @@ async def render_pod(
         try:
             pod = await _make_pod(reading, subject, server, _load_config(config_file))
         except (Exception, SystemExit) as error:  # noqa: BLE001  a configuration is code, and can raise anything
-            failure = RenderingError(_explain(error, config_file, show_values))
+            failure = (
+                error
+                if isinstance(error, RenderingError)
+                else RenderingError(_explain(error, config_file, show_values))
+            )
         else:
             return pod if show_values else _mask_env(pod)
     # Outside the handler, so that no traceback leads to the configuration's own error.
@@ -99,27 +104,31 @@ async def render_pod(
 def _load_config(config_file: Path | None) -> Config:
     if config_file is None:
         return Config()
-    return PyFileConfigLoader(str(config_file.absolute())).load_config()
+    if not config_file.is_file():
+        raise RenderingError(f"there is no file {config_file}")
+    config: Config = PyFileConfigLoader(str(config_file.absolute())).load_config()
+    return config
 
 
 async def _make_pod(reading: Reading, subject: Subject, server: str, config: Config) -> dict[str, Any]:
+    # Neither has a part in a manifest, and the packages that they come from need not be here.
+    for unused in ("authenticator_class", "proxy_class"):
+        config.JupyterHub.pop(unused, None)
     hub = JupyterHub(config=config, log=logging.getLogger("jupyterhub"))
     hub.init_hub()
     settings = {name: getattr(hub, name) for name in _HUB_SETTINGS}
-    settings["public_url"] = urlparse(hub.public_url) if getattr(hub, "public_url", "") else ""
+    settings["public_url"] = urlparse(hub.public_url) if hub.public_url else ""
     settings["spawner_class"] = (
         hub.spawner_class if issubclass(hub.spawner_class, ProfiledKubeSpawner) else ProfiledKubeSpawner
     )
     # As the hub has it, this setting has the last word; it holds the cookies' options.
     settings |= hub.tornado_settings
 
-    engine = create_engine("sqlite://")
-    orm.Base.metadata.create_all(engine)
-    with Session(engine) as database:
+    with _database() as database:
         orm_user = orm.User(name=subject.user, groups=[orm.Group(name=name) for name in sorted(subject.groups)])
-        if server:
-            orm_user._orm_spawners.append(orm.Spawner(name=server))
         database.add(orm_user)
+        if server:
+            database.add(orm.Spawner(name=server, user=orm_user))
         database.commit()
         user = User(orm_user, settings)
         spawner = user.spawners[server]
@@ -140,8 +149,19 @@ async def _make_pod(reading: Reading, subject: Subject, server: str, config: Con
             manifest: dict[str, Any] = spawner.api.api_client.sanitize_for_serialization(pod)
         finally:
             await spawner.api.api_client.close()
-    engine.dispose()
     return manifest
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[Session]:
+    """JupyterHub's database, in memory; its own way to one migrates, and logs that."""
+    engine = create_engine("sqlite://")
+    try:
+        orm.Base.metadata.create_all(engine)
+        with Session(engine) as database:
+            yield database
+    finally:
+        engine.dispose()
 
 
 @contextlib.contextmanager
@@ -194,16 +214,20 @@ def _explain(error: BaseException, config_file: Path | None, show_values: bool) 
     elif show_values or isinstance(error, ImportError | NameError):
         what = f"{kind}: {' '.join(str(error).split())}"
     else:
-        what = f"{trait[0]} has a wrong value" if trait else f"{kind}"
+        what = f"{kind}: {trait[1]} cannot have this value" if trait else kind
         what += " (the message may hold values; --show-values shows it)"
     return printable(f"{_find_place(error, config_file)}: {what}")
 
 
 def _find_place(error: BaseException, config_file: Path | None) -> str:
-    if config_file is None:
-        return "no pod can be made"
-    path = str(config_file.absolute())
+    path = str(config_file.absolute()) if config_file else None
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
     if isinstance(error, SyntaxError) and error.filename == path:
         lines.append(error.lineno)
-    return f"{config_file}:{lines[-1]}" if lines else f"no pod can be made with {config_file}"
+    if lines:
+        return f"{config_file}:{lines[-1]}"
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    places = [f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}" for frame in frames]
+    hosts = [place for place in places if place.startswith(("jupyterhub.", "kubespawner."))]
+    where = f" ({hosts[-1]})" if hosts else ""
+    return f"no pod can be made{f' with {config_file}' if config_file else ''}{where}"

@@ -19,8 +19,12 @@ _HELP = {field.name: field.metadata["help"] for field in dataclasses.fields(Prof
 # Patterns are of ECMA 262, which has lookaheads but neither \Z nor named groups.
 _HUB_OWNED = r"JUPYTERHUB_(?!SINGLEUSER_)|(?:JPY_API_TOKEN|(?:MEM|CPU)_(?:LIMIT|GUARANTEE))$"
 _ENV_NAME = rf"^(?!{_HUB_OWNED}|\.\.|\.$)[-._a-zA-Z][-._a-zA-Z0-9]*$"
-_AMOUNT = r"\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?"
-_ZERO = r"\+?[0.]+(?:[A-Za-z]|$)"
+_AMOUNT = (
+    r"(?:\+|-(?=[0.]+(?:[A-Za-z]|$)))?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?"
+)
+_ZERO = r"[+-]?[0.]+(?:[A-Za-z]|$)"
+# 512m of memory, which means half a byte: thousandths are only whole by the thousand.
+_THOUSANDTHS = r"[+-]?(?!(?:[0-9]*000|0*)\.?0*m$)[0-9.]+m$"
 _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
 _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -232,8 +236,7 @@ def _kubernetes_resources(description: str, *, zero: bool) -> dict[str, Any]:
         "properties": {"memory": _memory("In bytes.", zero=zero), "cpu": _cpu("In cores.", zero=zero)},
         "patternProperties": {
             rf"^(?:ephemeral-storage|hugepages-[0-9]+[KMG]i|{_EXTENDED_RESOURCE})$": {
-                **_quantity(zero=True),
-                "multipleOf": 1,
+                **_quantity(zero=True, whole=True)
             }
         },
         "additionalProperties": False,
@@ -241,16 +244,18 @@ def _kubernetes_resources(description: str, *, zero: bool) -> dict[str, Any]:
 
 
 def _memory(description: str, *, zero: bool = True) -> dict[str, Any]:
-    return {"description": description, **_quantity(zero=zero), "multipleOf": 1, "examples": ["512Mi", "2Gi"]}
+    return {"description": description, **_quantity(zero=zero, whole=True), "examples": ["512Mi", "2Gi"]}
 
 
 def _cpu(description: str, *, zero: bool = True) -> dict[str, Any]:
     return {"description": description, **_quantity(zero=zero), "examples": ["500m", 1]}
 
 
-def _quantity(*, zero: bool) -> dict[str, Any]:
+def _quantity(*, zero: bool, whole: bool = False) -> dict[str, Any]:
+    refused = [*([] if zero else [_ZERO]), *([_THOUSANDTHS] if whole else [])]
     return {
         "type": ["string", "number", "null"],
-        "pattern": f"^{_AMOUNT}$" if zero else f"^(?!{_ZERO}){_AMOUNT}$",
+        "pattern": f"^(?!{'|'.join(refused)}){_AMOUNT}$" if refused else f"^{_AMOUNT}$",
         **({"minimum": 0} if zero else {"exclusiveMinimum": 0}),
+        **({"multipleOf": 1} if whole else {}),
     }

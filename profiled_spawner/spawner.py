@@ -25,6 +25,7 @@ from .errors import DocumentError, ProfiledSpawnerError, SourceError
 from .injection import Injection, find_image, format_names, hide_env_values, inject_profile
 from .matching import Subject, match_profiles
 from .merging import EffectiveProfile, Resources, merge_profiles
+from .quantity import format_amount
 from .sources import ConfigMapSource, FileSource, Source
 from .store import Reading, find_store
 
@@ -264,9 +265,9 @@ def _describe(resources: Resources) -> str:
     for resource in ("memory", "cpu"):
         limit, request = (kind.get(resource) for kind in (resources.limits, resources.requests))
         name = {"memory": "memory", "cpu": "CPU"}[resource]
-        text = f"{name} {limit.value.human if limit else 'without limit'}"
+        text = f"{name} {format_amount(resource, limit.value) if limit else 'without limit'}"
         if request is not None and (limit is None or request.value != limit.value):
-            text += f" ({request.value.human} guaranteed)"
+            text += f" ({format_amount(resource, request.value)} guaranteed)"
         parts.append(text)
     parts += [
         f"{resource} {limit.value}"

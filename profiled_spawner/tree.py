@@ -275,11 +275,7 @@ def _character(text: str, mark: yaml.Mark) -> str:
     lines = text.removeprefix("\ufeff").splitlines()
     if mark.line >= len(lines):
         return ""
-    # A tab may stand before the place that the parser names.
-    line = lines[mark.line]
-    return (
-        "\t" if line[: mark.column].isspace() and "\t" in line[: mark.column] else line[mark.column : mark.column + 1]
-    )
+    return lines[mark.line][mark.column : mark.column + 1]
 
 
 def _place(text: str, position: int) -> tuple[int, int]:

@@ -1,0 +1,699 @@
+"""The command, as a person, a script and an editor use it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from profiled_spawner import ProfiledKubeSpawner, __version__
+from profiled_spawner.cli import DEFAULT_KEY, main
+from profiled_spawner.manifest import MAX_MANIFEST_BYTES
+from profiled_spawner.schema import make_schema
+from sandbox.api import EmbeddedAPI, Fault
+
+from .conftest import CONFIGMAP, KEY, WriteProfiles
+
+IMAGE = "quay.io/example/forecast-notebook:3.6"
+
+GOOD = """\
+profiles:
+  - name: globals
+    env: {ENDPOINT: CANARY-endpoint}
+    resources: {mem_limit: 1Gi, cpu_limit: 500m}
+  - name: forecasting
+    users: [ada]
+    images: ['quay.io/example/forecast-notebook:3.6']
+    env: {BUCKET: CANARY-bucket, PORT: 80}
+    resources: {mem_limit: 2Gi, cpu_limit: 1}
+"""
+
+BAD = """\
+profiles:
+  - name: globals
+    users: [Ada]
+    resorces: {mem_limit: 1Gi}
+    resources: {mem_limit: 2GB}
+"""
+
+SUMMARY = "2 errors, 1 warning; a hub goes on with the last good document, if it has one"
+
+MANIFEST = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: jupyter-singleuser-profiles}
+data:
+  other.txt: nothing
+  jupyterhub-singleuser-profiles.yaml: |
+    profiles:
+      - nmae: globals
+"""
+
+Run = Callable[..., tuple[int, str, str]]
+Write = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment without wishes, in a directory where paths can be relative."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def write() -> Write:
+    def write(text: str | bytes, name: str = "profiles.yaml") -> str:
+        Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return name
+
+    return write
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command here; returns its exit code and what it printed to both outputs."""
+
+    def run(*arguments: str, stdin: bytes | None = None) -> tuple[int, str, str]:
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="ascii"))
+        try:
+            code = main(arguments)
+        except SystemExit as exit_:
+            code = exit_.code  # type: ignore[assignment]
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "profiled_spawner", *arguments]
+
+
+def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a process of its own."""
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+class TestValidate:
+    def test_a_good_document_gets_one_friendly_line(self, run: Run, write: Write) -> None:
+        assert run("validate", write(GOOD)) == (0, "✔ profiles.yaml: 2 profiles, no errors\n", "")
+
+    def test_every_error_and_warning_has_a_line_that_editors_can_follow(self, run: Run, write: Write) -> None:
+        code, out, err = run("validate", write(BAD))
+
+        assert (code, err) == (1, "")
+        assert out.splitlines() == [
+            "profiles.yaml:3:13: warning: profiles[0].users[0]: 'Ada' has capitals, and JupyterHub lower-cases "
+            "usernames unless told otherwise; did you mean 'ada'?",
+            "profiles.yaml:4:5: error: profiles[0].resorces: unknown key; did you mean 'resources'?",
+            "profiles.yaml:5:28: error: profiles[0].resources.mem_limit: 2GB is not a Kubernetes quantity; "
+            "did you mean 2Gi or 2G?",
+            SUMMARY,
+        ]
+
+    def test_places_in_a_manifest_are_the_files(self, run: Run, write: Write) -> None:
+        code, out, _ = run("validate", write(MANIFEST))
+
+        assert code == 1
+        assert out.startswith("profiles.yaml:8:9: error: profiles[0].nmae: unknown key; did you mean 'name'?\n")
+
+    def test_warnings_are_only_counted_in_strict_mode(self, run: Run, write: Write) -> None:
+        path = write("profiles: [{users: [Ada]}]")
+
+        assert [run("validate", path)[0], run("validate", "--strict", path)[0]] == [0, 1]
+        assert run("validate", path)[1].splitlines()[-1] == "1 profile, no errors, 1 warning"
+        assert run("validate", "--strict", write(GOOD))[0] == 0
+
+    def test_a_document_that_gives_nobody_anything_is_good(self, run: Run, write: Write) -> None:
+        assert run("validate", write("profiles: []")) == (0, "✔ profiles.yaml: no profiles, no errors\n", "")
+
+    def test_what_is_more_than_a_hundred_errors_is_counted(self, run: Run, write: Write) -> None:
+        path = write("profiles:\n" + "  - {nope: 1}\n" * 130)
+
+        code, out, _ = run("validate", path)
+
+        assert code == 1
+        assert len(out.splitlines()) == 102
+        assert out.splitlines()[-2:] == [
+            "…and 30 more errors",
+            "130 errors; a hub goes on with the last good document, if it has one",
+        ]
+        assert json.loads(run("validate", "--format", "json", path)[1])["omitted"] == 30
+        assert run("validate", "--format", "github", path)[1].splitlines()[-2] == "...and 30 more errors"
+
+    def test_json_is_one_object(self, run: Run, write: Write) -> None:
+        code, out, err = run("validate", "--format", "json", write(BAD))
+
+        assert (code, err) == (1, "")
+        assert json.loads(out) == {
+            "source": "profiles.yaml",
+            "valid": False,
+            "profiles": None,
+            "errors": [
+                {
+                    "line": 4,
+                    "column": 5,
+                    "path": "profiles[0].resorces",
+                    "what": "unknown key; did you mean 'resources'?",
+                },
+                {
+                    "line": 5,
+                    "column": 28,
+                    "path": "profiles[0].resources.mem_limit",
+                    "what": "2GB is not a Kubernetes quantity; did you mean 2Gi or 2G?",
+                },
+            ],
+            "omitted": 0,
+            "warnings": [
+                {
+                    "line": 3,
+                    "column": 13,
+                    "path": "profiles[0].users[0]",
+                    "what": "'Ada' has capitals, and JupyterHub lower-cases usernames unless told otherwise; "
+                    "did you mean 'ada'?",
+                }
+            ],
+        }
+
+    def test_json_of_a_good_document_counts_its_profiles(self, run: Run, write: Write) -> None:
+        code, out, _ = run("validate", write(GOOD), "--format=json")
+
+        assert code == 0
+        assert json.loads(out) == {
+            "source": "profiles.yaml",
+            "valid": True,
+            "profiles": 2,
+            "errors": [],
+            "omitted": 0,
+            "warnings": [],
+        }
+
+    def test_github_annotates_the_file(self, run: Run, write: Write) -> None:
+        code, out, err = run("validate", "--format", "github", write(BAD))
+
+        assert (code, err) == (1, "")
+        assert out.splitlines() == [
+            "::warning file=profiles.yaml,line=3,col=13,title=Profile document::profiles[0].users[0]: 'Ada' has "
+            "capitals, and JupyterHub lower-cases usernames unless told otherwise; did you mean 'ada'?",
+            "::error file=profiles.yaml,line=4,col=5,title=Invalid profile document::profiles[0].resorces: "
+            "unknown key; did you mean 'resources'?",
+            "::error file=profiles.yaml,line=5,col=28,title=Invalid profile document::"
+            "profiles[0].resources.mem_limit: 2GB is not a Kubernetes quantity; did you mean 2Gi or 2G?",
+            SUMMARY,
+        ]
+
+    def test_github_finds_the_file_from_the_workspace(
+        self, run: Run, write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        Path("deploy").mkdir()
+        monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+        monkeypatch.chdir("deploy")
+
+        assert "::error file=deploy/profiles.yaml,line=4," in run("validate", "--format", "github", write(BAD))[1]
+
+    def test_github_escapes_what_would_end_a_property_or_a_line(self, run: Run, write: Write) -> None:
+        path = write('profiles: [{"100%\\n::error::": 1}]', "a,b:c%.yaml")
+
+        line = run("validate", "--format", "github", path)[1].splitlines()[0]
+
+        assert line.startswith("::error file=a%2Cb%3Ac%25.yaml,line=1,col=13,title=Invalid profile document::profiles")
+        assert "100%25" in line
+
+    def test_github_says_the_place_where_there_is_no_file_to_annotate(self, run: Run) -> None:
+        out = run("validate", "-", "--format", "github", stdin=BAD.encode())[1]
+
+        assert "\n::error title=Invalid profile document::<stdin>:4:5: profiles[0].resorces: unknown key" in out
+
+
+class TestSource:
+    def test_the_standard_input_is_read_as_utf_8_bytes(self, run: Run) -> None:
+        document = "profiles: [{name: Prévision, nope: 1}]"
+
+        code, out, _ = run("validate", "-", stdin=document.encode())
+
+        assert (code, out.splitlines()[0][:24]) == (1, "<stdin>:1:30: error: pro")
+
+    @pytest.mark.parametrize(
+        ("raw", "message"),
+        [
+            pytest.param(
+                b"profiles:\n  - name: Pr\xe9vision", "2:13: error: not UTF-8 text; save it as UTF-8", id="Latin-1"
+            ),
+            pytest.param(b"", "1:1: error: empty; write 'profiles: []' if there are to be none", id="empty"),
+            pytest.param(b"a: [", "2:1: error: while parsing a flow node", id="not YAML"),
+            pytest.param(b" " * (MAX_MANIFEST_BYTES + 1), " error: larger than 4,194,304 bytes", id="too large"),
+        ],
+    )
+    def test_what_is_no_document_is_an_error_of_it(self, run: Run, write: Write, raw: bytes, message: str) -> None:
+        code, out, err = run("validate", write(raw))
+
+        assert (code, err) == (1, "")
+        assert out.startswith(f"profiles.yaml:{message}")
+
+    def test_a_place_that_is_not_known_is_null_in_json(self, run: Run, write: Write) -> None:
+        path = write(b" " * (MAX_MANIFEST_BYTES + 1))
+
+        (error,) = json.loads(run("validate", path, "--format", "json")[1])["errors"]
+
+        assert error == {"line": None, "column": None, "path": "", "what": "larger than 4,194,304 bytes"}
+        assert run("validate", path, "--format", "github")[1].startswith(
+            "::error file=profiles.yaml,title=Invalid profile document::larger than"
+        )
+
+    @pytest.mark.parametrize("command", ["validate", "explain", "render"])
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            pytest.param("nowhere.yaml", "nowhere.yaml cannot be read: No such file or directory", id="no file"),
+            pytest.param(".", ". cannot be read: Is a directory", id="directory"),
+            pytest.param("a\0b", "a\\x00b cannot be read: embedded null byte", id="no path"),
+            pytest.param(
+                "manifest.yaml",
+                "manifest.yaml has no key 'jupyterhub-singleuser-profiles.yaml'; it has 'profiles.yaml'",
+                id="no such key",
+            ),
+            pytest.param(
+                "secret.yaml",
+                "secret.yaml is of kind 'Secret', not ConfigMap; give the ConfigMap alone, or the document itself",
+                id="another kind",
+            ),
+        ],
+    )
+    def test_a_source_that_cannot_be_read_is_no_fault_of_a_document(
+        self, run: Run, write: Write, command: str, source: str, message: str
+    ) -> None:
+        write("apiVersion: v1\nkind: ConfigMap\ndata: {profiles.yaml: 'CANARY'}\n", "manifest.yaml")
+        write("apiVersion: v1\nkind: Secret\ndata: {profiles.yaml: 'CANARY'}\n", "secret.yaml")
+        subject = [] if command == "validate" else ["--user", "ada", "--image", IMAGE]
+
+        assert run(command, source, *subject) == (2, "", f"profiled-spawner: {message}\n")
+
+    def test_another_key_of_a_manifest_can_be_asked_for(self, run: Run, write: Write) -> None:
+        path = write("apiVersion: v1\nkind: ConfigMap\ndata: {mine: 'profiles: []'}\n")
+
+        assert run("validate", path, "--key", "mine")[0] == 0
+
+    def test_the_key_is_the_spawners_by_default(self) -> None:
+        assert ProfiledKubeSpawner.configmap_key.default_value == DEFAULT_KEY
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["validate", "--strict", "profiles.yaml"],
+            ["validate", "profiles.yaml", "--strict"],
+            ["validate", "--key", "x", "profiles.yaml", "--format", "text"],
+            ["explain", "--user", "ada", "profiles.yaml", "--image", "x"],
+            ["explain", "--user", "ada", "--image", "x", "profiles.yaml"],
+        ],
+    )
+    def test_it_may_stand_anywhere_among_the_options(self, run: Run, write: Write, arguments: list[str]) -> None:
+        write(GOOD)
+
+        assert run(*arguments)[0] == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            pytest.param([], "profiled-spawner: error: the following arguments are required: COMMAND", id="nothing"),
+            pytest.param(["validate"], "one of the arguments SOURCE --configmap is required", id="no source"),
+            pytest.param(["validate", "a", "--configmap", "b"], "not allowed with argument", id="two sources"),
+            pytest.param(["validate", "--configmap", "a/b/c"], "'a/b/c' is not NAME or NAMESPACE/NAME", id="slashes"),
+            pytest.param(["validate", "--configmap", "/b"], "'/b' is not NAME or NAMESPACE/NAME", id="no namespace"),
+            pytest.param(["validate", "--configmap", ""], "'' is not NAME or NAMESPACE/NAME", id="no name"),
+            pytest.param(["explain", "a", "--user", "", "--image", "b"], "--user: must not be empty", id="no user"),
+            pytest.param(["explain", "a", "--user", "\udcff", "--image", "b"], "--user: not UTF-8 text", id="bytes"),
+            pytest.param(["explain", "a", "--user", "b"], "arguments are required: --image", id="no image"),
+        ],
+    )
+    def test_wrong_usage_is_told(self, run: Run, arguments: list[str], message: str) -> None:
+        code, out, err = run(*arguments)
+
+        assert (code, out) == (2, "")
+        assert err.startswith("usage: profiled-spawner ")
+        assert message in err
+
+
+class TestConfigMap:
+    pytestmark = pytest.mark.usefixtures("api")  # which the kubeconfig leads to
+
+    @staticmethod
+    async def run_beside_the_server(run: Run, *arguments: str) -> tuple[int, str, str]:
+        return await asyncio.to_thread(run, *arguments)
+
+    @pytest.mark.parametrize("name", [CONFIGMAP, f"jhub/{CONFIGMAP}"])
+    async def test_it_is_read_from_the_cluster(self, run: Run, write_profiles: WriteProfiles, name: str) -> None:
+        write_profiles(BAD)
+
+        code, out, err = await self.run_beside_the_server(run, "validate", "--configmap", name)
+
+        assert (code, err) == (1, "")
+        assert out.splitlines()[1].startswith(f"configmap/jhub/{CONFIGMAP}:4:5: error: profiles[0].resorces: unknown")
+
+    async def test_its_revision_is_what_a_rendered_pod_is_annotated_with(
+        self, run: Run, write_profiles: WriteProfiles
+    ) -> None:
+        version = write_profiles(GOOD)["metadata"]["resourceVersion"]
+        arguments = ["--configmap", CONFIGMAP, "--user", "ada", "--image", IMAGE, "--format", "json"]
+
+        code, out, _ = await self.run_beside_the_server(run, "render", *arguments)
+
+        assert code == 0
+        source = json.loads(out)["metadata"]["annotations"]["profiled-spawner/source"]
+        assert source == f"configmap/jhub/{CONFIGMAP}@{version}"
+
+    async def test_what_is_not_there_is_told(self, run: Run, write_profiles: WriteProfiles) -> None:
+        write_profiles(GOOD)
+
+        for arguments, message in (
+            (["other/none"], "there is no ConfigMap 'none' in namespace 'other'"),
+            (["none"], "there is no ConfigMap 'none' in namespace 'jhub'"),
+            ([CONFIGMAP, "--key", "k"], f"ConfigMap jhub/{CONFIGMAP} has no key 'k'; it has '{KEY}'"),
+        ):
+            result = await self.run_beside_the_server(run, "validate", "--configmap", *arguments)
+            assert result == (2, "", f"profiled-spawner: {message}\n")
+
+    async def test_what_may_not_be_read_is_told(
+        self, api: EmbeddedAPI, run: Run, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(GOOD)
+        api.deny("get", "configmaps")
+
+        assert await self.run_beside_the_server(run, "validate", "--configmap", CONFIGMAP) == (
+            2,
+            "",
+            f"profiled-spawner: you may not read configmap/jhub/{CONFIGMAP} with these credentials; "
+            f"see `kubectl auth can-i get configmaps/{CONFIGMAP} --namespace jhub`\n",
+        )
+
+    async def test_a_cluster_that_does_not_answer_is_told(self, api: EmbeddedAPI, run: Run) -> None:
+        api.faults.append(Fault("status", status=500))
+
+        code, out, err = await self.run_beside_the_server(run, "validate", "--configmap", CONFIGMAP)
+
+        assert (code, out) == (2, "")
+        assert err.startswith("profiled-spawner: the API server answered 500 when asked for configmap/jhub/")
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            pytest.param(None, "there is no kubeconfig ({path})", id="none"),
+            pytest.param("token: [CANARY", "the kubeconfig cannot be used (ParserError)", id="no YAML"),
+        ],
+    )
+    async def test_a_kubeconfig_that_leads_nowhere_is_told(
+        self, run: Run, tmp_path: Path, text: str | None, message: str
+    ) -> None:
+        path = tmp_path / "kubeconfig"
+        path.unlink() if text is None else path.write_text(text)
+
+        assert await self.run_beside_the_server(run, "validate", "--configmap", CONFIGMAP) == (
+            2,
+            "",
+            f"profiled-spawner: no way to a cluster: {message.format(path=path)}\n",
+        )
+
+    async def test_without_a_kubeconfig_a_pods_service_account_is_used(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "kubeconfig").unlink()
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+
+        # This far, and no token: what a pod has stands at fixed places of its file system.
+        _, _, err = await self.run_beside_the_server(run, "validate", "--configmap", CONFIGMAP)
+
+        assert err == "profiled-spawner: no way to a cluster: Service token file does not exist.\n"
+
+    async def test_kubeconfigs_can_be_several_files(
+        self, run: Run, tmp_path: Path, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(GOOD)
+        environment = os.environ | {"KUBECONFIG": f"{tmp_path}/nowhere:{tmp_path}/kubeconfig"}
+
+        result = await asyncio.to_thread(process, "validate", "--configmap", CONFIGMAP, env=environment)
+
+        assert (result.returncode, result.stdout, result.stderr) == (
+            0,
+            f"✔ configmap/jhub/{CONFIGMAP}: 2 profiles, no errors\n",
+            "",
+        )
+
+
+class TestExplain:
+    def test_text_is_for_people(self, run: Run, write: Write) -> None:
+        code, out, err = run("explain", write(GOOD), "--user", "ada", "--group", "a", "--group", "b", "--image", IMAGE)
+
+        assert (code, err) == (0, "")
+        lines = out.splitlines()
+        assert lines[:3] == ["User    ada", "Groups  a, b", f"Image   {IMAGE}"]
+        assert "  ✔ 1  forecasting  user ada is listed; image is listed" in lines
+        assert "  BUCKET    ***  from forecasting" in lines
+        assert "  memory  limit      2Gi    from forecasting" in lines
+
+    def test_json_is_one_object(self, run: Run, write: Write) -> None:
+        code, out, err = run("explain", write(GOOD), "--user", "ada", "--image", IMAGE, "--format", "json")
+
+        assert (code, err) == (0, "")
+        explained = json.loads(out)
+        assert list(explained) == ["subject", "profiles", "applied", "env", "resources", "warnings"]
+        assert explained["applied"] == [0, 1]
+        assert explained["env"][0] == {"name": "BUCKET", "value": "***", "profile": 1}
+
+    def test_values_and_the_merge_order_can_be_asked_for(self, run: Run, write: Write) -> None:
+        path = write("profiles: [{users: [ada], env: {A: first}}, {env: {A: second}}]")
+        arguments = ["explain", path, "--user", "ada", "--image", IMAGE, "--show-values"]
+
+        assert "  A  first  from profiles[0]" in run(*arguments)[1].splitlines()
+        assert "  A  second  from profiles[1]" in run(*arguments, "--merge-order", "document")[1].splitlines()
+
+    @pytest.mark.parametrize("command", ["explain", "render"])
+    def test_the_errors_of_a_document_are_told_as_validate_does(self, run: Run, write: Write, command: str) -> None:
+        code, out, err = run(command, write(BAD), "--user", "ada", "--image", IMAGE, "--format", "json")
+
+        assert (code, out) == (1, "")
+        assert err.splitlines() == [
+            "profiles.yaml:4:5: error: profiles[0].resorces: unknown key; did you mean 'resources'?",
+            "profiles.yaml:5:28: error: profiles[0].resources.mem_limit: 2GB is not a Kubernetes quantity; "
+            "did you mean 2Gi or 2G?",
+            "2 errors; a hub goes on with the last good document, if it has one",
+        ]
+
+
+class TestRender:
+    def test_yaml_is_a_manifest(self, run: Run, write: Write) -> None:
+        code, out, _ = run("render", write(GOOD), "--user", "ada", "--image", IMAGE, "--server", "gpu")
+
+        assert code == 0
+        assert out.startswith("apiVersion: v1\nkind: Pod\nmetadata:\n")
+        pod = yaml.safe_load(out)
+        assert pod["metadata"]["name"] == "jupyter-ada--gpu"
+        assert pod["metadata"]["annotations"]["profiled-spawner/applied"] == '["globals", "forecasting"]'
+        assert pod["metadata"]["annotations"]["profiled-spawner/source"].startswith("file/profiles.yaml@sha256:")
+        assert {"name": "BUCKET", "value": "***"} in pod["spec"]["containers"][0]["env"]
+
+    def test_json_is_the_same(self, run: Run, write: Write) -> None:
+        arguments = ["render", write(GOOD), "--user", "ada", "--image", IMAGE, "--show-values"]
+
+        assert json.loads(run(*arguments, "--format", "json")[1]) == yaml.safe_load(run(*arguments)[1])
+        assert "CANARY-bucket" in run(*arguments)[1]
+
+    def test_a_configuration_that_does_not_work_is_told(self, run: Run, write: Write) -> None:
+        write("import nothing_like_it", "jupyterhub_config.py")
+        arguments = ["--user", "ada", "--image", IMAGE, "--config", "jupyterhub_config.py"]
+
+        assert run("render", write(GOOD), *arguments) == (
+            2,
+            "",
+            "profiled-spawner: jupyterhub_config.py:1: ModuleNotFoundError: No module named 'nothing_like_it'\n",
+        )
+
+    def test_a_process_of_its_own_says_nothing_else(self, write: Write) -> None:
+        # asyncio, aiohttp and Python itself complain of what is left open when a process ends.
+        environment = os.environ | {"PYTHONWARNINGS": "error::ResourceWarning", "KUBECONFIG": "/nowhere"}
+
+        result = process("render", write(GOOD), "--user", "ada", "--image", IMAGE, env=environment)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert yaml.safe_load(result.stdout)["kind"] == "Pod"
+
+
+def test_schema_prints_the_schema(run: Run) -> None:
+    code, out, err = run("schema")
+
+    assert (code, json.loads(out), err) == (0, make_schema(), "")
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    assert run("--version") == (0, f"profiled-spawner {__version__}\n", "")
+
+
+HOSTILE = [
+    pytest.param("profiles: [{env: {A: CANARY, B: &v CANARY}, users: *v}]", id="alias in place of a list"),
+    pytest.param("profiles: [{env: {A: &v CANARY}, resources: {mem_limit: *v}}]", id="alias as a quantity"),
+    pytest.param("profiles: [{env: CANARY}]", id="text in place of a mapping"),
+    pytest.param("profiles: [{env: [CANARY]}]", id="text in place of a variable"),
+    pytest.param("profiles: [{env: {'A=CANARY': 1, 'B CANARY': 2}}]", id="values as names"),
+    pytest.param("profiles: [{env: {A: [CANARY]}}]", id="list as a value"),
+    pytest.param("profiles: [{env: [{name: A, value: {CANARY: CANARY}}]}]", id="mapping as a value"),
+    pytest.param("profiles: [{env: {A: {valueFrom: CANARY}}}]", id="text in place of a reference"),
+    pytest.param("profiles: [{env: {A: 'CANARY}}]", id="quote left open"),
+    pytest.param("profiles:\n- env:\n    A: CANARY: CANARY", id="colon in a value"),
+    pytest.param("profiles:\n- env:\n    A: !CANARY CANARY", id="tag"),
+    pytest.param("profiles:\n- env:\n    A: *CANARY", id="alias without an anchor"),
+    pytest.param('profiles:\n- env:\n    A: "CANARY\\q"', id="unknown escape"),
+    pytest.param('profiles: [{env: {A: "CANARY\\0"}}]', id="NUL"),
+    pytest.param(f"profiles: [{{env: {{A: {'CANARY' * 30_000}}}}}]", id="too long"),
+    pytest.param(b"profiles: [{env: {A: CANARY\xff}}]", id="not UTF-8"),
+    pytest.param("profiles: [{env: {A: CANARY\x07}}]", id="control character"),
+    pytest.param("profiles: [{env: {API_TOKEN: CANARY, B: CANARY}}]", id="valid"),
+    pytest.param("profiles: [{env: {A: CANARY, B: null}, users: ['*']}, {images: [], env: {A: CANARY}}]", id="merged"),
+]
+
+
+@pytest.mark.parametrize("document", HOSTILE)
+def test_no_value_of_a_variable_is_ever_shown_unasked(run: Run, write: Write, document: str | bytes) -> None:
+    path = write(document)
+    subject = ["--user", "ada", "--image", IMAGE]
+
+    for arguments in (
+        *[["validate", path, "--format", form] for form in ("text", "json", "github")],
+        *[["explain", path, *subject, "--format", form] for form in ("text", "json")],
+        *[["render", path, *subject, "--format", form] for form in ("yaml", "json")],
+    ):
+        code, out, err = run(*arguments)
+        assert code in (0, 1)
+        assert "CANARY" not in out + err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["validate", "profiles.yaml"],
+        ["validate", "profiles.yaml", "--format", "github"],
+        ["explain", "profiles.yaml", "--user", "ada", "--image", "x"],
+        ["schema"],
+    ],
+)
+def test_commands_that_start_fast_import_neither_hub_nor_kubernetes(write: Write, arguments: list[str]) -> None:
+    write(GOOD)
+    code = (
+        "import sys; from profiled_spawner.cli import main; "
+        f"assert main({arguments!r}) == 0; "
+        "heavy = {'jupyterhub', 'kubespawner', 'kubernetes_asyncio', 'aiohttp', 'tornado', 'traitlets', 'asyncio'}; "
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+class TestOutput:
+    def test_there_are_colours_on_a_terminal(self, write: Write) -> None:
+        assert "\x1b[31merror:\x1b[0m" in self.on_a_terminal("validate", write(BAD))
+
+    @pytest.mark.parametrize("wish", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+    def test_there_are_none_for_who_wants_none(self, write: Write, wish: dict[str, str]) -> None:
+        output = self.on_a_terminal("validate", write(BAD), **wish)
+
+        assert ": error: " in output
+        assert "\x1b" not in output
+
+    def test_there_are_some_in_a_file_for_who_wants_them(
+        self, run: Run, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+
+        assert "\x1b[31merror:\x1b[0m" in run("validate", write(BAD))[1]
+
+    def test_an_output_that_has_ascii_alone_gets_ascii(self, write: Write) -> None:
+        path = write("profiles: [{name: Prévision, env: {A: ✔}}, {users: [grace]}]")
+        arguments = ["explain", path, "--user", "ada", "--image", IMAGE, "--show-values"]
+        environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+
+        text, as_json = process(*arguments, env=environment), process(*arguments, "--format", "json", env=environment)
+
+        assert (text.returncode, text.stderr) == (0, "")
+        assert "  + 0  Pr\\xe9vision" in text.stdout
+        assert "  - 1  profiles[1]" in text.stdout
+        assert json.loads(as_json.stdout)["profiles"][0]["name"] == "Prévision"
+
+    def test_a_reader_that_has_seen_enough_is_no_error(self, write: Write) -> None:
+        # More than fits into a pipe, so that the command is still writing when the pipe is closed.
+        path = write("profiles:\n" + "".join(f"  - {{name: profile-{number}}}\n" for number in range(5000)))
+
+        with subprocess.Popen(
+            command("explain", path, "--user", "ada", "--image", IMAGE),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as popen:
+            assert popen.stdout
+            assert popen.stderr
+            assert popen.stdout.readline() == "User    ada\n"
+            popen.stdout.close()
+            assert popen.stderr.read() == ""
+        assert popen.returncode == 141
+
+    def test_an_output_that_is_full_is_told(self) -> None:
+        with Path("/dev/full").open("w") as full:
+            result = subprocess.run(command("schema"), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+        assert (result.returncode, result.stderr) == (
+            2,
+            "profiled-spawner: nothing can be written: No space left on device\n",
+        )
+
+    def test_an_output_that_was_closed_leaves_the_exit_code(self, write: Write) -> None:
+        good, bad = (
+            subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command("validate", write(text))], check=False)
+            for text in (GOOD, BAD)
+        )
+
+        assert [good.returncode, bad.returncode] == [0, 1]
+
+    def test_an_input_that_was_closed_is_told(self) -> None:
+        result = subprocess.run(
+            ["sh", "-c", '"$@" <&-', "sh", *command("validate", "-")], capture_output=True, text=True, check=False
+        )
+
+        assert (result.returncode, result.stderr) == (2, "profiled-spawner: the standard input is closed\n")
+
+    def test_ctrl_c_ends_it_quietly(self, tmp_path: Path) -> None:
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+        arguments = command("validate", str(fifo))
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as popen:
+            # Opening it waits until the command reads it, which then waits for what never comes.
+            writer = fifo.open("w")
+            popen.send_signal(signal.SIGINT)
+            out, err = popen.communicate(timeout=60)
+            writer.close()
+
+        assert (popen.returncode, out, err) == (130, "", "")
+
+    @staticmethod
+    def on_a_terminal(*arguments: str, **environment: str) -> str:
+        ours, theirs = pty.openpty()
+        try:
+            settings = os.environ | {"TERM": "xterm"} | environment
+            subprocess.run(command(*arguments), stdout=theirs, stderr=theirs, env=settings, timeout=60, check=False)
+            os.set_blocking(ours, False)
+            return os.read(ours, 65536).decode()
+        finally:
+            os.close(ours)
+            os.close(theirs)

@@ -1,0 +1,212 @@
+"""What `explain` tells of a document and a subject."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from profiled_spawner.explanation import Explanation, explain_document, format_text, to_json
+from profiled_spawner.matching import MergeOrder, Subject
+from profiled_spawner.parsing import parse_document
+from profiled_spawner.terminal import Style
+
+IMAGE = "quay.io/example/forecast-notebook:3.6"
+
+DOCUMENT = """
+profiles:
+  - name: forecasting
+    images: [quay.io/example/forecast-notebook:3.6]
+    users: [ada, grace]
+    groups: [forecasters]
+    env:
+      BUCKET: CANARY-bucket
+      OLD: null
+      S3_KEY: {valueFrom: {secretKeyRef: {name: team-s3, key: access-key}}}
+    resources:
+      mem_limit: 2Gi
+      mem_guarantee: 4Gi
+      cpu_limit: null
+  - name: globals
+    env: {BUCKET: CANARY-globals, OLD: CANARY-old, PORT: 80}
+    resources: {mem_limit: 1Gi, cpu_limit: 500m}
+  - users: [linus]
+"""
+
+
+def explain(
+    document: str = DOCUMENT, *, user: str = "ada", groups: tuple[str, ...] = (), order: MergeOrder = "specificity"
+) -> Explanation:
+    return explain_document(parse_document(document), Subject(user, frozenset(groups), IMAGE), order)
+
+
+def lines_of(explanation: Explanation, *, show_values: bool = False) -> list[str]:
+    return format_text(explanation, Style(), show_values=show_values).splitlines()
+
+
+def test_json_has_the_shape_that_programs_rely_on() -> None:
+    assert to_json(explain(groups=("b", "a"))) == {
+        "subject": {"user": "ada", "groups": ["a", "b"], "image": IMAGE},
+        "profiles": [
+            {
+                "index": 0,
+                "name": "forecasting",
+                "fits": True,
+                "reasons": ["user ada is listed", "image is listed"],
+            },
+            {"index": 1, "name": "globals", "fits": True, "reasons": ["for every user", "for every image"]},
+            {"index": 2, "name": None, "fits": False, "reasons": ["user ada is not listed", "for every image"]},
+        ],
+        "applied": [1, 0],
+        "env": [
+            {"name": "BUCKET", "value": "***", "profile": 0},
+            {"name": "OLD", "value": None, "profile": 0},
+            {"name": "PORT", "value": "***", "profile": 1},
+            {
+                "name": "S3_KEY",
+                "valueFrom": {"secretKeyRef": {"name": "team-s3", "key": "access-key"}},
+                "profile": 0,
+            },
+        ],
+        "resources": {
+            "limits": {"memory": {"quantity": "2Gi", "profile": 0}, "cpu": {"quantity": None, "profile": 0}},
+            "requests": {"memory": {"quantity": "2Gi", "profile": 0}},
+        },
+        "warnings": [
+            "memory: the guarantee of 4Gi (forecasting) is not the limit of 2Gi (forecasting); "
+            "the limit is used for both"
+        ],
+    }
+
+
+def test_text_tells_a_person_the_same() -> None:
+    assert lines_of(explain(groups=("b", "a"))) == [
+        "User    ada",
+        "Groups  a, b",
+        f"Image   {IMAGE}",
+        "",
+        "Profiles: 2 of 3 fit",
+        "  ✔ 0  forecasting  user ada is listed; image is listed",
+        "  ✔ 1  globals      for every user; for every image",
+        "  ✘ 2  profiles[2]  user ada is not listed; for every image",
+        "",
+        "Applied, least specific first, the later winning: globals, forecasting",
+        "",
+        "Environment",
+        "  BUCKET  ***                             from forecasting",
+        "  OLD     (removed)                       from forecasting",
+        "  PORT    ***                             from globals",
+        "  S3_KEY  secret team-s3, key access-key  from forecasting",
+        "",
+        "Resources",
+        "  memory  limit      2Gi        from forecasting",
+        "          guarantee  2Gi        from forecasting",
+        "  cpu     limit      (removed)  from forecasting",
+        "",
+        "Warnings",
+        "  ⚠ memory: the guarantee of 4Gi (forecasting) is not the limit of 2Gi (forecasting); "
+        "the limit is used for both",
+    ]
+
+
+def test_values_are_only_told_on_request() -> None:
+    explanation = explain()
+
+    assert "CANARY" not in json.dumps(to_json(explanation))
+    assert "CANARY" not in format_text(explanation, Style(colour=True))
+    assert to_json(explanation, show_values=True)["env"][0] == {
+        "name": "BUCKET",
+        "value": "CANARY-bucket",
+        "profile": 0,
+    }
+    assert "  BUCKET  CANARY-bucket                   from forecasting" in lines_of(explanation, show_values=True)
+
+
+def test_the_order_of_the_document_can_be_asked_for() -> None:
+    explanation = explain(order="document")
+
+    assert to_json(explanation)["applied"] == [0, 1]
+    assert to_json(explanation)["resources"]["limits"]["memory"] == {"quantity": "1Gi", "profile": 1}
+    assert "Applied, in the document's order, the later winning: forecasting, globals" in lines_of(explanation)
+
+
+def test_a_limit_without_a_guarantee_is_what_kubernetes_reserves() -> None:
+    lines = lines_of(explain("profiles: [{name: globals, resources: {cpu_limit: 500m}}]"))
+
+    assert lines[-2:] == [
+        "  cpu  limit      500m    from globals",
+        "       guarantee  (500m)  reserved by Kubernetes, for want of a guarantee; the hub's settings may give one",
+    ]
+
+
+def test_a_guarantee_that_was_taken_away_cannot_come_from_the_hub_either() -> None:
+    lines = lines_of(explain("profiles: [{name: a, resources: {cpu_limit: 500m, cpu_guarantee: null}}]"))
+
+    assert lines[-3:] == [
+        "  cpu  limit      500m       from a",
+        "       guarantee  (removed)  from a",
+        "       guarantee  (500m)     reserved by Kubernetes, for want of a guarantee",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reference", "text"),
+    [
+        pytest.param({"secretKeyRef": {"name": "a", "key": "b"}}, "secret a, key b", id="Secret"),
+        pytest.param({"configMapKeyRef": {"name": "a", "key": "b"}}, "configmap a, key b", id="ConfigMap"),
+        pytest.param({"fieldRef": {"fieldPath": "status.podIP"}}, "status.podIP", id="field of the pod"),
+        pytest.param({"resourceFieldRef": {"resource": "limits.cpu"}}, "limits.cpu", id="resource"),
+    ],
+)
+def test_a_reference_is_told_for_it_is_no_value(reference: dict[str, Any], text: str) -> None:
+    document = json.dumps({"profiles": [{"env": {"A": {"valueFrom": reference}}}]})
+
+    assert f"  A  {text}  from profiles[0]" in lines_of(explain(document))
+
+
+def test_a_document_without_profiles_gives_nothing() -> None:
+    lines = lines_of(explain("profiles: []"))
+
+    assert lines[4:] == [
+        "Profiles",
+        "  none; the document says 'profiles: []'",
+        "",
+        "Environment",
+        "  nothing from profiles",
+        "",
+        "Resources",
+        "  nothing from profiles",
+    ]
+
+
+def test_nothing_in_a_document_can_steer_the_terminal() -> None:
+    document = r'profiles: [{name: "a\e[2Jb", images: ["c\e[2J\nd"], env: {}}, {env: {X: "e\e[2J\nf", Y: "\u202Eg"}}]'
+
+    text = format_text(explain(document), Style(), show_values=True)
+
+    assert text.replace("\n", "").isprintable()
+    assert r"  X  e\x1b[2J\nf  from profiles[1]" in text.splitlines()
+    assert r"  Y  \u202eg      from profiles[1]" in text.splitlines()
+
+
+def test_columns_line_up_for_wide_characters_and_let_long_values_stick_out() -> None:
+    document = f"profiles: [{{name: 予報, env: {{A: 予, B: bb, C: {'c' * 60}}}}}]"
+
+    lines = lines_of(explain(document), show_values=True)
+
+    assert lines[-6:-3] == [
+        "  A  予  from 予報",
+        "  B  bb  from 予報",
+        f"  C  {'c' * 60}  from 予報",
+    ]
+
+
+def test_colours_change_nothing_but_colours() -> None:
+    plain = format_text(explain(), Style())
+    coloured = format_text(explain(), Style(colour=True))
+
+    assert "\x1b[32m✔\x1b[0m 0  forecasting" in coloured
+    for code in (0, 1, 2, 31, 32, 33):
+        coloured = coloured.replace(f"\x1b[{code}m", "")
+    assert coloured == plain
