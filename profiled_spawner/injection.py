@@ -143,15 +143,26 @@ def inject_profile(pod: V1Pod, effective: EffectiveProfile, source: str | None) 
 
 def hide_env_values(pod: V1Pod) -> V1Pod:
     """A copy of a pod for logs, in which no environment variable has its value."""
-    containers = []
-    for container in pod.spec.containers:
-        env = []
-        for variable in _get(container, "env") or ():
-            shown = _get(variable, "value")
-            env.append(_with(variable, value=_MASK) if shown else variable)
-        containers.append(_with(container, env=env))
-    hidden: V1Pod = _with(pod, spec=_with(pod.spec, containers=containers))
+    spec = _with(
+        pod.spec,
+        containers=_hide_each(pod.spec.containers),
+        init_containers=_hide_each(pod.spec.init_containers),
+    )
+    hidden: V1Pod = _with(pod, spec=spec)
     return hidden
+
+
+def _hide_each(containers: Iterable[Any] | None) -> list[Any]:
+    return [
+        _with(
+            container,
+            env=[
+                _with(variable, value=_MASK) if _get(variable, "value") else variable
+                for variable in _get(container, "env") or ()
+            ],
+        )
+        for container in containers or ()
+    ]
 
 
 def format_names(names: Iterable[str], *, max_bytes: int) -> str:
