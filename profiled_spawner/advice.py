@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from collections.abc import Mapping as MappingABC
 
 from .document import EVERYONE, EnvVarSource, Profile
-from .errors import Diagnostic
+from .errors import Diagnostic, format_path
 from .quantity import is_whole_and_equal
 from .tree import Mapping, Node, Scalar, Sequence
 
@@ -18,6 +19,7 @@ _SECRET_NAME = re.compile(
 )
 
 _Entries = MappingABC[str, tuple[Scalar, Node]]
+_Path = tuple[str | int, ...]
 
 
 class Advice:
@@ -27,35 +29,38 @@ class Advice:
         self.warnings: list[Diagnostic] = []
         self._names: dict[str, int] = {}
 
-    def consider(self, profile: Profile, node: Node, entries: _Entries) -> None:
+    def consider(self, profile: Profile, node: Node, entries: _Entries, is_quotable: Callable[[Node], bool]) -> None:
         """Says what is odd about one profile.
 
         Args:
             profile: The profile as it was read.
             node: Its mapping in the tree.
             entries: Its sections: the key and the value of each.
+            is_quotable: Whether a warning may hold a text of the tree.
         """
-        path = f"profiles[{profile.index}]"
+        path = ("profiles", profile.index)
         self._consider_names(profile, path, entries)
-        self._consider_filters(profile, path, node, entries)
-        self._consider_env(profile, path, node, entries)
-        self._consider_resources(profile, path, node, entries)
+        self._consider_filters(profile, path, entries, is_quotable)
+        self._consider_env(profile, path, entries)
+        self._consider_resources(profile, path, entries)
 
-    def _warn(self, node: Node, path: str, what: str) -> None:
-        self.warnings.append(Diagnostic(what, path, node.line, node.column, "warning"))
+    def _warn(self, node: Node, path: _Path, what: str) -> None:
+        self.warnings.append(Diagnostic(what, format_path(path), node.line, node.column, "warning"))
 
-    def _consider_names(self, profile: Profile, path: str, entries: _Entries) -> None:
+    def _consider_names(self, profile: Profile, path: _Path, entries: _Entries) -> None:
         if profile.name is None or "name" not in entries:
             return
         first = self._names.setdefault(profile.name, profile.index)
         if first != profile.index:
             self._warn(
                 entries["name"][1],
-                f"{path}.name",
+                (*path, "name"),
                 f"profiles[{first}] has the same name; nobody can tell the two apart in logs",
             )
 
-    def _consider_filters(self, profile: Profile, path: str, node: Node, entries: _Entries) -> None:
+    def _consider_filters(
+        self, profile: Profile, path: _Path, entries: _Entries, is_quotable: Callable[[Node], bool]
+    ) -> None:
         for key in ("users", "groups", "images"):
             value = getattr(profile, key)
             if value is not None and not value and isinstance(entries[key][1], Sequence):
@@ -64,30 +69,30 @@ class Advice:
                     what = "empty, which adds nobody"
                 else:
                     what = f"empty, so the profile fits {'nothing' if key == 'images' else 'nobody'}"
-                self._warn(entries[key][0], f"{path}.{key}", f"{what}; leave the key out if that is not meant")
+                self._warn(entries[key][0], (*path, key), f"{what}; leave the key out if that is not meant")
         users = entries["users"][1] if "users" in entries else None
         if isinstance(users, Sequence):
             for position, user in enumerate(users.items):
-                if isinstance(user, Scalar) and user.value != user.value.lower() and not user.shared:
+                if isinstance(user, Scalar) and user.value != user.value.lower() and is_quotable(user):
                     self._warn(
                         user,
-                        f"{path}.users[{position}]",
+                        (*path, "users", position),
                         f"{user.value!r} has capitals, and JupyterHub lower-cases usernames unless told otherwise; "
                         f"did you mean {user.value.lower()!r}?",
                     )
 
-    def _consider_env(self, profile: Profile, path: str, node: Node, entries: _Entries) -> None:
+    def _consider_env(self, profile: Profile, path: _Path, entries: _Entries) -> None:
         if not profile.env:
             return
         section = entries["env"][1]
-        env_path = f"{path}.env"
+        places = _find_variables(section)
         images = entries["images"][1] if "images" in entries else None
         if isinstance(images, Sequence):
             for position, image in enumerate(images.items):
                 if isinstance(image, Scalar) and image.value.startswith("*") and image.value.strip("*"):
                     self._warn(
                         image,
-                        f"{path}.images[{position}]",
+                        (*path, "images", position),
                         "begins with '*', so anyone who may type in an image can obtain this profile's variables; "
                         "begin it with a registry",
                     )
@@ -97,24 +102,24 @@ class Advice:
             and (profile.groups is None or EVERYONE in (profile.users or ()))
         )
         for name, value in profile.env.items():
-            where = _find_variable(section, name) or section
+            where = places.get(name, section)
             if isinstance(value, EnvVarSource):
                 if value.kind == "secretKeyRef" and guarded_by_image_alone:
                     self._warn(
                         where,
-                        f"{env_path}.{name}",
+                        (*path, "env", name),
                         "a secret that an image alone guards: whoever may choose the image can read it; "
                         "name users or groups",
                     )
             elif value and _SECRET_NAME.search(name):
                 self._warn(
                     where,
-                    f"{env_path}.{name}",
+                    (*path, "env", name),
                     "looks like a secret in plain text, which everyone who may read the ConfigMap can read; "
                     "take it from a Secret with valueFrom",
                 )
 
-    def _consider_resources(self, profile: Profile, path: str, node: Node, entries: _Entries) -> None:
+    def _consider_resources(self, profile: Profile, path: _Path, entries: _Entries) -> None:
         for resource, request in profile.requests.items():
             limit = profile.limits.get(resource)
             if limit is None or request is None or request == limit:
@@ -122,24 +127,18 @@ class Advice:
             if request > limit or is_whole_and_equal(resource):
                 self._warn(
                     entries["resources"][0],
-                    f"{path}.resources",
+                    (*path, "resources"),
                     f"guarantees {request} of {resource} and limits it to {limit}; the limit will be used for both",
                 )
 
 
-def _find_variable(section: Node, name: str) -> Node | None:
-    """The key, or the list item, that sets a variable; None where it was merged in from elsewhere."""
+def _find_variables(section: Node) -> dict[str, Node]:
+    """The keys, or the list items, that set variables; those merged in from elsewhere are not among them."""
     if isinstance(section, Mapping):
-        return next((key for key, _ in section.pairs() if isinstance(key, Scalar) and key.value == name), None)
-    if isinstance(section, Sequence):
-        for item in section.items:
-            if isinstance(item, Mapping):
-                for key, value in item.pairs():
-                    if (
-                        isinstance(key, Scalar)
-                        and key.value == "name"
-                        and isinstance(value, Scalar)
-                        and value.value == name
-                    ):
-                        return item
-    return None
+        return {key.value: key for key, _ in section.pairs() if isinstance(key, Scalar)}
+    places: dict[str, Node] = {}
+    for item in section.items if isinstance(section, Sequence) else ():
+        for key, value in item.pairs() if isinstance(item, Mapping) else ():
+            if isinstance(key, Scalar) and key.value == "name" and isinstance(value, Scalar):
+                places.setdefault(value.value, item)
+    return places

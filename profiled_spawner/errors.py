@@ -7,11 +7,13 @@ Every exception of the package derives from `ProfiledSpawnerError`. What is wron
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Diagnostic", "DocumentError", "ProfiledSpawnerError", "QuantityError", "SourceError"]
+__all__ = ["Diagnostic", "DocumentError", "ProfiledSpawnerError", "QuantityError", "SourceError", "format_path"]
 
 
 class ProfiledSpawnerError(Exception):
@@ -44,6 +46,19 @@ class Diagnostic:
         where = f"line {self.line}, column {self.column}: " if self.line else ""
         path = f"{self.path}: " if self.path else ""
         return f"{where}{path}{self.what}"
+
+
+def format_path(steps: Sequence[str | int]) -> str:
+    """A `Diagnostic`'s path from its steps: keys and positions, from the document's root."""
+    path = ""
+    for step in steps:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif re.fullmatch(r"[\w…<-]{1,253}", step):
+            path += f".{step}" if path else step
+        else:
+            path += f"[{json.dumps(step if len(step) <= 60 else step[:60] + '…', ensure_ascii=False)}]"
+    return path
 
 
 class DocumentError(ProfiledSpawnerError):

@@ -114,8 +114,8 @@ def inject_profile(pod: V1Pod, effective: EffectiveProfile, source: str | None) 
             env[name] = V1EnvVar(name=name, value=write(setting.value))
 
     for kind, amounts in raw.items():
-        for resource in own[kind].keys() - settled[kind].keys():
-            del amounts[resource]
+        for resource in (own[kind].keys() | getattr(effective, kind).keys()) - settled[kind].keys():
+            amounts.pop(resource, None)
         for resource, setting in settled[kind].items():
             if setting.value is not own[kind].get(resource):
                 amounts[resource] = setting.value.text
@@ -244,8 +244,8 @@ _SOURCES = {
 def _order_variables(env: Mapping[str, Any]) -> list[Any]:
     """Variables, each behind those that it refers to as ``$(NAME)``, else in the order given.
 
-    Kubernetes expands a reference only to what stands before it. In a circle there is no such order; what is
-    given first then stays first.
+    Kubernetes expands a reference only to what stands before it. In a circle there is no such order, and one of its
+    references stays unexpanded.
     """
     ordered: dict[str, Any] = {}
     for start in env:

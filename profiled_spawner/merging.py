@@ -129,9 +129,14 @@ def settle_resources(
             requests[resource] = limit
         elif equal:
             requests[resource] = request
-    for resource, request in requests.items():
-        if resource not in limits and request.profile is not None and is_whole_and_equal(resource):
+    for resource, request in list(requests.items()):
+        if resource in limits or not is_whole_and_equal(resource):
+            continue
+        if request.profile is not None:
             limits[resource] = request
+        elif resource in effective.limits:
+            # A profile took away the limit, without which Kubernetes takes no such request.
+            del requests[resource]
     return Resources(MappingProxyType(limits), MappingProxyType(requests), tuple(conflicts))
 
 

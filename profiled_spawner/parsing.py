@@ -6,10 +6,10 @@ which text a file or a ConfigMap holds, `manifest`'s.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 from .advice import Advice
@@ -22,7 +22,7 @@ from .document import (
     find_env_name_fault,
     shown_env_name,
 )
-from .errors import Diagnostic, DocumentError, QuantityError
+from .errors import Diagnostic, DocumentError, QuantityError, format_path
 from .quantity import Quantity, check_resource, parse_quantity
 from .tree import Mapping, Node, Scalar, Sequence, read_tree
 
@@ -127,19 +127,20 @@ def _check(text: str, line_offset: int, column_offset: int, advice: Advice | Non
     omitted = 0
     profiles: tuple[Profile, ...] = ()
     try:
-        tree = read_tree(text)
+        tree = read_tree(text, line_offset=line_offset, column_offset=column_offset)
     except DocumentError as error:
         errors: Iterable[Diagnostic] = error.diagnostics
     else:
-        reader = _Reader(advice)
-        profiles = reader.read(tree)
+        # Where there is nothing, that is where the document would be.
+        reader = _Reader(tree or Scalar("", line_offset + 1, column_offset + 1, plain=True, literal=False), advice)
+        profiles = reader.read()
         errors, omitted = reader.errors, reader.count - len(reader.errors)
     in_order = sorted(errors, key=_place)
     return Checked(
         document=None if in_order else Document(profiles),
-        errors=_shifted(in_order, line_offset, column_offset),
+        errors=tuple(in_order),
         omitted=omitted,
-        warnings=_shifted(sorted(advice.warnings, key=_place), line_offset, column_offset) if advice else (),
+        warnings=tuple(sorted(advice.warnings, key=_place)) if advice else (),
     )
 
 
@@ -147,38 +148,60 @@ def _place(diagnostic: Diagnostic) -> tuple[int, int]:
     return diagnostic.line, diagnostic.column
 
 
-def _shifted(diagnostics: Iterable[Diagnostic], lines: int, columns: int) -> tuple[Diagnostic, ...]:
-    if not lines and not columns:
-        return tuple(diagnostics)
-    return tuple(
-        replace(each, line=each.line + lines, column=each.column + columns) if each.line else each
-        for each in diagnostics
-    )
-
-
 class _Reader:
     """Walks the tree once, gathering errors. A method returns what it could read; errors make the rest moot."""
 
-    def __init__(self, advice: Advice | None) -> None:
+    def __init__(self, root: Node, advice: Advice | None) -> None:
+        self.root = root
         self.advice = advice
         self.errors: list[Diagnostic] = []
         self.count = 0
-        self._said: set[tuple[int, int, str]] = set()
+        self._said: set[int] = set()
         # A section that an alias repeats is read once.
         self._env: dict[int, MappingProxyType[str, EnvValue]] = {}
 
+    @cached_property
+    def env_values(self) -> set[int]:
+        """The scalars, by identity, that are environment variables' values, or part of one: not to be quoted.
+
+        An alias may put one anywhere. Only a document with something to quote pays for looking.
+        """
+        found: set[int] = set()
+        seen: set[tuple[int, bool]] = set()
+        left: list[tuple[Node, bool]] = [(self.root, False)]
+        while left:
+            node, inside = left.pop()
+            if (id(node), inside) in seen:
+                continue
+            seen.add((id(node), inside))
+            if isinstance(node, Scalar):
+                if inside:
+                    found.add(id(node))
+            elif isinstance(node, Sequence):
+                left += [(item, inside) for item in node.items]
+            else:
+                for key, value in node.pairs():
+                    is_env = isinstance(key, Scalar) and key.value == "env"
+                    left += [(key, False), (value, inside or is_env)]
+        return found
+
+    def is_quotable(self, node: Node) -> bool:
+        """Whether a message may hold the text: it is nobody's environment variable."""
+        return id(node) not in self.env_values
+
     def error(self, node: Node, path: _Path, what: str) -> None:
-        key = (node.line, node.column, what)
+        # An alias may repeat an error; hashes, because there may be many.
+        key = hash((node.line, node.column, what))
         if key in self._said:
             return
+        self._said.add(key)
         self.count += 1
         if len(self.errors) < MAX_DIAGNOSTICS:
-            self._said.add(key)
-            self.errors.append(Diagnostic(what, _shown(path), node.line, node.column))
+            self.errors.append(Diagnostic(what, format_path(path), node.line, node.column))
 
-    def read(self, root: Node | None) -> tuple[Profile, ...]:
-        if root is None or (isinstance(root, Scalar) and not root.value):
-            root = root or Scalar("", 1, 1, plain=True, shared=False, literal=False)
+    def read(self) -> tuple[Profile, ...]:
+        root = self.root
+        if isinstance(root, Scalar) and not root.value:
             self.error(root, (), "empty; write 'profiles: []' if there are to be none")
             return ()
         if isinstance(root, Sequence):
@@ -233,7 +256,7 @@ class _Reader:
             MappingProxyType(requests),
         )
         if self.advice is not None:
-            self.advice.consider(profile, node, entries)
+            self.advice.consider(profile, node, entries, self.is_quotable)
         return profile
 
     def entries(self, node: Mapping, path: _Path, shown: Callable[[str], str] = str) -> _Entries:
@@ -253,7 +276,8 @@ class _Reader:
                 self.error(key, path, "a value without a key")
             elif key.value in found:
                 first = found[key.value][0]
-                self.error(key, (*path, shown(key.value)), f"given twice, first at line {first.line}")
+                name = shown(key.value) if self.is_quotable(key) else "…"
+                self.error(key, (*path, name), f"given twice, first at line {first.line}")
             else:
                 found[key.value] = (key, value)
         for value in merged:
@@ -273,7 +297,7 @@ class _Reader:
             key, _ = entries.pop(name)
             meant = _closest(name, known) if len(self.errors) < MAX_DIAGNOSTICS else None
             hint = f"did you mean '{meant}'?" if meant else f"{what} has {', '.join(known)}"
-            self.error(key, (*path, shown(name)), f"unknown key; {hint}")
+            self.error(key, (*path, shown(name) if self.is_quotable(key) else "…"), f"unknown key; {hint}")
         return entries
 
     def text(self, node: Node, path: _Path) -> str | None:
@@ -304,7 +328,7 @@ class _Reader:
             self.error(node, path, f"{'is null' if node.value else 'has no value'}{hint}")
             return
         found = ""
-        if isinstance(node, Scalar) and wanted == "a list" and _is_quotable(node):
+        if isinstance(node, Scalar) and wanted == "a list" and _is_word(node) and self.is_quotable(node):
             found = f": [{node.value}]"
         self.error(node, path, f"{name} must be {wanted}{found}")
 
@@ -478,8 +502,7 @@ class _Reader:
             quantity = parse_quantity(node.value)
             check_resource(resource, quantity, limit=kind == "limits")
         except QuantityError as error:
-            # The same scalar may be an environment variable's value elsewhere, which is not to be quoted.
-            fault = "not a Kubernetes quantity that this can have" if node.shared else str(error)
+            fault = str(error) if self.is_quotable(node) else "not a Kubernetes quantity that this can have"
         else:
             return quantity
         self.error(node, path, fault)
@@ -557,18 +580,6 @@ def _is(fault: str) -> str:
     return f"is {fault}" if fault.startswith("not ") else fault
 
 
-def _is_quotable(node: Scalar) -> bool:
-    """Whether a wrong scalar may stand in a message: a short word that is nobody's environment variable."""
-    return not node.shared and node.plain and len(node.value) <= 60 and node.value.isprintable()
-
-
-def _shown(path: _Path) -> str:
-    shown = ""
-    for step in path:
-        if isinstance(step, int):
-            shown += f"[{step}]"
-        elif re.fullmatch(r"[\w…<-]{1,253}", step):
-            shown += f".{step}" if shown else step
-        else:
-            shown += f"[{json.dumps(step if len(step) <= 60 else step[:60] + '…', ensure_ascii=False)}]"
-    return shown
+def _is_word(node: Scalar) -> bool:
+    """Whether a text is short enough for a message."""
+    return node.plain and len(node.value) <= 60 and node.value.isprintable()

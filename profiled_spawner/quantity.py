@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from decimal import Context, Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 from functools import lru_cache
 
 from .errors import QuantityError
@@ -58,7 +58,8 @@ class Quantity:
     """An amount of a resource, compared by `amount` alone.
 
     Attributes:
-        amount: Exactly what the text says, in the resource's base unit (bytes, cores, pieces).
+        amount: Exactly what the text says, in the resource's base unit (bytes, cores, pieces); what is finer than a
+            billionth is rounded up, as Kubernetes does.
         text: As it was written, which is how Kubernetes is given it.
     """
 
@@ -86,8 +87,8 @@ def parse_quantity(text: str) -> Quantity:
         raise QuantityError(f"{text} is negative; a quantity is 0 or more")
     if amount > _LARGEST:
         raise QuantityError(f"{text} is more than Kubernetes can hold (2^63 - 1)")
-    if amount and (amount < _FINEST or _EXACT.remainder(amount, _FINEST)):
-        raise QuantityError(f"{text} is finer than Kubernetes can hold (1n)")
+    if _EXACT.remainder(amount, _FINEST):
+        amount = amount.quantize(_FINEST, ROUND_CEILING, _EXACT)
     return Quantity(amount, text)
 
 
@@ -148,7 +149,7 @@ def format_amount(resource: str, quantity: Quantity) -> str:
 
 def format_bytes(quantity: Quantity) -> str:
     """The amount in bytes, as in JupyterHub's ``MEM_LIMIT``: a whole number, rounded up."""
-    return str(int(quantity.amount.to_integral_value("ROUND_CEILING")))
+    return str(int(quantity.amount.to_integral_value(ROUND_CEILING)))
 
 
 def format_cores(quantity: Quantity) -> str:

@@ -8,7 +8,7 @@ crash on a few kilobytes of nested brackets: here every bound holds before anyth
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import yaml
@@ -36,18 +36,16 @@ class Scalar:
     Attributes:
         value: Its characters, after YAML's quoting and folding.
         plain: Written without quotes, block indicator or tag: only such a one can be a ``null`` or nothing at all.
-        shared: It has an anchor, so it may stand elsewhere too, where it is an environment variable's value.
         literal: Written as a literal block (``|``), whose lines are lines of the text.
     """
 
-    __slots__ = ("column", "line", "literal", "plain", "shared", "value")
+    __slots__ = ("column", "line", "literal", "plain", "value")
 
-    def __init__(self, value: str, line: int, column: int, plain: bool, shared: bool, literal: bool) -> None:
+    def __init__(self, value: str, line: int, column: int, plain: bool, literal: bool) -> None:
         self.value = value
         self.line = line
         self.column = column
         self.plain = plain
-        self.shared = shared
         self.literal = literal
 
     @property
@@ -101,11 +99,20 @@ class _Open:
     deepest: int
 
 
-def read_tree(text: str, *, source: str = "", max_bytes: int = MAX_BYTES) -> Node | None:
+def read_tree(
+    text: str, *, source: str = "", max_bytes: int = MAX_BYTES, line_offset: int = 0, column_offset: int = 0
+) -> Node | None:
     """Reads one YAML document.
 
     Aliases stand for the very node that they name, so a node may be found in several places; there are no
     cycles. A byte-order mark is passed over.
+
+    Args:
+        text: YAML.
+        source: What the text was read from, for the error's message.
+        max_bytes: How large it may be.
+        line_offset: Lines before the text in the file that all places are to be told in.
+        column_offset: Columns before each of its lines there.
 
     Returns:
         The root, or None where there is no document at all.
@@ -115,11 +122,13 @@ def read_tree(text: str, *, source: str = "", max_bytes: int = MAX_BYTES) -> Nod
             `MAX_NODES`. It has one diagnostic, for YAML cannot be read past its first error.
     """
     try:
-        return _build(_bounded(text, max_bytes))
+        return _build(_bounded(text, max_bytes), line_offset + 1, column_offset + 1)
     except yaml.YAMLError as error:
-        diagnostic = _explain(error, text)
+        diagnostic = _explain(error, text, line_offset + 1, column_offset + 1)
     except _TreeError as refusal:
         diagnostic = refusal.diagnostic
+    if diagnostic.line:
+        diagnostic = replace(diagnostic, line=diagnostic.line + line_offset, column=diagnostic.column + column_offset)
     # Outside the handlers, so that no traceback leads to YAML's own error, which quotes the text.
     raise DocumentError([diagnostic], source=source)
 
@@ -143,7 +152,7 @@ def _bounded(text: str, max_bytes: int) -> str:
     return text.removeprefix("\ufeff")
 
 
-def _build(text: str) -> Node | None:
+def _build(text: str, first_line: int, first_column: int) -> Node | None:
     root: Node | None = None
     anchors: dict[str, tuple[Node, int, int]] = {}  # node, how many nodes it is, how deep it goes
     unfinished: list[_Open] = []
@@ -160,7 +169,7 @@ def _build(text: str) -> Node | None:
                 raise _tagged(mark)
             anchor = event.anchor
             node: Node = Scalar(
-                event.value, mark.line + 1, mark.column + 1, plain, anchor is not None, event.style == "|"
+                event.value, mark.line + first_line, mark.column + first_column, plain, event.style == "|"
             )
             count += 1
             if anchor is not None:
@@ -171,7 +180,8 @@ def _build(text: str) -> Node | None:
             depth = len(unfinished) + 1
             if depth > MAX_DEPTH:
                 raise _too_deep(mark)
-            node = (Mapping if kind is yaml.MappingStartEvent else Sequence)(mark.line + 1, mark.column + 1)
+            collection = Mapping if kind is yaml.MappingStartEvent else Sequence
+            node = collection(mark.line + first_line, mark.column + first_column)
             unfinished.append(_Open(node, event.anchor, count, depth))
             count += 1
             continue
@@ -228,7 +238,7 @@ def _too_deep(mark: yaml.Mark) -> _TreeError:
     return _TreeError(f"nested more than {MAX_DEPTH} levels deep", mark.line + 1, mark.column + 1)
 
 
-def _explain(error: yaml.YAMLError, text: str) -> Diagnostic:
+def _explain(error: yaml.YAMLError, text: str, first_line: int, first_column: int) -> Diagnostic:
     """Says what the parser said, without the lines that it quotes."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
@@ -246,7 +256,7 @@ def _explain(error: yaml.YAMLError, text: str) -> Diagnostic:
     begun = getattr(error, "context_mark", None)
     what = f"{context}: {problem}" if context else problem
     if context and begun and begun.line != mark.line:
-        what += f" (it began at line {begun.line + 1}, column {begun.column + 1})"
+        what += f" (it began at line {begun.line + first_line}, column {begun.column + first_column})"
     hint = _hint(problem, context or "", _character(text, mark))
     return Diagnostic(f"{what}; {hint}" if hint else what, line=mark.line + 1, column=mark.column + 1)
 

@@ -78,6 +78,21 @@ def test_a_quantity_is_exactly_what_it_says(text: str, amount: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        pytest.param("0.1n", "0.000000001", id="part-of-a-billionth"),
+        pytest.param("1.0000000001", "1.000000001", id="too-many-digits"),
+        pytest.param("0.3333333333333333", "0.333333334", id="float-of-the-hub"),
+        pytest.param("1e-999", "0.000000001", id="far-too-fine"),
+        pytest.param("0." + "0" * 61 + "1", "0.000000001", id="as-fine-as-it-can-be-written"),
+    ],
+)
+def test_what_is_finer_than_a_billionth_is_rounded_up(text: str, amount: str) -> None:
+    assert parse_quantity(text).amount == Decimal(amount)
+    assert parse_quantity(text).text == text
+
+
+@pytest.mark.parametrize(
     ("smaller", "larger"),
     [
         pytest.param("1G", "1Gi", id="powers-of-1000-and-of-1024"),
@@ -133,9 +148,6 @@ def test_one_amount_written_in_two_ways_is_equal(one: str, other: str) -> None:
             "9223372036854775808", "9223372036854775808 is more than Kubernetes can hold (2^63 - 1)", id="2^63"
         ),
         pytest.param("1e999", "1e999 is more than Kubernetes can hold (2^63 - 1)", id="far-too-large"),
-        pytest.param("0.1n", "0.1n is finer than Kubernetes can hold (1n)", id="too-fine"),
-        pytest.param("1.0000000001", "1.0000000001 is finer than Kubernetes can hold (1n)", id="too-many-digits"),
-        pytest.param("1e-999", "1e-999 is finer than Kubernetes can hold (1n)", id="far-too-fine"),
     ],
 )
 def test_what_is_no_quantity_is_refused_with_what_was_likely_meant(text: str, message: str) -> None:

@@ -1,0 +1,123 @@
+"""Every example file is read as the file beside it says.
+
+- ``examples/NAME.yaml`` is a valid document, or a ConfigMap manifest that holds one. ``NAME.json`` lists what its
+  profiles say, and ``NAME.warnings.txt``, where there is one, what is odd about them.
+- ``invalid-examples/NAME.yaml`` is not valid, and ``NAME.errors.txt`` lists every error.
+
+Errors and warnings stand one to a line: ``LINE:COLUMN: PATH: what``, without the path where it is the whole document.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiled_spawner.document import Document, EnvVarSource, Profile
+from profiled_spawner.errors import Diagnostic, DocumentError
+from profiled_spawner.manifest import decode_text, find_document
+from profiled_spawner.parsing import Checked, check_document, parse_document
+
+HERE = Path(__file__).parent
+KEY = "jupyterhub-singleuser-profiles.yaml"
+
+
+def find_examples(folder: str) -> list[Any]:
+    return [pytest.param(path, id=path.stem) for path in sorted((HERE / folder).glob("*.yaml"))]
+
+
+VALID = find_examples("examples")
+INVALID = find_examples("invalid-examples")
+
+
+def check(path: Path) -> Checked:
+    """Everything that there is to say of a file, however early reading it ends."""
+    try:
+        found = find_document(decode_text(path.read_bytes()), KEY)
+    except DocumentError as error:
+        return Checked(None, error.diagnostics, error.omitted, ())
+    return check_document(found.text, line_offset=found.line_offset, column_offset=found.column_offset)
+
+
+def parse(path: Path) -> tuple[Document | None, tuple[Diagnostic, ...]]:
+    """What a spawn gets of a file."""
+    try:
+        found = find_document(decode_text(path.read_bytes()), KEY)
+        return parse_document(found.text, line_offset=found.line_offset, column_offset=found.column_offset), ()
+    except DocumentError as error:
+        return None, error.diagnostics
+
+
+def write(diagnostics: tuple[Diagnostic, ...]) -> list[str]:
+    return [f"{each.line}:{each.column}: {f'{each.path}: ' if each.path else ''}{each.what}" for each in diagnostics]
+
+
+def read_lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def describe(profile: Profile) -> dict[str, Any]:
+    """What a profile says, without what it leaves out."""
+    filters = {
+        "users": profile.users and sorted(profile.users),
+        "groups": profile.groups and sorted(profile.groups),
+        "images": profile.images,
+    }
+    said: dict[str, Any] = {} if profile.name is None else {"name": profile.name}
+    said |= {key: list(entries) for key, entries in filters.items() if entries is not None}
+    if profile.env:
+        said["env"] = {
+            name: value.to_kubernetes() if isinstance(value, EnvVarSource) else value
+            for name, value in profile.env.items()
+        }
+    for kind, amounts in (("limits", profile.limits), ("requests", profile.requests)):
+        if amounts:
+            said[kind] = {resource: quantity and quantity.text for resource, quantity in amounts.items()}
+    return said
+
+
+@pytest.mark.parametrize("path", VALID)
+def test_a_valid_example_says_what_is_beside_it(path: Path) -> None:
+    checked = check(path)
+
+    assert write(checked.errors) == []
+    assert checked.document is not None
+    actual = [describe(profile) for profile in checked.document.profiles]
+    assert actual == json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [profile.index for profile in checked.document.profiles] == list(range(len(actual)))
+
+
+@pytest.mark.parametrize("path", VALID)
+def test_a_valid_example_has_the_warnings_beside_it(path: Path) -> None:
+    assert write(check(path).warnings) == read_lines(path.with_suffix(".warnings.txt"))
+
+
+@pytest.mark.parametrize("path", INVALID)
+def test_an_invalid_example_has_the_errors_beside_it(path: Path) -> None:
+    checked = check(path)
+
+    assert write(checked.errors) == read_lines(path.with_suffix(".errors.txt"))
+    assert checked.document is None
+    assert checked.omitted == 0
+
+
+@pytest.mark.parametrize("path", [*VALID, *INVALID])
+def test_parsing_says_the_same_as_checking(path: Path) -> None:
+    checked = check(path)
+
+    assert parse(path) == (checked.document, checked.errors)
+
+
+@pytest.mark.parametrize(
+    ("folder", "needed"),
+    [
+        pytest.param("examples", ".json", id="valid"),
+        pytest.param("invalid-examples", ".errors.txt", id="invalid"),
+    ],
+)
+def test_every_example_has_its_expectation_and_none_is_left_over(folder: str, needed: str) -> None:
+    paths = list((HERE / folder).iterdir())
+    examples = {path.stem for path in paths if path.suffix == ".yaml"}
+
+    assert {path.name.removesuffix(needed) for path in paths if path.name.endswith(needed)} == examples
+    assert {path.name.partition(".")[0] for path in paths} == examples

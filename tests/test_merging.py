@@ -1,0 +1,391 @@
+"""The later profile wins, field by field, and limits win over guarantees."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from profiled_spawner.document import EnvVarSource, Profile
+from profiled_spawner.merging import EffectiveProfile, Resources, Setting, merge_profiles, settle_resources
+from profiled_spawner.parsing import parse_document
+from profiled_spawner.quantity import Quantity, parse_quantity
+
+
+def merge(*profiles: str) -> EffectiveProfile:
+    """Profiles, least specific first, each as it stands in a document."""
+    return merge_profiles(parse_document(f"profiles: [{', '.join(profiles)}]").profiles)
+
+
+def settle(*profiles: str, limits: Mapping[str, str] = {}, requests: Mapping[str, str] = {}) -> Resources:
+    """The resources of a container that the hub's settings gave these limits and requests."""
+    return settle_resources(merge(*profiles), quantities(limits), quantities(requests))
+
+
+def quantities(amounts: Mapping[str, str]) -> dict[str, Quantity]:
+    return {resource: parse_quantity(text) for resource, text in amounts.items()}
+
+
+def amounts(settings: Mapping[str, Setting[Quantity]]) -> dict[str, str]:
+    return {resource: setting.value.text for resource, setting in settings.items()}
+
+
+def givers(settings: Mapping[str, Setting[Quantity]]) -> dict[str, str]:
+    return {resource: setting.profile.label if setting.profile else "hub" for resource, setting in settings.items()}
+
+
+@pytest.mark.parametrize(
+    ("profiles", "env"),
+    [
+        pytest.param([], {}, id="no-profiles"),
+        pytest.param(["{env: {A: a}}"], {"A": "a"}, id="one-profile"),
+        pytest.param(["{env: {A: a}}", "{env: {A: b}}"], {"A": "b"}, id="the-later-wins"),
+        pytest.param(["{env: {A: a, B: b}}", "{env: {B: c, C: d}}"], {"A": "a", "B": "c", "C": "d"}, id="by-name"),
+        pytest.param(["{env: {A: a}}", "{env: {a: b}}"], {"A": "a", "a": "b"}, id="names-are-case-sensitive"),
+        pytest.param(["{env: {A: a}}", "{env: {A: ''}}"], {"A": ""}, id="empty-text-wins-too"),
+        pytest.param(["{env: {A: a}}", "{env: {A: null}}"], {"A": None}, id="null-takes-away"),
+        pytest.param(["{env: {A: null}}", "{env: {A: a}}"], {"A": "a"}, id="the-later-gives-back"),
+        pytest.param(["{env: {A: a}}", "{}"], {"A": "a"}, id="nothing-said-changes-nothing"),
+        pytest.param(["{env: {A: a}}", "{env: [{name: A, value: b}]}"], {"A": "b"}, id="forms-mix"),
+        pytest.param(
+            ["{env: {A: a}}", "{env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}"],
+            {"A": EnvVarSource("fieldRef", {"fieldPath": "metadata.name"})},
+            id="value-from-in-place-of-a-value",
+        ),
+        pytest.param(
+            ["{env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}", "{env: {A: a}}"],
+            {"A": "a"},
+            id="value-in-place-of-value-from",
+        ),
+    ],
+)
+def test_env_is_merged_by_variable(profiles: list[str], env: dict[str, str | EnvVarSource | None]) -> None:
+    assert {name: setting.value for name, setting in merge(*profiles).env.items()} == env
+
+
+@pytest.mark.parametrize(
+    ("profiles", "limits", "requests"),
+    [
+        pytest.param(
+            ["{resources: {mem_limit: 1Gi, cpu_limit: 1}}", "{resources: {mem_limit: 2Gi}}"],
+            {"memory": "2Gi", "cpu": "1"},
+            {},
+            id="by-resource",
+        ),
+        pytest.param(
+            ["{resources: {mem_limit: 2Gi}}", "{resources: {mem_limit: 1Gi}}"],
+            {"memory": "1Gi"},
+            {},
+            id="the-later-wins-not-the-larger",
+        ),
+        pytest.param(
+            ["{resources: {mem_limit: 2Gi}}", "{resources: {mem_guarantee: 1Gi}}"],
+            {"memory": "2Gi"},
+            {"memory": "1Gi"},
+            id="limits-and-guarantees-apart",
+        ),
+        pytest.param(
+            ["{resources: {mem_limit: 2Gi}}", "{resources: {limits: {memory: 3Gi, nvidia.com/gpu: 1}}}"],
+            {"memory": "3Gi", "nvidia.com/gpu": "1"},
+            {},
+            id="forms-mix",
+        ),
+        pytest.param(
+            ["{resources: {mem_limit: 2Gi, cpu_limit: 1}}", "{resources: {mem_limit: null}}"],
+            {"memory": None, "cpu": "1"},
+            {},
+            id="null-takes-away",
+        ),
+        pytest.param(
+            ["{resources: {mem_limit: null}}", "{resources: {mem_limit: 1Gi}}"],
+            {"memory": "1Gi"},
+            {},
+            id="the-later-gives-back",
+        ),
+    ],
+)
+def test_resources_are_merged_by_resource(
+    profiles: list[str], limits: dict[str, str | None], requests: dict[str, str | None]
+) -> None:
+    effective = merge(*profiles)
+
+    for settings, expected in ((effective.limits, limits), (effective.requests, requests)):
+        assert {name: setting.value and setting.value.text for name, setting in settings.items()} == expected
+
+
+def test_each_field_knows_the_profile_that_it_came_from() -> None:
+    effective = merge(
+        "{name: one, env: {A: a, B: b}, resources: {mem_limit: 1Gi, cpu_guarantee: 1}}",
+        "{name: two, env: {B: c, C: null}, resources: {mem_limit: 2Gi, cpu_limit: null}}",
+    )
+
+    assert [profile.label for profile in effective.applied] == ["one", "two"]
+    for settings, expected in (
+        (effective.env, {"A": "one", "B": "two", "C": "two"}),
+        (effective.limits, {"memory": "two", "cpu": "two"}),
+        (effective.requests, {"cpu": "one"}),
+    ):
+        assert {name: setting.profile and setting.profile.label for name, setting in settings.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("profiles", "own_limits", "own_requests", "limits", "requests"),
+    [
+        pytest.param([], {"memory": "1Gi"}, {"cpu": "1"}, {"memory": "1Gi"}, {"cpu": "1"}, id="no-profiles"),
+        pytest.param(
+            [], {"memory": "1Gi"}, {"memory": "2Gi"}, {"memory": "1Gi"}, {"memory": "2Gi"}, id="hubs-own-affair"
+        ),
+        pytest.param(
+            ["{resources: {mem_limit: 2Gi}}"],
+            {"memory": "1Gi", "cpu": "1"},
+            {"memory": "1G"},
+            {"memory": "2Gi", "cpu": "1"},
+            {"memory": "1G"},
+            id="over-the-hubs",
+        ),
+        pytest.param(
+            ["{resources: {mem_limit: 1Gi, mem_guarantee: 2Gi}}"],
+            {},
+            {},
+            {"memory": "1Gi"},
+            {"memory": "1Gi"},
+            id="limit-wins-over-the-guarantee",
+        ),
+        pytest.param(
+            ["{resources: {mem_guarantee: 2Gi}}", "{resources: {mem_limit: 1Gi}}"],
+            {},
+            {},
+            {"memory": "1Gi"},
+            {"memory": "1Gi"},
+            id="limit-wins-over-an-earlier-guarantee",
+        ),
+        pytest.param(
+            ["{resources: {mem_limit: 1Gi}}", "{resources: {mem_guarantee: 2Gi}}"],
+            {},
+            {},
+            {"memory": "1Gi"},
+            {"memory": "1Gi"},
+            id="limit-wins-over-a-later-guarantee",
+        ),
+        pytest.param(
+            ["{resources: {mem_limit: 512Mi}}"],
+            {},
+            {"memory": "1073741824"},
+            {"memory": "512Mi"},
+            {"memory": "512Mi"},
+            id="limit-wins-over-the-hubs-guarantee",
+        ),
+        pytest.param(
+            ["{resources: {cpu_guarantee: 2}}"],
+            {"cpu": "0.5"},
+            {},
+            {"cpu": "0.5"},
+            {"cpu": "0.5"},
+            id="the-hubs-limit-wins-over-a-guarantee",
+        ),
+        pytest.param(
+            ["{resources: {mem_limit: 1Gi, mem_guarantee: 1024Mi}}"],
+            {},
+            {},
+            {"memory": "1Gi"},
+            {"memory": "1024Mi"},
+            id="equal-amounts-stay-as-written",
+        ),
+        pytest.param(
+            ["{resources: {cpu_limit: 1, cpu_guarantee: 999999999n}}"],
+            {},
+            {},
+            {"cpu": "1"},
+            {"cpu": "999999999n"},
+            id="barely-below",
+        ),
+        pytest.param(
+            ["{resources: {mem_limit: null}}"],
+            {"memory": "1Gi", "cpu": "1"},
+            {"memory": "1Gi"},
+            {"cpu": "1"},
+            {"memory": "1Gi"},
+            id="null-takes-away-the-hubs-limit",
+        ),
+        pytest.param(
+            ["{resources: {mem_guarantee: null, mem_limit: 512Mi}}"],
+            {},
+            {"memory": "1Gi"},
+            {"memory": "512Mi"},
+            {},
+            id="null-takes-away-the-hubs-guarantee",
+        ),
+        pytest.param(["{resources: {mem_limit: null}}"], {}, {}, {}, {}, id="null-of-nothing"),
+        pytest.param(["{resources: {cpu_limit: 1}}"], {}, {}, {"cpu": "1"}, {}, id="no-guarantee-is-made-up"),
+        pytest.param(
+            ["{resources: {limits: {nvidia.com/gpu: 1}}}"],
+            {},
+            {},
+            {"nvidia.com/gpu": "1"},
+            {"nvidia.com/gpu": "1"},
+            id="extended-limit-is-the-guarantee-too",
+        ),
+        pytest.param(
+            ["{resources: {requests: {nvidia.com/gpu: 1}}}"],
+            {},
+            {},
+            {"nvidia.com/gpu": "1"},
+            {"nvidia.com/gpu": "1"},
+            id="extended-guarantee-is-the-limit-too",
+        ),
+        pytest.param(
+            ["{resources: {limits: {nvidia.com/gpu: 2}, requests: {nvidia.com/gpu: 1}}}"],
+            {},
+            {},
+            {"nvidia.com/gpu": "2"},
+            {"nvidia.com/gpu": "2"},
+            id="extended-limit-wins-over-a-lower-guarantee",
+        ),
+        pytest.param(
+            ["{resources: {limits: {nvidia.com/gpu: 2}}}"],
+            {"nvidia.com/gpu": "1"},
+            {"nvidia.com/gpu": "1"},
+            {"nvidia.com/gpu": "2"},
+            {"nvidia.com/gpu": "2"},
+            id="extended-limit-over-the-hubs",
+        ),
+        pytest.param(
+            ["{resources: {limits: {nvidia.com/gpu: 0}}}"],
+            {"nvidia.com/gpu": "1"},
+            {"nvidia.com/gpu": "1"},
+            {"nvidia.com/gpu": "0"},
+            {"nvidia.com/gpu": "0"},
+            id="extended-zero",
+        ),
+        pytest.param(
+            ["{resources: {limits: {nvidia.com/gpu: null}, requests: {nvidia.com/gpu: null}}}"],
+            {"nvidia.com/gpu": "1", "cpu": "1"},
+            {"nvidia.com/gpu": "1"},
+            {"cpu": "1"},
+            {},
+            id="extended-taken-away",
+        ),
+        pytest.param(
+            ["{resources: {limits: {nvidia.com/gpu: null}}}"],
+            {"nvidia.com/gpu": "1"},
+            {"nvidia.com/gpu": "1"},
+            {},
+            {},
+            id="extended-limit-taken-away",
+        ),
+        pytest.param(
+            ["{resources: {cpu_limit: 1}}"],
+            {"nvidia.com/gpu": "2"},
+            {"nvidia.com/gpu": "1"},
+            {"nvidia.com/gpu": "2", "cpu": "1"},
+            {"nvidia.com/gpu": "1"},
+            id="extended-that-nobody-mentions-stays",
+        ),
+    ],
+)
+def test_limits_and_guarantees_are_settled_with_the_hubs(
+    profiles: list[str],
+    own_limits: dict[str, str],
+    own_requests: dict[str, str],
+    limits: dict[str, str],
+    requests: dict[str, str],
+) -> None:
+    settled = settle(*profiles, limits=own_limits, requests=own_requests)
+
+    assert (amounts(settled.limits), amounts(settled.requests)) == (limits, requests)
+
+
+def test_what_is_settled_knows_where_it_came_from() -> None:
+    settled = settle(
+        "{name: one, resources: {mem_limit: 1Gi, limits: {nvidia.com/gpu: 1}}}",
+        "{name: two, resources: {cpu_guarantee: 2}}",
+        limits={"cpu": "1", "ephemeral-storage": "1Gi"},
+        requests={"memory": "2Gi"},
+    )
+
+    assert givers(settled.limits) == {
+        "memory": "one",
+        "cpu": "hub",
+        "ephemeral-storage": "hub",
+        "nvidia.com/gpu": "one",
+    }
+    assert givers(settled.requests) == {"memory": "one", "cpu": "hub", "nvidia.com/gpu": "one"}
+
+
+@pytest.mark.parametrize(
+    ("profiles", "own_limits", "own_requests", "conflicts"),
+    [
+        pytest.param(
+            ["{name: a, resources: {mem_guarantee: 2Gi}}", "{name: b, resources: {mem_limit: 1Gi}}"],
+            {},
+            {},
+            ["memory: the guarantee of 2Gi (a) is not the limit of 1Gi (b); the limit is used for both"],
+            id="two-profiles",
+        ),
+        pytest.param(
+            ["{resources: {cpu_limit: 1}}"],
+            {},
+            {"cpu": "2"},
+            ["cpu: the guarantee of 2 (the hub) is not the limit of 1 (profiles[0]); the limit is used for both"],
+            id="the-hubs-guarantee",
+        ),
+        pytest.param(
+            ["{name: a, resources: {cpu_guarantee: 2}}"],
+            {"cpu": "1"},
+            {},
+            ["cpu: the guarantee of 2 (a) is not the limit of 1 (the hub); the limit is used for both"],
+            id="the-hubs-limit",
+        ),
+        pytest.param(
+            ["{name: a, resources: {limits: {nvidia.com/gpu: 2}, requests: {nvidia.com/gpu: 1}}}"],
+            {},
+            {},
+            ["nvidia.com/gpu: the guarantee of 1 (a) is not the limit of 2 (a); the limit is used for both"],
+            id="extended",
+        ),
+        pytest.param(["{resources: {cpu_limit: 1}}"], {"memory": "1Gi"}, {"memory": "2Gi"}, [], id="hubs-own-affair"),
+        pytest.param(["{resources: {cpu_limit: 2, cpu_guarantee: 1}}"], {}, {}, [], id="none"),
+    ],
+)
+def test_a_guarantee_that_was_overruled_is_told(
+    profiles: list[str], own_limits: dict[str, str], own_requests: dict[str, str], conflicts: list[str]
+) -> None:
+    settled = settle(*profiles, limits=own_limits, requests=own_requests)
+
+    assert [str(conflict) for conflict in settled.conflicts] == conflicts
+
+
+def test_merging_leaves_its_inputs_as_they_were() -> None:
+    text = (
+        "profiles: [{env: {A: a, B: null}, resources: {mem_limit: 1Gi, mem_guarantee: 2Gi}},"
+        " {env: {A: b}, resources: {limits: {nvidia.com/gpu: 1, memory: null}}}]"
+    )
+    profiles = parse_document(text).profiles
+    own_limits, own_requests = quantities({"memory": "1Gi"}), quantities({"memory": "3Gi", "nvidia.com/gpu": "4"})
+
+    effective = merge_profiles(profiles)
+    settle_resources(effective, own_limits, own_requests)
+
+    assert profiles == parse_document(text).profiles
+    assert effective == merge_profiles(parse_document(text).profiles)
+    assert own_limits == quantities({"memory": "1Gi"})
+    assert own_requests == quantities({"memory": "3Gi", "nvidia.com/gpu": "4"})
+
+
+def test_what_was_merged_can_be_shared() -> None:
+    effective = merge("{env: {A: a}, resources: {cpu_limit: 1, cpu_guarantee: 1}}")
+
+    for mapping in (effective.env, effective.limits, effective.requests):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            mapping["A"] = Setting(None, None)  # type: ignore[index]
+
+
+def test_no_repr_holds_a_value() -> None:
+    effective = merge("{name: one, env: {A: canary}}")
+
+    assert "canary" not in repr(effective)
+    assert "'A'" in repr(effective)
+
+
+def test_any_iterable_of_profiles_is_merged_once() -> None:
+    profiles = [Profile(0, name="one"), Profile(1, name="two")]
+
+    assert merge_profiles(iter(profiles)).applied == tuple(profiles)
