@@ -1,0 +1,150 @@
+"""The whole sandbox: an embedded API, a kubelet and a hub, with a document in the ConfigMap between them."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kubernetes_asyncio.client import V1Pod
+
+from profiled_spawner.document import EVERYONE
+from profiled_spawner.parsing import check_document
+from sandbox.api import EmbeddedAPI
+from sandbox.client import HubClient
+from sandbox.hub import SandboxHub
+from sandbox.kubelet import ProcessKubelet
+
+NAMESPACE = "jhub"
+CONFIGMAP = "jupyter-singleuser-profiles"
+KEY = "jupyterhub-singleuser-profiles.yaml"
+#: A document to begin with, and who is in the groups that it names.
+EXAMPLE = Path(__file__).with_name("example.yaml")
+EXAMPLE_GROUPS = {"forecasters": ["grace"]}
+#: What is offered when the document names no image.
+ANY_IMAGE = "example/notebook:latest"
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """What a user's server was given, as its pod and its kernel have it.
+
+    Attributes:
+        image: The image of the pod's notebook container.
+        profiles: The names of the profiles that were applied, least specific first.
+        limits: The container's limits, by resource.
+        environment: The environment of a kernel on the server.
+    """
+
+    image: str
+    profiles: list[str]
+    limits: Mapping[str, str]
+    environment: Mapping[str, str]
+
+
+class Sandbox:
+    """Runs everything for as long as its context lasts; nothing is left of it afterwards.
+
+    Args:
+        document: The profile document to begin with.
+        port: The port of the hub; 0 for any.
+        groups: The users of each JupyterHub group.
+        traits: More configuration of the hub, by class and trait name.
+        container_started: Called with each pod whose container has been started.
+
+    Raises:
+        PortInUseError: The port is taken; nothing has been started.
+        HubDiedError: The hub did not come up.
+
+    Attributes:
+        directory: Where everything of it is on disk.
+    """
+
+    def __init__(
+        self,
+        document: str,
+        *,
+        port: int = 0,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        traits: Mapping[str, Mapping[str, Any]] | None = None,
+        container_started: Callable[[V1Pod], None] = lambda pod: None,
+    ) -> None:
+        self._document = document
+        self._port = port
+        self._groups = groups
+        self._traits = traits
+        self._container_started = container_started
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            temporary = tempfile.TemporaryDirectory(prefix="profiled-spawner-", ignore_cleanup_errors=True)
+            self.directory = Path(stack.enter_context(temporary))
+            kubeconfig = self.directory / "kubeconfig"
+            self.hub = SandboxHub(
+                kubeconfig,
+                self.directory / "hub",
+                namespace=NAMESPACE,
+                port=self._port,
+                groups=self._groups,
+                traits=self._traits,
+            )
+            self.api = await stack.enter_async_context(EmbeddedAPI(namespaces=(NAMESPACE,)))
+            kubeconfig.write_text(self.api.kubeconfig())
+            self.kubelet = await stack.enter_async_context(
+                ProcessKubelet(self.api.url, self.directory, container_started=self._container_started)
+            )
+            await stack.enter_async_context(self.hub)
+            self.write_document(self._document)
+            self.client = await stack.enter_async_context(HubClient(self.hub.url, self.hub.settings.api_token))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    def write_document(self, document: str) -> str:
+        """Write the ConfigMap, as ``kubectl apply`` would.
+
+        Returns:
+            Its ``resourceVersion``.
+        """
+        written = self.api.put(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": CONFIGMAP, "namespace": NAMESPACE},
+                "data": {KEY: document},
+            }
+        )
+        self.hub.offer_images(images_of(document) or [ANY_IMAGE])
+        version: str = written["metadata"]["resourceVersion"]
+        return version
+
+    async def look_into(self, user: str) -> RunningServer:
+        """Look into the pod of a user's running server, and ask its kernel for its environment."""
+        pods = self.api.list("pods", NAMESPACE)
+        pod = next(p for p in pods if p["metadata"]["annotations"]["hub.jupyter.org/username"] == user)
+        container = pod["spec"]["containers"][0]
+        return RunningServer(
+            image=container["image"],
+            profiles=json.loads(pod["metadata"]["annotations"]["profiled-spawner/applied"]),
+            limits=container["resources"].get("limits", {}),
+            environment=await self.client.kernel_environment(user),
+        )
+
+
+def images_of(document: str) -> list[str]:
+    """Return the images that a document names, patterns left out; none if it is invalid."""
+    checked = check_document(document)
+    if checked.document is None:
+        return []
+    images = (image for profile in checked.document.profiles for image in profile.images or ())
+    return list(dict.fromkeys(image for image in images if EVERYONE not in image))
