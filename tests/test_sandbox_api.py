@@ -1363,3 +1363,14 @@ class TestKubeSpawner:
         assert len(api.list("pods", spawner.namespace)) == 1
         await spawner.stop(now=True)
         assert api.list("pods") == []
+
+
+async def test_a_request_without_the_token_is_refused() -> None:
+    async with EmbeddedAPI(token="right") as api, aiohttp.ClientSession() as session:
+        answers = {}
+        for token in ("right", "wrong", ""):
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            async with session.get(f"{api.url}/api/v1/namespaces", headers=headers) as response:
+                answers[token] = response.status, (await response.json()).get("message")
+        assert answers == {"right": (200, None), "wrong": (401, "Unauthorized"), "": (401, "Unauthorized")}
+        assert json.loads(api.kubeconfig())["users"][0]["user"] == {"token": "right"}

@@ -19,6 +19,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from secrets import compare_digest
 from typing import Literal, NoReturn, Self
 
 from aiohttp import web
@@ -98,6 +99,7 @@ class EmbeddedAPI:
         namespaces: created at first, besides `default` and `kube-system`.
         history: how many changes of each resource a watch can go back.
         user: who all clients are, in the messages of denied requests.
+        token: what a request must hold as its bearer token; empty for none.
 
     Attributes:
         requests: every request so far, in order of arrival; for tests to count, and to clear.
@@ -111,12 +113,14 @@ class EmbeddedAPI:
         namespaces: Sequence[str] = ("jhub",),
         history: int = 4096,
         user: str = "system:serviceaccount:jhub:hub",
+        token: str = "",
     ) -> None:
         self.port = port
         self.requests: list[RequestInfo] = []
         self.faults: list[Fault] = []
         self._namespaces = tuple(namespaces)
         self._user = user
+        self._token = token
         self._denied: list[tuple[str, str, str | None, str | None]] = []
         self._registry = Registry(history)
         self._runner: web.AppRunner | None = None
@@ -175,7 +179,7 @@ class EmbeddedAPI:
                 "apiVersion": "v1",
                 "kind": "Config",
                 "clusters": [{"name": "sandbox", "cluster": {"server": self.url}}],
-                "users": [{"name": "sandbox", "user": {}}],
+                "users": [{"name": "sandbox", "user": {"token": self._token} if self._token else {}}],
                 "contexts": [
                     {
                         "name": "sandbox",
@@ -252,6 +256,7 @@ class EmbeddedAPI:
         try:
             if request.method == "GET" and request.path in _TEXTS:
                 return web.Response(text=_TEXTS[request.path], content_type=_TEXT_TYPES.get(request.path, "text/plain"))
+            self._authenticate(request)
             if not re.fullmatch("/api(/.*)?", request.path):
                 return web.Response(status=404, text="404 page not found\n")
             _check_accepts(request)
@@ -267,6 +272,10 @@ class EmbeddedAPI:
             message = f"Request entity too large: limit is {_BODY_LIMIT}"
             error = StatusError(413, "RequestEntityTooLarge", message)
             return web.json_response(error.status, status=error.code)
+
+    def _authenticate(self, request: web.Request) -> None:
+        if self._token and not compare_digest(request.headers.get("Authorization", ""), f"Bearer {self._token}"):
+            raise StatusError(401, "Unauthorized", "Unauthorized")
 
     def _authorize(self, info: RequestInfo) -> None:
         resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource

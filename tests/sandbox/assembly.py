@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import secrets
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,10 +92,12 @@ class Sandbox:
                 groups=self._groups,
                 traits=self._traits,
             )
-            self.api = await stack.enter_async_context(EmbeddedAPI(namespaces=(NAMESPACE,)))
+            # Whoever may create pods runs commands as this user, and the machine may have others.
+            token = secrets.token_hex(16)
+            self.api = await stack.enter_async_context(EmbeddedAPI(namespaces=(NAMESPACE,), token=token))
             kubeconfig.write_text(self.api.kubeconfig())
             self.kubelet = await stack.enter_async_context(
-                ProcessKubelet(self.api.url, self.directory, container_started=self._container_started)
+                ProcessKubelet(self.api.url, self.directory, token=token, container_started=self._container_started)
             )
             await stack.enter_async_context(self.hub)
             self.write_document(self._document)

@@ -30,6 +30,7 @@ class ProcessKubelet:
 
     Args:
         api_url: The API server.
+        token: The bearer token that the API server wants, if it wants one.
         directory: Where each container's home directory and log are kept, under ``homes/`` and ``logs/``.
         retry_seconds: How long a container that cannot be configured, or that failed, waits for another try;
             after each failure twice as long, as Kubernetes does it from 10 seconds on.
@@ -43,11 +44,14 @@ class ProcessKubelet:
         api_url: str,
         directory: Path,
         *,
+        token: str = "",
         retry_seconds: float = 10,
         ignored: frozenset[str] = frozenset(),
         container_started: Callable[[V1Pod], None] = lambda pod: None,
     ) -> None:
         self._client = ApiClient(Configuration(host=api_url))
+        if token:
+            self._client.set_default_header("Authorization", f"Bearer {token}")
         self.node = Node(
             core=CoreV1Api(self._client),
             directory=directory,
