@@ -18,7 +18,7 @@ from jupyterhub import spawner as jupyterhub_spawner
 from kubernetes_asyncio.client import V1Pod
 from kubespawner import KubeSpawner
 from tornado import web
-from traitlets import Enum, Unicode, default
+from traitlets import Enum, Instance, Unicode, default
 
 from . import metrics
 from .errors import DocumentError, ProfiledSpawnerError, SourceError
@@ -144,8 +144,10 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
 
     # What was read for the spawn under way; None between spawns.
     _reading: Reading | None = None
-    # What the latest spawn was given, for the spawn page; None until its manifest is made.
+    # What the spawn was given, for the spawn page; None until its manifest is made. The event is set when there is no
+    # more to wait for.
     _summary: str | None = None
+    _summed_up: Any = Instance(asyncio.Event, ())
 
     async def start(self) -> Any:
         """Reads the profiles, then starts the server.
@@ -160,11 +162,13 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         # A future of an earlier spawn would end progress at once; KubeSpawner starts out with None too.
         self._start_future = None
         self._summary = None
-        self._reading = await self._read_profiles()
+        self._summed_up.clear()
         try:
+            self._reading = await self._read_profiles()
             return await super().start()
         finally:
             self._reading = None
+            self._summed_up.set()
 
     async def get_pod_manifest(self) -> V1Pod:
         """Adds the profiles that fit to the manifest that KubeSpawner makes.
@@ -188,10 +192,9 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         Nothing of KubeSpawner's is missed: it starts from the events since the spawn began, and there are none of
         a pod that has not been made. With `events_enabled` off, it has none at all.
         """
-        while self._summary is None:
-            if self._start_future and self._start_future.done():
-                return
-            await asyncio.sleep(0.1)
+        await self._summed_up.wait()
+        if self._summary is None:
+            return  # the start has failed before
         yield {"progress": 10, "message": self._summary}
         async with aclosing(super().progress()) as events:
             async for event in events:
@@ -258,6 +261,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         names = ", ".join(profile.label for profile in effective.applied) or "none"
         shown = names if len(names) <= 200 else f"{names[:200]}…"
         self._summary = f"Profiles applied: {shown}. {amounts[0].upper()}{amounts[1:]}."
+        self._summed_up.set()
 
 
 def _describe(resources: Resources) -> str:
