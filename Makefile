@@ -13,7 +13,7 @@ NEWEST = .venv/installed
 OLDEST = .venv-oldest/installed
 DOCUMENT ?=
 
-.PHONY: demo sandbox test test-newest test-oldest lint wheel clean
+.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets lint wheel clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -27,11 +27,20 @@ sandbox: $(NEWEST)
 test: test-newest test-oldest
 
 test-newest: $(NEWEST)
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -m "not cluster" $(ARGS)
 
 # A browser sees the same pages, and the tests' own API server is the same: both are looked at once.
 test-oldest: $(OLDEST)
-	.venv-oldest/bin/python -m pytest -m "not browser" --ignore tests/test_sandbox_api.py $(ARGS)
+	.venv-oldest/bin/python -m pytest -m "not browser and not cluster" --ignore tests/test_sandbox_api.py $(ARGS)
+
+## Runs the tests on a real kube-apiserver and etcd; where there are none and no Go to build them with, it skips them
+test-cluster: $(NEWEST)
+	@.venv/bin/python -m cluster.assets || test $$? -eq 2
+	.venv/bin/python -m pytest -m cluster $(ARGS)
+
+## Builds kube-apiserver and etcd with Go, once, into a cache outside the checkout
+cluster-assets: $(NEWEST)
+	@.venv/bin/python -m cluster.assets
 
 ## Checks style and types
 lint: $(NEWEST)

@@ -14,9 +14,12 @@ from kubespawner import KubeSpawner
 from kubespawner.clients import load_config
 from traitlets.config import Config
 
+from cluster.api import ClusterAPI
 from profiled_spawner import ProfiledKubeSpawner
 from sandbox.api import EmbeddedAPI
 from sandbox.paperkubelet import PaperKubelet
+
+pytest_plugins = ["cluster.fixtures"]
 
 CONFIGMAP = "jupyter-singleuser-profiles"
 KEY = "jupyterhub-singleuser-profiles.yaml"
@@ -26,10 +29,26 @@ WriteProfiles = Callable[[str], dict[str, Any]]
 MakeSpawner = Callable[..., ProfiledKubeSpawner]
 
 
+API_SERVERS = ["embedded", pytest.param("real", marks=pytest.mark.cluster)]
+
+
+def make_api_server(request: pytest.FixtureRequest, token: str = "") -> EmbeddedAPI:
+    """The API server that the parameter of a fixture names, of `API_SERVERS`."""
+    if request.param == "real":
+        return ClusterAPI(request.getfixturevalue("control_plane"), token=token)
+    return EmbeddedAPI(namespaces=(NAMESPACE,), token=token)
+
+
 @pytest.fixture
-async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedAPI]:
+def api_server() -> EmbeddedAPI:
+    """The embedded one. A module whose tests are to run on the real one too has a fixture of this name, with both."""
+    return EmbeddedAPI(namespaces=(NAMESPACE,))
+
+
+@pytest.fixture
+async def api(api_server: EmbeddedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedAPI]:
     """An API server of the test's own, which KubeSpawner finds."""
-    async with EmbeddedAPI(namespaces=(NAMESPACE,)) as api:
+    async with api_server as api:
         kubeconfig = tmp_path / "kubeconfig"
         kubeconfig.write_text(api.kubeconfig())
         # In a cluster's CI, the in-cluster configuration would win, and these tests reach the real API server.
@@ -49,6 +68,13 @@ async def _forget_cluster() -> None:
     for task in clients:
         task.cancel()
     await asyncio.gather(*clients, return_exceptions=True)
+
+
+@pytest.fixture
+def user_namespaces(api: EmbeddedAPI) -> None:
+    """The hub may create namespaces."""
+    if isinstance(api, ClusterAPI):
+        api.allow_user_namespaces()
 
 
 @pytest.fixture

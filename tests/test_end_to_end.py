@@ -2,13 +2,17 @@
 
 import asyncio
 import os
+import secrets
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
+from sandbox.api import EmbeddedAPI
 from sandbox.assembly import NAMESPACE, Sandbox
 from sandbox.client import HubError
 from sandbox.shim import children
+
+from .conftest import API_SERVERS, make_api_server
 
 pytestmark = pytest.mark.processes
 
@@ -33,10 +37,15 @@ profiles:
 """
 
 
+@pytest.fixture(params=API_SERVERS)
+def api_server(request: pytest.FixtureRequest) -> EmbeddedAPI:
+    return make_api_server(request, token=secrets.token_hex(16))
+
+
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
+async def sandbox(api_server: EmbeddedAPI) -> AsyncIterator[Sandbox]:
     before = set(children(os.getpid()))
-    async with Sandbox(DOCUMENT, groups={"forecasters": ["grace"]}) as sandbox:
+    async with Sandbox(DOCUMENT, groups={"forecasters": ["grace"]}, api=api_server) as sandbox:
         sandbox.api.put(
             {"kind": "Secret", "metadata": {"name": "bucket", "namespace": NAMESPACE}, "stringData": {"key": "k3y"}}
         )

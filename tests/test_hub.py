@@ -16,12 +16,17 @@ from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub, xsrf_of
 from sandbox.paperkubelet import PaperKubelet
 
-from .conftest import NAMESPACE, WriteProfiles
+from .conftest import API_SERVERS, NAMESPACE, WriteProfiles, make_api_server
 from .test_spawner import DOCUMENT, FORECAST, created, env_of
 
 SENTENCE = "Your server was not started because its settings could not be read"
 
 MakeHub = Callable[..., Awaitable[InProcessHub]]
+
+
+@pytest.fixture(params=API_SERVERS)
+def api_server(request: pytest.FixtureRequest) -> EmbeddedAPI:
+    return make_api_server(request)
 
 
 @pytest.fixture

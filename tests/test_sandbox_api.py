@@ -209,8 +209,8 @@ class TestUpdates:
             await core.replace_namespaced_config_map("profiles", "jhub", config_map())
 
     async def test_status_and_spec_are_written_apart(self, core: CoreV1Api) -> None:
-        await core.create_namespaced_pod("jhub", {**pod(), "status": {"phase": "Running"}})
-        body = {**pod(labels={"a": "b"}), "status": {"phase": "Running"}}
+        body = await core.create_namespaced_pod("jhub", {**pod(), "status": {"phase": "Running"}})
+        body.metadata.labels, body.status.phase = {"a": "b"}, "Running"
         replaced = await core.replace_namespaced_pod("jupyter-ada", "jhub", body)
         assert (replaced.status.phase, replaced.metadata.labels) == ("Pending", {"a": "b"})
         running = {"spec": {"schedulerName": "mine"}, "status": {"phase": "Running", "podIP": "127.0.0.2"}}
@@ -218,9 +218,9 @@ class TestUpdates:
         assert (patched.status.phase, patched.spec.scheduler_name) == ("Running", "default-scheduler")
 
     async def test_of_a_pods_spec_only_the_image_may_change(self, core: CoreV1Api) -> None:
-        await core.create_namespaced_pod("jhub", pod())
-        image = pod(container={"image": "example/notebook:2"})
-        changed = await core.replace_namespaced_pod("jupyter-ada", "jhub", image)
+        body = await core.create_namespaced_pod("jhub", pod())
+        body.spec.containers[0].image = "example/notebook:2"
+        changed = await core.replace_namespaced_pod("jupyter-ada", "jhub", body)
         assert changed.spec.containers[0].image == "example/notebook:2"
         with pytest.raises(ApiException) as caught:
             await core.patch_namespaced_pod("jupyter-ada", "jhub", {"spec": {"nodeName": "elsewhere"}})

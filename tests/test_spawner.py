@@ -19,7 +19,7 @@ from profiled_spawner.spawner import ProfilesUnavailableError
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
 
-from .conftest import CONFIGMAP, NAMESPACE, MakeSpawner, WriteProfiles
+from .conftest import API_SERVERS, CONFIGMAP, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
 
 DOCUMENT = """
 profiles:
@@ -34,6 +34,11 @@ profiles:
   resources: {mem_limit: 2Gi, cpu_limit: 1}
 """
 FORECAST = "quay.io/example/forecast:3.6"
+
+
+@pytest.fixture(params=API_SERVERS)
+def api_server(request: pytest.FixtureRequest) -> EmbeddedAPI:
+    return make_api_server(request)
 
 
 def env_of(pod: dict[str, Any], container: int = 0) -> dict[str, Any]:
@@ -272,6 +277,7 @@ class TestBesideKubeSpawnersFeatures:
         assert env_of(pod)["JUPYTERHUB_SERVER_NAME"] == "second"
         assert env_of(pod)["GLOBAL"] == "everywhere"
 
+    @pytest.mark.usefixtures("user_namespaces")
     async def test_user_namespaces_do_not_move_the_configmap(
         self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
     ) -> None:

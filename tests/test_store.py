@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import random
 import re
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
+from kubernetes_asyncio.config import load_kube_config_from_dict
 
 from profiled_spawner import store as store_module
 from profiled_spawner.document import Document
@@ -22,9 +24,14 @@ from profiled_spawner.sources import ConfigMapSource, FileSource
 from profiled_spawner.store import Reading, Store, find_store
 from sandbox.api import EmbeddedAPI, Fault
 
-from .conftest import CONFIGMAP, KEY, NAMESPACE, WriteProfiles
+from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
 
 log = logging.getLogger("hub")
+
+
+@pytest.fixture(params=API_SERVERS)
+def api_server(request: pytest.FixtureRequest) -> EmbeddedAPI:
+    return make_api_server(request)
 
 
 def profiles(name: str, value: str = "x") -> str:
@@ -52,7 +59,9 @@ class Reader:
 
 @pytest.fixture
 async def client(api: EmbeddedAPI) -> AsyncIterator[CoreV1Api]:
-    async with ApiClient(Configuration(host=api.url)) as client:
+    configuration = Configuration()
+    await load_kube_config_from_dict(json.loads(api.kubeconfig()), client_configuration=configuration)
+    async with ApiClient(configuration) as client:
         yield CoreV1Api(client)
 
 

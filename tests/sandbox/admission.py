@@ -24,6 +24,7 @@ from sandbox.status import (
     field_too_long,
     invalid,
     not_implemented,
+    quote,
 )
 
 
@@ -98,6 +99,14 @@ def _default_container(container: Object) -> None:
     for variable in container.get("env", []):
         if "fieldRef" in variable.get("valueFrom", {}):
             variable["valueFrom"]["fieldRef"].setdefault("apiVersion", "v1")
+
+
+def admit_new(resource: Resource, obj: Object) -> None:
+    """Fill in what the admission plugins of a default installation fill in on creation."""
+    if resource.plural == "pods":
+        spec = obj["spec"]
+        account = spec.setdefault("serviceAccountName", "default")
+        spec |= {"serviceAccount": account, "priority": 0, "preemptionPolicy": "PreemptLowerPriority"}
 
 
 def initial_status(resource: Resource) -> Object | None:
@@ -254,6 +263,34 @@ def _validate_pod(pod: Object) -> Iterator[Cause]:
     policies = ("Always", "OnFailure", "Never")
     if spec["restartPolicy"] not in policies:
         yield field_not_supported("spec.restartPolicy", spec["restartPolicy"], policies)
+    for i, toleration in enumerate(spec.get("tolerations", [])):
+        yield from _validate_toleration(toleration, f"spec.tolerations[{i}]")
+
+
+def _validate_toleration(toleration: Object, path: str) -> Iterator[Cause]:
+    key, value, operator = (toleration.get(name, "") for name in ("key", "value", "operator"))
+    if key:
+        for problem in _qualified_name_problems(key):
+            yield field_invalid(f"{path}.key", key, problem)
+    elif operator != "Exists":
+        why = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
+        yield field_invalid(f"{path}.operator", operator, why)
+    effect = toleration.get("effect", "")
+    if "tolerationSeconds" in toleration and effect != "NoExecute":
+        why = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+        yield field_invalid(f"{path}.effect", effect, why)
+    if operator == "Exists" and value:
+        yield field_invalid(f"{path}.operator", value, "value must be empty when `operator` is 'Exists'")
+    elif operator in ("", "Equal"):
+        for problem in _LABEL_VALUE.problems(value):
+            yield field_invalid(f"{path}.operator", value, problem)
+    elif operator != "Exists":
+        yield field_not_supported(f"{path}.operator", operator, ("Equal", "Exists"))
+    if effect not in ("", *_EFFECTS):
+        yield field_not_supported(f"{path}.effect", effect, _EFFECTS)
+
+
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 def _unique_label(name: str, path: str, taken: set[str]) -> Iterator[Cause]:
@@ -437,6 +474,10 @@ _VALIDATORS: dict[str, Callable[[Object], Iterator[Cause]]] = {
 
 
 def _validate_change(resource: Resource, new: Object, old: Object) -> Iterator[Cause]:
+    added = sorted(set(new["metadata"].get("finalizers", [])) - set(old["metadata"].get("finalizers", [])))
+    if added and "deletionTimestamp" in old["metadata"]:
+        why = "no new finalizers can be added if the object is being deleted, found new finalizers"
+        yield field_forbidden("metadata.finalizers", f"{why} []string{{{', '.join(map(quote, added))}}}")
     if resource.plural in ("configmaps", "secrets") and old.get("immutable"):
         message = "field is immutable when `immutable` is set"
         if not new.get("immutable"):
@@ -446,7 +487,9 @@ def _validate_change(resource: Resource, new: Object, old: Object) -> Iterator[C
                 yield field_forbidden(name, message)
     if resource.plural == "secrets" and new["type"] != old["type"]:
         yield field_invalid("type", new["type"], "field is immutable")
-    if resource.plural == "pods" and _without(new["spec"], "image") != _without(old["spec"], "image"):
+    if resource.plural == "pods" and len(new["spec"].get("containers", [])) != len(old["spec"]["containers"]):
+        yield field_forbidden("spec.containers", "pod updates may not add or remove containers")
+    elif resource.plural == "pods" and _without(new["spec"], "image") != _without(old["spec"], "image"):
         also = ("activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations")
         if _without(new["spec"], "image", *also) == _without(old["spec"], "image", *also):
             raise not_implemented(f"change {', '.join(also)} of a pod")

@@ -102,6 +102,7 @@ class EmbeddedAPI:
         token: what a request must hold as its bearer token; empty for none.
 
     Attributes:
+        token: as given.
         requests: every request so far, in order of arrival; for tests to count, and to clear.
         faults: what is to go wrong; the first that fits a request strikes it.
     """
@@ -120,13 +121,13 @@ class EmbeddedAPI:
         self.faults: list[Fault] = []
         self._namespaces = tuple(namespaces)
         self._user = user
-        self._token = token
+        self.token = token
         self._denied: list[tuple[str, str, str | None, str | None]] = []
         self._registry = Registry(history)
         self._runner: web.AppRunner | None = None
         self._stopping = asyncio.Event()
         for name in dict.fromkeys(("default", "kube-system", *namespaces)):
-            self.put({"kind": "Namespace", "metadata": {"name": name}})
+            self._registry.create(RESOURCES["namespaces"], "", {"metadata": {"name": name}}, WriteOptions())
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -179,7 +180,7 @@ class EmbeddedAPI:
                 "apiVersion": "v1",
                 "kind": "Config",
                 "clusters": [{"name": "sandbox", "cluster": {"server": self.url}}],
-                "users": [{"name": "sandbox", "user": {"token": self._token} if self._token else {}}],
+                "users": [{"name": "sandbox", "user": {"token": self.token} if self.token else {}}],
                 "contexts": [
                     {
                         "name": "sandbox",
@@ -274,14 +275,16 @@ class EmbeddedAPI:
             return web.json_response(error.status, status=error.code)
 
     def _authenticate(self, request: web.Request) -> None:
-        if self._token and not compare_digest(request.headers.get("Authorization", ""), f"Bearer {self._token}"):
+        if self.token and not compare_digest(request.headers.get("Authorization", ""), f"Bearer {self.token}"):
             raise StatusError(401, "Unauthorized", "Unauthorized")
 
     def _authorize(self, info: RequestInfo) -> None:
         resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
         for verb, denied, name, namespace in self._denied:
             if denied == resource and info.fits(verb, None, name, namespace):
-                scope = f'in the namespace "{info.namespace}"' if info.namespace else "at the cluster scope"
+                # A namespace is in itself.
+                place = info.name if info.resource == "namespaces" else info.namespace
+                scope = f'in the namespace "{place}"' if place else "at the cluster scope"
                 why = f'User "{self._user}" cannot {verb} resource "{resource}" in API group "" {scope}'
                 raise forbidden(info.resource, info.name, why)
 

@@ -55,6 +55,7 @@ class Sandbox:
         groups: The users of each JupyterHub group.
         traits: More configuration of the hub, by class and trait name.
         container_started: Called with each pod whose container has been started.
+        api: The API server, which has not been started; a new embedded one by default.
 
     Raises:
         PortInUseError: The port is taken; nothing has been started.
@@ -72,7 +73,10 @@ class Sandbox:
         groups: Mapping[str, Sequence[str]] | None = None,
         traits: Mapping[str, Mapping[str, Any]] | None = None,
         container_started: Callable[[V1Pod], None] = lambda pod: None,
+        api: EmbeddedAPI | None = None,
     ) -> None:
+        # Whoever may create pods runs commands as this user, and the machine may have others.
+        self.api = api or EmbeddedAPI(namespaces=(NAMESPACE,), token=secrets.token_hex(16))
         self._document = document
         self._port = port
         self._groups = groups
@@ -92,12 +96,12 @@ class Sandbox:
                 groups=self._groups,
                 traits=self._traits,
             )
-            # Whoever may create pods runs commands as this user, and the machine may have others.
-            token = secrets.token_hex(16)
-            self.api = await stack.enter_async_context(EmbeddedAPI(namespaces=(NAMESPACE,), token=token))
+            await stack.enter_async_context(self.api)
             kubeconfig.write_text(self.api.kubeconfig())
             self.kubelet = await stack.enter_async_context(
-                ProcessKubelet(self.api.url, self.directory, token=token, container_started=self._container_started)
+                ProcessKubelet(
+                    self.api.url, self.directory, token=self.api.token, container_started=self._container_started
+                )
             )
             await stack.enter_async_context(self.hub)
             self.write_document(self._document)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import jupyterhub
-from aiohttp import ClientResponse, ClientSession, CookieJar, web
+from aiohttp import ClientResponse, ClientSession, CookieJar, TCPConnector, web
 from jupyterhub.app import JupyterHub
 from jupyterhub.proxy import Proxy
 from traitlets.config import Config
@@ -92,12 +92,14 @@ class InProcessHub:
             config.KubeSpawner.port = port
             config.merge(self._config)
             _App.clear_instance()
-            self.app = _App(config=config, config_file=str(empty))
+            # Without an instance, the migration of the database takes the root logger's handlers for its own.
+            self.app = _App.instance(config=config, config_file=str(empty))
             await self.app.initialize([])
             await self.app.start()
             self.url = self.app.hub.url.removesuffix("/hub/")
             self._session = await stack.enter_async_context(
-                ClientSession(headers={"Authorization": f"token {self._token}"})
+                # No limit: a burst of starts is to be as large as its test says.
+                ClientSession(connector=TCPConnector(limit=0), headers={"Authorization": f"token {self._token}"})
             )
             self._stack = stack.pop_all()
         return self

@@ -23,7 +23,32 @@ _ATOMIC_LISTS = {"containerStatuses", "initContainerStatuses", "tolerations"}
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """Apply a JSON Merge Patch; the target is left as it is."""
+    """Apply a JSON Merge Patch; the target is left as it is.
+
+    Raises:
+        StatusError: 400 for what is no patch.
+    """
+    return _merge(target, _checked(patch))
+
+
+def strategic_merge_patch(target: Any, patch: Any) -> Any:
+    """Apply a strategic merge patch; the target is left as it is.
+
+    Raises:
+        StatusError: 400 for what is no patch, 501 for a directive, and for a list that is in no table here.
+    """
+    return _merge_strategically(target, _checked(patch), "")
+
+
+def _checked(patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        raise bad_request(
+            "error decoding patch: json: cannot unmarshal it into Go value of type map[string]interface {}"
+        )
+    return patch
+
+
+def _merge(target: Any, patch: Any) -> Any:
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}
@@ -31,16 +56,11 @@ def merge_patch(target: Any, patch: Any) -> Any:
         if value is None:
             result.pop(name, None)
         else:
-            result[name] = merge_patch(result.get(name), value)
+            result[name] = _merge(result.get(name), value)
     return result
 
 
-def strategic_merge_patch(target: Any, patch: Any, name: str = "") -> Any:
-    """Apply a strategic merge patch; the target is left as it is.
-
-    Raises:
-        StatusError: 501 for a directive, and for a list that is in no table here.
-    """
+def _merge_strategically(target: Any, patch: Any, name: str) -> Any:
     if isinstance(patch, dict):
         result = dict(target) if isinstance(target, dict) else {}
         for key, value in patch.items():
@@ -49,7 +69,7 @@ def strategic_merge_patch(target: Any, patch: Any, name: str = "") -> Any:
             if value is None:
                 result.pop(key, None)
             else:
-                result[key] = strategic_merge_patch(result.get(key), value, key)
+                result[key] = _merge_strategically(result.get(key), value, key)
         return result
     if not isinstance(patch, list) or name in _ATOMIC_LISTS:
         return patch
@@ -67,11 +87,11 @@ def _merge_by_key(target: list[Any], patch: list[Any], key: str) -> list[Any]:
     merged = []
     for changed in patch:
         if key not in changed:
-            raise bad_request(f"map: {changed} does not contain declared merge key: {key}")
+            raise StatusError(500, "", f"map: {changed} does not contain declared merge key: {key}")
         place = places.get(changed[key], -1)
         while others and places[others[0][key]] < place:
             merged.append(others.pop(0))
-        merged.append(strategic_merge_patch(target[place] if place >= 0 else {}, changed))
+        merged.append(_merge_strategically(target[place] if place >= 0 else {}, changed, ""))
     return merged + others
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from kubernetes_asyncio.client import models
 
-from sandbox.admission import initial_status, set_defaults, validate
+from sandbox.admission import admit_new, initial_status, set_defaults, validate
 from sandbox.schema import RESOURCES, Decoder, DecodingError, Resource
 from sandbox.status import (
     Object,
@@ -30,6 +30,7 @@ from sandbox.status import (
     forbidden,
     invalid,
     not_found,
+    quote,
 )
 from sandbox.storage import Key, Predicate, Storage, Version
 
@@ -152,8 +153,8 @@ class Registry:
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": _timestamp()}
         self._prepare_new(resource, obj)
         validate(resource, obj)
-        if self.storage.get(resource.plural, (namespace, metadata["name"])) is not None:
-            raise already_exists(resource.plural, metadata["name"])
+        if (existing := self.storage.get(resource.plural, (namespace, metadata["name"]))) is not None:
+            raise already_exists(resource.plural, metadata["name"], leaving="deletionTimestamp" in existing["metadata"])
         if options.dry_run:
             return obj
         return self._write(resource, obj)
@@ -192,6 +193,7 @@ class Registry:
             raise forbidden(resource.plural, metadata.get("name", ""), why, causes)
 
     def _prepare_new(self, resource: Resource, obj: Object) -> None:
+        admit_new(resource, obj)
         obj.pop("status", None)
         if (status := initial_status(resource)) is not None:
             obj["status"] = status
@@ -212,6 +214,8 @@ class Registry:
         new = self._decode(resource, body, options)
         _check_place(resource, namespace, name, new["metadata"])
         old = self.read(resource, namespace, name)
+        if not (version := new["metadata"].get("resourceVersion", "0")).isdecimal():
+            raise StatusError(500, "", f"strconv.ParseUint: parsing {quote(version)}: invalid syntax")
         if (uid := new["metadata"].get("uid", "")) not in ("", actual := old["metadata"]["uid"]):
             key = "/".join(filter(None, ("/registry", resource.plural, namespace, name)))
             failed = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {actual}"

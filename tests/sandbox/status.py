@@ -83,8 +83,9 @@ def no_such_path() -> StatusError:
     return StatusError(404, "NotFound", "the server could not find the requested resource", {})
 
 
-def already_exists(resource: str, name: str) -> StatusError:
-    message = f"{resource} {quote(name)} already exists"
+def already_exists(resource: str, name: str, *, leaving: bool) -> StatusError:
+    """The name is taken; `leaving`: by an object that is being deleted."""
+    message = f"{'object is being deleted: ' if leaving else ''}{resource} {quote(name)} already exists"
     return StatusError(409, "AlreadyExists", message, {"name": name, "kind": resource})
 
 

@@ -183,12 +183,14 @@ class Storage:
                 watch.close()
 
 
+_LABEL_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = rf"(?:[a-z0-9](?:[-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_LABEL_NAME}"
 _LABEL_REQUIREMENT = re.compile(
-    r"""\s*(?:
-        !\s*(?P<absent>[^\s!=,()<>]+)
-      | (?P<key>[^\s!=,()<>]+)\s*(?:
-            (?P<equality>==?|!=)\s*(?P<value>[^\s!=,()<>]*)
-          | \s(?P<set>in|notin)\s*\((?P<values>[^()]*)\)
+    rf"""\s*(?:
+        !\s*(?P<absent>{_LABEL_KEY})
+      | (?P<key>{_LABEL_KEY})\s*(?:
+            (?P<equality>==?|!=)\s*(?P<value>(?:{_LABEL_NAME})?)
+          | \s(?P<set>in|notin)\s*\((?P<values>\s*(?:{_LABEL_NAME})?\s*(?:,\s*(?:{_LABEL_NAME})?\s*)*)\)
         )?
     )\s*""",
     re.VERBOSE,
@@ -270,6 +272,9 @@ def field_requirements(resource: str, text: str) -> list[tuple[str, bool, str]]:
     for part in text.split(",") if text else []:
         if "\\" in part:
             raise not_implemented("read escapes in a field selector")
+        if part in ("", "="):
+            # Of a field without a name nothing is required.
+            continue
         found = _FIELD_REQUIREMENT.fullmatch(part)
         if found is None:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
