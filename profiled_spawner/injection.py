@@ -26,7 +26,7 @@ from kubernetes_asyncio.client import (
     V1SecretKeySelector,
 )
 
-from .document import EnvValue, EnvVarSource
+from .document import EnvValue, EnvVarSource, is_hub_owned
 from .errors import QuantityError
 from .merging import EffectiveProfile, Resources, settle_resources
 from .quantity import Quantity, format_bytes, format_cores, parse_quantity
@@ -35,6 +35,7 @@ __all__ = [
     "APPLIED",
     "SOURCE",
     "Injection",
+    "find_env_values",
     "find_image",
     "format_names",
     "hide_env_values",
@@ -150,6 +151,14 @@ def hide_env_values(pod: V1Pod) -> V1Pod:
     )
     hidden: V1Pod = _with(pod, spec=spec)
     return hidden
+
+
+def find_env_values(pod: V1Pod) -> set[str]:
+    """The values of a pod's environment variables, but for those by which the hub knows a server."""
+    containers = [*pod.spec.containers, *(pod.spec.init_containers or ())]
+    variables = [variable for container in containers for variable in _get(container, "env") or ()]
+    values = {_get(variable, "value") for variable in variables if not is_hub_owned(_get(variable, "name") or "")}
+    return {value for value in values if isinstance(value, str)}
 
 
 def _hide_each(containers: Iterable[Any] | None) -> list[Any]:

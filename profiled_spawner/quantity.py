@@ -144,7 +144,7 @@ def format_amount(resource: str, quantity: Quantity) -> str:
         for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki"):
             if number and number % _SUFFIXES[suffix] == 0:
                 return f"{number // int(_SUFFIXES[suffix])}{suffix}"
-    return quantity.text.removesuffix(".0")
+    return quantity.text.removesuffix(".0") if quantity.amount else "0"
 
 
 def format_bytes(quantity: Quantity) -> str:

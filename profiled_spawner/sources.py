@@ -109,8 +109,10 @@ class ConfigMapSource:
                 transient=True,
             ) from None
         except (aiohttp.ClientError, OSError) as error:
+            # What is no OSError is the parser's, who quotes the answer that it stumbled over.
+            why = (isinstance(error, OSError) and str(error)) or type(error).__name__
             raise SourceError(
-                f"the API server could not be asked for {self.name}: {error or type(error).__name__}",
+                f"the API server could not be asked for {self.name}: {why}",
                 outcome="unavailable",
                 # A certificate does not become valid by asking again.
                 transient=not isinstance(error, aiohttp.ClientSSLError | ssl.SSLError),
@@ -160,14 +162,15 @@ class ConfigMapSource:
             manifest = json.loads(raw)
             metadata = manifest["metadata"]
             version = (metadata["uid"], metadata["resourceVersion"])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            manifest = None
-        if manifest is None:
+            data = manifest.get("data") or {}
+            text = data.get(self.key)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            manifest = text = None
+        if manifest is None or not isinstance(text, str | None):
             raise SourceError(f"the answer for {self.name} is no ConfigMap", outcome="unavailable")
-        data = manifest.get("data") or {}
-        if self.key not in data:
+        if text is None:
             raise missing_key(self.key, data, manifest.get("binaryData") or {}, f"ConfigMap {self.name[10:]}")
-        return Revision(version, f"{self.name}@{metadata['resourceVersion']}", Text(data[self.key]))
+        return Revision(version, f"{self.name}@{metadata['resourceVersion']}", Text(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ stands with it. Nothing of a spawn is kept for the next: the spawner's own trait
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -22,7 +21,8 @@ from traitlets import Enum, Instance, Unicode, default
 
 from . import metrics
 from .errors import DocumentError, ProfiledSpawnerError, SourceError
-from .injection import Injection, find_image, format_names, hide_env_values, inject_profile
+from .injection import Injection, find_image, format_names, inject_profile
+from .masking import MaskedPod, withhold_response_bodies
 from .matching import Subject, match_profiles
 from .merging import EffectiveProfile, Resources, merge_profiles
 from .quantity import format_amount
@@ -33,6 +33,8 @@ __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
 
 # From JupyterHub 6 on, such an exception does not count towards consecutive_failure_limit.
 _SpawnException: type[web.HTTPError] | None = getattr(jupyterhub_spawner, "SpawnException", None)
+
+withhold_response_bodies()
 
 
 class ProfilesUnavailableError(ProfiledSpawnerError, _SpawnException or web.HTTPError):  # type: ignore[misc]
@@ -174,7 +176,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         """Adds the profiles that fit to the manifest that KubeSpawner makes.
 
         KubeSpawner calls this once per spawn, when user options have set the image, and hands the result to
-        `modify_pod_hook`, which has the last word.
+        `modify_pod_hook`, which has the last word. The hook, and whoever tells of its failure, may print it.
         """
         pod = await super().get_pod_manifest()
         reading = self._reading or await self._read_profiles()
@@ -183,7 +185,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         effective = merge_profiles(match_profiles(reading.document, subject, self.merge_order))
         injection = inject_profile(pod, effective, reading.source)
         self._tell(subject, effective, injection, reading)
-        return injection.pod
+        return MaskedPod.of(injection.pod)
 
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
         """Tells the spawn page what was applied, then what happens to the pod.
@@ -201,13 +203,15 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
                 yield event
 
     async def _make_create_pod_request(self, pod: V1Pod, request_timeout: int) -> bool:
-        """Keeps values out of the log: KubeSpawner puts the pod's `to_str()` there when it is refused.
+        """Creates the pod, and when that fails, keeps its values out of what is told of it.
 
-        The client sends the model's attributes and does not look at that method.
+        KubeSpawner logs the pod, which `modify_pod_hook` may have made anew, with the API server's refusal.
         """
-        pod = copy.copy(pod)
-        pod.to_str = lambda: V1Pod.to_str(hide_env_values(pod))  # type: ignore[method-assign]
-        return await super()._make_create_pod_request(pod, request_timeout)  # type: ignore[no-any-return]
+        try:
+            return await super()._make_create_pod_request(MaskedPod.of(pod), request_timeout)  # type: ignore[no-any-return]
+        except Exception as error:  # noqa: BLE001  whatever it is, it is raised on
+            # The client's frames hold the request as text, for tools that record local variables.
+            raise error.with_traceback(None) from None
 
     async def _read_profiles(self) -> Reading:
         source = self._source()

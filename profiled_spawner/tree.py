@@ -258,7 +258,10 @@ def _explain(error: yaml.YAMLError, text: str, first_line: int, first_column: in
     if context and begun and begun.line != mark.line:
         what += f" (it began at line {begun.line + first_line}, column {begun.column + first_column})"
     hint = _hint(problem, context or "", _character(text, mark))
-    return Diagnostic(f"{what}; {hint}" if hint else what, line=mark.line + 1, column=mark.column + 1)
+    # libyaml takes the end of a text for the end of its last line, and points behind it.
+    lines = (text.removeprefix("\ufeff") + ".").splitlines()
+    line, column = min((mark.line + 1, mark.column + 1), (len(lines), len(lines[-1])))
+    return Diagnostic(f"{what}; {hint}" if hint else what, line=line, column=column)
 
 
 def _hint(problem: str, context: str, character: str) -> str:

@@ -28,6 +28,7 @@ PICTURE: dict[str, set[str]] = {
     "explanation": set(),
     "schema": set(),
     "injection": {"kubernetes_asyncio"},
+    "masking": {"kubernetes_asyncio"},
     "metrics": {"prometheus_client"},
     "sources": {"aiohttp"},
     "store": set(),
@@ -124,7 +125,7 @@ def test_the_command_starts_without_the_host_and_its_client() -> None:
     while more := {name for module in reached for name in find_ours(module, eager=True)} - reached:
         reached |= more
 
-    assert reached & {"injection", "sources", "spawner", "kubeconfig", "rendering"} == set()
+    assert reached & {"injection", "masking", "sources", "spawner", "kubeconfig", "rendering"} == set()
     assert {package for module in reached for package in PICTURE[module]} == {"yaml"}
 
 
