@@ -29,16 +29,18 @@ class Advice:
         self.warnings: list[Diagnostic] = []
         self._names: dict[str, int] = {}
 
-    def consider(self, profile: Profile, node: Node, entries: _Entries, is_quotable: Callable[[Node], bool]) -> None:
+    def consider(
+        self, profile: Profile, path: _Path, node: Node, entries: _Entries, is_quotable: Callable[[Node], bool]
+    ) -> None:
         """Says what is odd about one profile.
 
         Args:
             profile: The profile as it was read.
+            path: Where it is.
             node: Its mapping in the tree.
             entries: Its sections: the key and the value of each.
             is_quotable: Whether a warning may hold a text of the tree.
         """
-        path = ("profiles", profile.index)
         self._consider_names(profile, path, entries)
         self._consider_filters(profile, path, entries, is_quotable)
         self._consider_env(profile, path, entries)
@@ -48,7 +50,7 @@ class Advice:
         self.warnings.append(Diagnostic(what, format_path(path), node.line, node.column, "warning"))
 
     def _consider_names(self, profile: Profile, path: _Path, entries: _Entries) -> None:
-        if profile.name is None or "name" not in entries:
+        if profile.name is None or "name" not in entries or path[0] != "profiles":
             return
         first = self._names.setdefault(profile.name, profile.index)
         if first != profile.index:

@@ -117,7 +117,7 @@ def make_pods(document: Document, subject: Subject) -> Iterable[Object]:
     for manifest in (BARE, CONFIGURED):
         pod: V1Pod = copy.deepcopy(manifest)
         pod.spec.containers[0].image = subject.image
-        injected = inject_profile(pod, effective, "configmap/jhub/jupyter-singleuser-profiles@1").pod
+        injected = inject_profile(pod, effective, "configmap/jhub/jupyter-singleuser-profiles@1", str).pod
         # The method uses nothing of its instance.
         yield json.loads(json.dumps(TO_JSON(ApiClient.__new__(ApiClient), injected)))
 
