@@ -23,6 +23,7 @@ from .reading import Path, Reader, find_closest
 from .tree import Mapping, Node, Scalar, Sequence
 
 __all__ = [
+    "FIELD_RANGES",
     "LABEL_VALUE",
     "QUALIFIED_NAME",
     "RULES",
@@ -31,7 +32,6 @@ __all__ = [
     "Field",
     "Rule",
     "find_alternatives",
-    "find_fields",
     "read_object",
     "read_objects",
     "read_texts",
@@ -324,7 +324,7 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
 """Rules by ``Type.field``."""
 
 _INT32 = (-(2**31), 2**31 - 1)
-_RANGES = {
+FIELD_RANGES = {
     **dict.fromkeys(
         (
             *("SecretVolumeSource.defaultMode", "ConfigMapVolumeSource.defaultMode", "KeyToPath.mode"),
@@ -339,6 +339,7 @@ _RANGES = {
     "FCVolumeSource.lun": (0, 255),
     "ISCSIVolumeSource.lun": (0, 255),
 }
+"""The least and the most that a number may be, by ``Type.field``; what is not here is of 32 bits."""
 
 # Of these, an object has exactly one of the fields that are objects themselves.
 _ALTERNATIVES = frozenset(
@@ -353,11 +354,6 @@ _DIVISORS = {
 _INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
 _OCTAL = re.compile(r"0o?[0-7]{1,11}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-
-
-def find_fields(kind: str) -> dict[str, Field]:
-    """A type's fields by name."""
-    return SHAPES[kind]
 
 
 @cache
@@ -486,7 +482,7 @@ def _read_value(reader: Reader, node: Node, path: Path, kind: str, place: str) -
         except QuantityError as error:
             reader.error(node, path, str(error) if reader.is_quotable(node) else "not a Kubernetes quantity")
             return None
-    return _read_integer(reader, node, path, text, *_RANGES.get(place, _INT32))
+    return _read_integer(reader, node, path, text, *FIELD_RANGES.get(place, _INT32))
 
 
 def _read_integer(reader: Reader, node: Node, path: Path, text: str, least: int, most: int) -> int:
