@@ -353,7 +353,7 @@ _DIVISORS = {
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
 _OCTAL = re.compile(r"0o?[0-7]{1,11}")
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 @cache
@@ -530,16 +530,19 @@ def _fill_in(template: str) -> tuple[str, str | None]:
 
     def fill(match: re.Match[str]) -> str:
         nonlocal fault
-        if match[1] not in TEMPLATE_FIELDS:
-            meant = find_closest(match[1], TEMPLATE_FIELDS) if re.fullmatch(r"[a-z_]{1,30}", match[1]) else None
-            hint = f"did you mean {{{meant}}}?" if meant else f"there are {', '.join(TEMPLATE_FIELDS)}"
+        name = match[1]
+        if match[0] in ("{{", "}}"):
+            return match[0][0]
+        if name is None:
+            fault = fault or "has a single brace; write {username} for a field, and {{ or }} for a brace"
+        elif name not in TEMPLATE_FIELDS:
+            meant = find_closest(name, TEMPLATE_FIELDS) if re.fullmatch(r"[a-z_]{1,30}", name) else None
+            meant = "username" if name in ("user", "name") else meant
+            hint = f"did you mean {{{meant}}}?" if meant else f"it knows {_some(TEMPLATE_FIELDS)}"
             fault = fault or f"has a field that KubeSpawner does not know; {hint}"
         return "x"
 
-    filled = _PLACEHOLDER.sub(fill, template.replace("{{", "").replace("}}", ""))
-    if fault is None and ("{" in filled or "}" in filled):
-        fault = "has a single brace; write {username} for a field, and {{ or }} for a brace"
-    return filled, fault
+    return _PLACEHOLDER.sub(fill, template), fault
 
 
 def _describe(kind: str) -> str:

@@ -13,6 +13,9 @@ __all__ = ["MAX_DIAGNOSTICS", "Entries", "Path", "Reader", "find_closest"]
 
 MAX_DIAGNOSTICS = 100
 
+# Of the keys that an object may have.
+_MOST_SHOWN = 15
+
 Path: TypeAlias = tuple[str | int, ...]
 """Steps from the document's root: keys and positions."""
 Entries: TypeAlias = dict[str, tuple[Scalar, Node]]
@@ -24,6 +27,14 @@ _MEANT = {
     "image": "images",
     "user": "users",
     "group": "groups",
+    "envFrom": "env_from",
+    "gpus": "gpu",
+    "tolerations": "node_tolerations",
+    "affinity": "node_affinity",
+    "volume": "volumes",
+    "pvc": "persistentVolumeClaim",
+    "mount": "mountPath",
+    "size": "sizes",
     "environment": "env",
     "mem": "mem_limit",
     "memory": "mem_limit",
@@ -123,7 +134,8 @@ class Reader:
         for name in [name for name in entries if name not in known]:
             key, _ = entries.pop(name)
             meant = find_closest(name, known) if len(self.errors) < MAX_DIAGNOSTICS else None
-            hint = f"did you mean '{meant}'?" if meant else f"{what} has {', '.join(known)}"
+            others = ", …" if len(known) > _MOST_SHOWN else ""
+            hint = f"did you mean '{meant}'?" if meant else f"{what} has {', '.join(known[:_MOST_SHOWN])}{others}"
             self.error(key, (*path, shown(name) if self.is_quotable(key) else "…"), f"unknown key; {hint}")
         return entries
 
@@ -161,7 +173,7 @@ class Reader:
 
 
 def find_closest(name: str, known: tuple[str, ...]) -> str | None:
-    meant = _MEANT.get(name.lower())
+    meant = _MEANT.get(name) or _MEANT.get(name.lower())
     if meant in known:
         return meant
     # Only a document with errors pays for the import.

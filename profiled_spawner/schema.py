@@ -17,6 +17,7 @@ from .objects import (
     QUALIFIED_NAME,
     RULES,
     SHAPES,
+    TEMPLATE_FIELDS,
     Field,
     find_alternatives,
 )
@@ -42,6 +43,8 @@ _ANNOTATION_NAME = QUALIFIED_NAME.replace("[a-z0-9]", "[A-Za-z0-9]").replace("[-
 _NOT_OUR_LABELS = (
     r"(?!(?:app|component|heritage|release|chart|app\.kubernetes\.io/(?:name|component|managed-by))$)" + _NOT_OURS
 )
+
+_TEMPLATE = rf"(?=[^{{}}]*[{{}}])(?:[^{{}}]|\{{\{{|\}}\}}|\{{(?:{'|'.join(TEMPLATE_FIELDS)})\}})*"
 
 _TEXT = {"type": ["string", "number", "boolean"], "minLength": 1}
 
@@ -241,7 +244,7 @@ def _scalar(kind: str, place: str) -> dict[str, Any]:
     if rule is None:
         return {"type": ["string", "number", "boolean"]}
     if rule.template:
-        return _pattern(rf"{rule.pattern}|[\s\S]*\{{[\s\S]*")
+        return _pattern(rf"(?![\s\S]*[{{}}])(?:{rule.pattern})|{_TEMPLATE}")
     return _pattern(rule.pattern) | ({"maxLength": rule.longest} if rule.longest else {})
 
 
