@@ -56,7 +56,7 @@ def report(capsys: pytest.CaptureFixture[str]) -> Report:
 
 
 def corpus(count: int) -> Callable[[Any], Any]:
-    # The same ones in every run, and no time limit: the server may be busy.
+    # The same ones in every run of the same tests, and no time limit: the server may be busy.
     return settings(
         max_examples=count,
         deadline=None,
