@@ -197,7 +197,7 @@ def find_reason(fault: str) -> str:
     """Say why we alone refuse something, for the report."""
     reasons = [reason for reason, message in STRICTER.items() if re.search(message, fault)]
     assert len(reasons) == 1, f"undocumented: {fault}"
-    return f"refused by us alone ({reasons[0]})"
+    return f"refused by the parser alone ({reasons[0]})"
 
 
 def find_fault(resource: str, text: str) -> str | None:
