@@ -51,6 +51,8 @@ _SIZE_KEYS = ("name", "description", "users", "groups", *_SHAPING_KEYS)
 _RESOURCES_KEYS = (*RESOURCE_KEYS, "limits", "requests")
 _ENV_ITEM_KEYS = ("name", "value", "valueFrom")
 _QUALIFIED_NAME = re.compile(QUALIFIED_NAME)
+# Of the sizes that Kubernetes takes, those that a node may have: nodes write them so.
+_HUGE_PAGES = re.compile(r"hugepages-[1-9][0-9]{0,8}[KMG]i")
 _LABEL_VALUE = Rule(LABEL_VALUE, "not a label's value; use up to 63 letters, digits, '-', '_' and '.'")
 # All annotations of an object together: https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/
 _MAX_ANNOTATIONS_BYTES = 256 * 2**10
@@ -399,15 +401,18 @@ _NOTHING: MappingProxyType[str, Any] = MappingProxyType({})
 
 def _find_resource_name_fault(resource: str) -> str | None:
     """Says why a container cannot have the resource, as Kubernetes' ValidateContainerResourceName has it."""
-    if resource in ("cpu", "memory", "ephemeral-storage") or re.fullmatch(r"hugepages-[0-9]+[KMG]i", resource):
+    if resource in ("cpu", "memory", "ephemeral-storage") or _HUGE_PAGES.fullmatch(resource):
         return None
+    if resource.startswith("hugepages-"):
+        return "not a size of huge pages, such as hugepages-2Mi"
     if "/" not in resource:
         meant = find_closest(resource, ("cpu", "memory", "ephemeral-storage")) or (
             "nvidia.com/gpu" if resource.lower() in ("gpu", "gpus", "nvidia") else None
         )
         hint = f"did you mean '{meant}'?" if meant else "an extended one has a domain, such as nvidia.com/gpu"
         return f"not a resource of Kubernetes; {hint}"
-    if not _QUALIFIED_NAME.fullmatch(resource) or resource.startswith("requests."):
+    # A ResourceQuota knows it by the longer name, which must be a name too.
+    if not _QUALIFIED_NAME.fullmatch(f"requests.{resource}") or resource.startswith("requests."):
         return "not the name of an extended resource, such as nvidia.com/gpu"
     if resource.partition("/")[0].endswith("kubernetes.io"):
         return "kubernetes.io is Kubernetes' own domain, which no extended resource has"

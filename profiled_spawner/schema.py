@@ -35,7 +35,8 @@ _AMOUNT = (
 _ZERO = r"[+-]?[0.]+(?:[A-Za-z]|$)"
 # 512m of memory, which means half a byte: thousandths are only whole by the thousand.
 _THOUSANDTHS = r"[+-]?(?!(?:[0-9]*000|0*)\.?0*m$)[0-9.]+m$"
-_EXTENDED_RESOURCE = rf"(?!requests\.|[^/]*kubernetes\.io/)(?=.*/){QUALIFIED_NAME}"
+_HUGE_PAGES = r"hugepages-[1-9][0-9]{0,8}[KMG]i"
+_EXTENDED_RESOURCE = rf"(?!requests\.|hugepages-|[^/]*kubernetes\.io/|[^/]{{245}})(?=.*/){QUALIFIED_NAME}"
 # What belongs to KubeSpawner and to this spawner.
 _NOT_OURS = r"(?!(?:hub\.jupyter\.org|profiled-spawner)/)"
 # Capitals are fine in the prefix of an annotation's name.
@@ -331,9 +332,7 @@ def _kubernetes_resources(description: str, *, zero: bool) -> dict[str, Any]:
         "type": "object",
         "properties": {"memory": _memory("In bytes.", zero=zero), "cpu": _cpu("In cores.", zero=zero)},
         "patternProperties": {
-            rf"^(?:ephemeral-storage|hugepages-[0-9]+[KMG]i|{_EXTENDED_RESOURCE})$": {
-                **_quantity(zero=True, whole=True)
-            }
+            rf"^(?:ephemeral-storage|{_HUGE_PAGES}|{_EXTENDED_RESOURCE})$": _quantity(zero=True, whole=True)
         },
         "additionalProperties": False,
     }

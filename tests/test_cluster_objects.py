@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cluster_corpus import BARE, CONFIGURED, TO_JSON, Object, Report, Server, corpus, report, server  # noqa: F401
-
-from sandbox.status import StatusError
 from kubernetes_asyncio.client import ApiClient
+
 from profiled_spawner.injection import inject_profile
 from profiled_spawner.merging import merge_profiles
 from profiled_spawner.objects import FIELD_RANGES, RULES, SHAPES, Field, find_alternatives
 from profiled_spawner.parsing import check_document
+from sandbox.status import StatusError
+from test_cluster_corpus import BARE, CONFIGURED, TO_JSON, Object, Report, Server, corpus, report, server  # noqa: F401
 
 pytestmark = pytest.mark.cluster
 
@@ -51,7 +51,9 @@ def fields(kind: str, field: Field) -> st.SearchStrategy[Any]:
     if field.many == "list":
         return st.lists(one, max_size=2)
     if field.many == "mapping":
-        return st.dictionaries(st.sampled_from(["a", "storage"]) if field.kind == "quantity" else WORDS, one, max_size=2)
+        return st.dictionaries(
+            st.sampled_from(["a", "storage"]) if field.kind == "quantity" else WORDS, one, max_size=2
+        )
     return one
 
 
@@ -85,7 +87,8 @@ SECTIONS = [
         for kind in VOLUMES
     ),
     pytest.param(
-        "labels", st.dictionaries(st.from_regex(r"[a-z./A-Z_-]{1,8}", fullmatch=True), st.text(PRINTABLE, max_size=5)),
+        "labels",
+        st.dictionaries(st.from_regex(r"[a-z./A-Z_-]{1,8}", fullmatch=True), st.text(PRINTABLE, max_size=5)),
         id="labels",
     ),
     pytest.param(
