@@ -2,8 +2,7 @@
 
 `SHAPES` says which fields each has, in the client's own models' words; `RULES` what the API server demands of a
 field's text, as patterns that the JSON Schema shares; a handful of functions what it demands of several fields
-together. Kinds of volumes that are rare have their fields checked, and the API server has the last word on the rest.
-The source of all of it is
+together. The source of all of it is
 https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go.
 """
 
@@ -24,6 +23,7 @@ from .tree import Mapping, Node, Scalar, Sequence
 
 __all__ = [
     "FIELD_RANGES",
+    "LABEL_TEXT",
     "LABEL_VALUE",
     "QUALIFIED_NAME",
     "RULES",
@@ -100,7 +100,7 @@ VolumeResourceRequirements  requests!:{quantity} limits:{quantity}
 LabelSelector               matchLabels:{text} matchExpressions:[LabelSelectorRequirement]
 LabelSelectorRequirement    key! operator! values:[text]
 TypedLocalObjectReference   apiGroup kind! name!
-TypedObjectReference        apiGroup kind! name! namespace
+TypedObjectReference        apiGroup kind! name!
 ProjectedVolumeSource       sources!:[VolumeProjection] defaultMode:int
 VolumeProjection            secret:SecretProjection configMap:ConfigMapProjection
                             downwardAPI:DownwardAPIProjection serviceAccountToken:ServiceAccountTokenProjection
@@ -112,7 +112,7 @@ DownwardAPIProjection       items:[DownwardAPIVolumeFile]
 ServiceAccountTokenProjection path! audience expirationSeconds:int
 ClusterTrustBundleProjection path! name signerName labelSelector:LabelSelector optional:bool
 PodCertificateProjection    signerName! keyType! maxExpirationSeconds:int credentialBundlePath keyPath
-                            certificateChainPath userAnnotations:{text}
+                            certificateChainPath
 AWSElasticBlockStoreVolumeSource volumeID! fsType partition:int readOnly:bool
 AzureDiskVolumeSource       diskName! diskURI! cachingMode fsType kind readOnly:bool
 AzureFileVolumeSource       secretName! shareName! readOnly:bool
@@ -132,8 +132,8 @@ QuobyteVolumeSource         registry! volume! user group tenant readOnly:bool
 RBDVolumeSource             monitors!:[text] image! pool user keyring fsType secretRef:LocalObjectReference
                             readOnly:bool
 ScaleIOVolumeSource         gateway! system! secretRef!:LocalObjectReference protectionDomain storagePool storageMode
-                            volumeName fsType sslEnabled:bool readOnly:bool
-StorageOSVolumeSource       volumeName volumeNamespace fsType secretRef:LocalObjectReference readOnly:bool
+                            volumeName! fsType sslEnabled:bool readOnly:bool
+StorageOSVolumeSource       volumeName! volumeNamespace fsType secretRef:LocalObjectReference readOnly:bool
 VsphereVirtualDiskVolumeSource volumePath! fsType storagePolicyName storagePolicyID
 """
 
@@ -220,9 +220,14 @@ _CONFIGMAP_KEY = Rule(r"(?!\.\.|\.$)[-._a-zA-Z0-9]+", "not a key that a ConfigMa
 _FILE = Rule(rf"(?!/|\.\.){_NO_PARENT}.+", "must be a relative path without '..'")
 _ABSOLUTE = Rule(r"/[\s\S]*", "must be an absolute path, beginning with '/'")
 _LABEL_KEY = Rule(QUALIFIED_NAME, "not a label's name, such as team or example.org/team")
+LABEL_TEXT = Rule(LABEL_VALUE, "not a label's value; use up to 63 letters, digits, '-', '_' and '.'")
 _RESOURCE = Rule(
     r"(?:limits|requests)\.(?:cpu|memory|ephemeral-storage|hugepages-[A-Za-z0-9]+)",
     "not a resource that Kubernetes offers, such as limits.memory or requests.cpu",
+)
+_INITIATOR = Rule(
+    r"iqn\.[0-9]{4}-[0-9]{2}\.[A-Za-z0-9.-]+:[^,;*&$|\s]+|eui\.[A-Za-z0-9]{16}|naa\.[A-Za-z0-9]{32}",
+    "not an iSCSI name, such as iqn.2001-04.org.example:disk",
 )
 _CONTAINER = Rule(_LABEL, "not the name of a container", longest=63)
 _POD_FIELDS = (
@@ -273,9 +278,7 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
         "Toleration.effect": _one_of("NoSchedule", "PreferNoSchedule", "NoExecute"),
         "NodeSelectorRequirement.key": _LABEL_KEY,
         "NodeSelectorRequirement.operator": _one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
-        "NodeSelectorRequirement.values": Rule(
-            LABEL_VALUE, "not a label's value; use up to 63 letters, digits, '-', '_' and '.'"
-        ),
+        "NodeSelectorRequirement.values": LABEL_TEXT,
         "FieldRequirement.key": _one_of("metadata.name"),
         "FieldRequirement.operator": _one_of("In", "NotIn"),
         "FieldRequirement.values": Rule(_SUBDOMAIN, "not the name of a node", longest=253),
@@ -314,9 +317,40 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
         "PersistentVolumeClaimSpec.storageClassName": Rule(
             f"(?:{_SUBDOMAIN})?", "not the name of a StorageClass", longest=253
         ),
+        "PersistentVolumeClaimSpec.volumeAttributesClassName": Rule(
+            _SUBDOMAIN, "not the name of a VolumeAttributesClass", longest=253
+        ),
+        "PodCertificateProjection.signerName": Rule(
+            rf"{_LABEL}\.{_SUBDOMAIN}/{_SUBDOMAIN}",
+            "not the name of a signer, such as example.com/signer",
+        ),
+        "PodCertificateProjection.keyType": _one_of(
+            "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"
+        ),
+        "PodCertificateProjection.credentialBundlePath": _FILE,
+        "PodCertificateProjection.keyPath": _FILE,
+        "PodCertificateProjection.certificateChainPath": _FILE,
+        "AzureDiskVolumeSource.cachingMode": _one_of("None", "ReadOnly", "ReadWrite"),
+        "AzureDiskVolumeSource.kind": _one_of("Shared", "Dedicated", "Managed"),
+        "ISCSIVolumeSource.iqn": _INITIATOR,
+        "ISCSIVolumeSource.initiatorName": _INITIATOR,
+        **dict.fromkeys(
+            ("StorageOSVolumeSource.volumeName", "StorageOSVolumeSource.volumeNamespace"),
+            Rule(_LABEL, "not what StorageOS can call it; use lower-case letters, digits and '-'", longest=63),
+        ),
+        **dict.fromkeys(
+            ("TypedLocalObjectReference.apiGroup", "TypedObjectReference.apiGroup"),
+            Rule(_SUBDOMAIN, "not the name of an API group, such as snapshot.storage.k8s.io", longest=253),
+        ),
+        "ObjectMeta.labels": LABEL_TEXT,
+        "LabelSelector.matchLabels": LABEL_TEXT,
+        "QuobyteVolumeSource.registry": Rule(
+            r"[A-Za-z0-9.-]+:[0-9]+(?:,[A-Za-z0-9.-]+:[0-9]+)*",
+            "must be a host and a port, such as registry.example.org:7861",
+        ),
         "LabelSelectorRequirement.key": _LABEL_KEY,
         "LabelSelectorRequirement.operator": _one_of("In", "NotIn", "Exists", "DoesNotExist"),
-        "LabelSelectorRequirement.values": Rule(LABEL_VALUE, "not a label's value"),
+        "LabelSelectorRequirement.values": LABEL_TEXT,
         "ServiceAccountTokenProjection.path": _FILE,
         "ClusterTrustBundleProjection.path": _FILE,
     }
@@ -324,6 +358,9 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
 """Rules by ``Type.field``."""
 
 _INT32 = (-(2**31), 2**31 - 1)
+# Mappings whose keys are names of labels or of annotations.
+_NAMED = frozenset({"ObjectMeta.labels", "ObjectMeta.annotations", "LabelSelector.matchLabels"})
+
 FIELD_RANGES = {
     **dict.fromkeys(
         (
@@ -336,6 +373,9 @@ FIELD_RANGES = {
     "Toleration.tolerationSeconds": (-(2**63), 2**63 - 1),
     "PreferredSchedulingTerm.weight": (1, 100),
     "ServiceAccountTokenProjection.expirationSeconds": (600, 2**32),
+    "AWSElasticBlockStoreVolumeSource.partition": (0, 255),
+    "GCEPersistentDiskVolumeSource.partition": (0, 255),
+    "PodCertificateProjection.maxExpirationSeconds": (3600, 91 * 86400),
     "FCVolumeSource.lun": (0, 255),
     "ISCSIVolumeSource.lun": (0, 255),
 }
@@ -456,11 +496,13 @@ def _read_field(reader: Reader, node: Node, path: Path, kind: str, name: str) ->
     if not isinstance(node, Mapping):
         reader.wrong_type(node, path, "a mapping", empty=f"{name}: {{}}")
         return MappingProxyType({})
+    entries = reader.entries(node, path)
+    if place in _NAMED:
+        for name, (key, _) in entries.items():
+            if not _compile(QUALIFIED_NAME).fullmatch(name):
+                reader.error(key, path, "has a key that is no label's name, such as team or example.org/team")
     return MappingProxyType(
-        {
-            key: _read_value(reader, value, (*path, key), field.kind, place)
-            for key, (_, value) in reader.entries(node, path).items()
-        }
+        {name: _read_value(reader, value, (*path, name), field.kind, place) for name, (_, value) in entries.items()}
     )
 
 
@@ -614,11 +656,80 @@ def _check_node_selector(selector: Object) -> _Faults:
 
 
 def _check_claim(spec: Object) -> _Faults:
-    if spec.get("accessModes") == ():
+    modes = spec.get("accessModes")
+    if modes == ():
         yield "accessModes", "must name at least one, such as ReadWriteOnce"
+    if modes and "ReadWriteOncePod" in modes and set(modes) != {"ReadWriteOncePod"}:
+        yield "accessModes", "must be ReadWriteOncePod alone, or without it"
     resources = spec.get("resources")
     if resources is not None and "storage" not in (resources.get("requests") or ()):
         yield "resources", "must request storage: {requests: {storage: 1Gi}}"
+    elif (
+        resources is not None
+        and resources["requests"]["storage"]
+        and not parse_quantity(resources["requests"]["storage"]).amount
+    ):
+        yield "resources", "must request more than no storage"
+    if "dataSource" in spec and "dataSourceRef" in spec:
+        yield "dataSource", "must be left out beside dataSourceRef"
+
+
+def _check_projected(source: Object) -> _Faults:
+    taken = set()
+    for projection in source.get("sources") or ():
+        for each in (projection or {}).values():
+            for path in [each.get("path"), *(item.get("path") for item in each.get("items") or ())] if each else ():
+                if path in taken:
+                    yield "sources", "have two files of the same path"
+                    return
+                taken.update({path} - {None})
+
+
+def _check_source(reference: Object) -> _Faults:
+    if not reference.get("apiGroup") and reference.get("kind") not in (None, "PersistentVolumeClaim"):
+        yield "kind", "must be PersistentVolumeClaim without an apiGroup"
+
+
+def _check_monitors(source: Object) -> _Faults:
+    if source.get("monitors") == ():
+        yield "monitors", "must list at least one"
+
+
+def _check_iscsi(source: Object) -> _Faults:
+    if (source.get("chapAuthDiscovery") or source.get("chapAuthSession")) and "secretRef" not in source:
+        yield "secretRef", "must be given for CHAP"
+
+
+def _check_trust_bundle(projection: Object) -> _Faults:
+    if ("name" in projection) == ("signerName" in projection):
+        yield "name", "must be given, or else signerName"
+    if "labelSelector" in projection and "signerName" not in projection:
+        yield "labelSelector", "only has a meaning with signerName"
+
+
+def _check_certificate(projection: Object) -> _Faults:
+    if not {"credentialBundlePath", "keyPath", "certificateChainPath"} & set(projection):
+        yield "credentialBundlePath", "must be given, or keyPath and certificateChainPath"
+
+
+def _check_azure_disk(disk: Object) -> _Faults:
+    managed = disk.get("kind") == "Managed"
+    prefix = "/subscriptions/" if managed else "https://"
+    if not (disk.get("diskURI") or prefix).startswith(prefix):
+        yield "diskURI", f"must begin with {prefix} for this kind of disk"
+
+
+def _check_fibre_channel(source: Object) -> _Faults:
+    names = bool(source.get("targetWWNs"))
+    if names == bool(source.get("wwids")):
+        yield "targetWWNs", "must be given, or else wwids"
+    elif names and "lun" not in source:
+        yield "lun", "must be given with targetWWNs"
+
+
+def _check_flocker(source: Object) -> _Faults:
+    if ("datasetName" in source) == ("datasetUUID" in source):
+        yield "datasetName", "must be given, or else datasetUUID"
 
 
 _CHECKS: dict[str, Callable[[Object], _Faults]] = {
@@ -630,4 +741,15 @@ _CHECKS: dict[str, Callable[[Object], _Faults]] = {
     "FieldRequirement": _check_field_requirement,
     "NodeSelector": _check_node_selector,
     "PersistentVolumeClaimSpec": _check_claim,
+    "ProjectedVolumeSource": _check_projected,
+    "TypedLocalObjectReference": _check_source,
+    "TypedObjectReference": _check_source,
+    "ClusterTrustBundleProjection": _check_trust_bundle,
+    "PodCertificateProjection": _check_certificate,
+    "CephFSVolumeSource": _check_monitors,
+    "RBDVolumeSource": _check_monitors,
+    "AzureDiskVolumeSource": _check_azure_disk,
+    "FCVolumeSource": _check_fibre_channel,
+    "ISCSIVolumeSource": _check_iscsi,
+    "FlockerVolumeSource": _check_flocker,
 }

@@ -28,7 +28,7 @@ from .document import (
     shown_env_name,
 )
 from .errors import Diagnostic, DocumentError, QuantityError
-from .objects import LABEL_VALUE, QUALIFIED_NAME, Rule, read_object, read_objects, read_texts
+from .objects import LABEL_TEXT, QUALIFIED_NAME, read_object, read_objects, read_texts
 from .quantity import Quantity, check_resource, parse_quantity
 from .reading import MAX_DIAGNOSTICS, Entries, Path, Reader, find_closest
 from .tree import Mapping, Node, Scalar, Sequence, read_tree
@@ -53,7 +53,6 @@ _ENV_ITEM_KEYS = ("name", "value", "valueFrom")
 _QUALIFIED_NAME = re.compile(QUALIFIED_NAME)
 # Of the sizes that Kubernetes takes, those that a node may have: nodes write them so.
 _HUGE_PAGES = re.compile(r"hugepages-[1-9][0-9]{0,8}[KMG]i")
-_LABEL_VALUE = Rule(LABEL_VALUE, "not a label's value; use up to 63 letters, digits, '-', '_' and '.'")
 # All annotations of an object together: https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/
 _MAX_ANNOTATIONS_BYTES = 256 * 2**10
 
@@ -216,9 +215,9 @@ class _Reader(Reader):
             elif key == "volumes":
                 found[key] = self.volumes(value, here)
             elif key == "node_selector":
-                found[key] = read_texts(self, value, here, _find_label_fault, _LABEL_VALUE)
+                found[key] = read_texts(self, value, here, _find_label_fault, LABEL_TEXT)
             elif key == "labels":
-                found[key] = read_texts(self, value, here, _find_own_label_fault, _LABEL_VALUE)
+                found[key] = read_texts(self, value, here, _find_own_label_fault, LABEL_TEXT)
             elif key == "annotations":
                 found[key] = self.annotations(value, here)
         if "gpu" in entries:

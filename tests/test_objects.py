@@ -21,6 +21,8 @@ KINDS = {"str": "text", "int": "int", "bool": "bool"}
 # Fields of a model that a document cannot have, and why.
 LEFT_OUT = {
     "EnvVarSource": {"fileKeyRef"},  # not in every release that is supported
+    "TypedObjectReference": {"namespace"},  # likewise
+    "PodCertificateProjection": {"userAnnotations"},  # likewise
     "ObjectMeta": None,  # the API server takes labels and annotations of a claim's template, and drops the rest
 }
 OURS = {"MountedVolume": {"mountPath", "subPath", "readOnly"}}
