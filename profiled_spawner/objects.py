@@ -320,9 +320,12 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
         "PersistentVolumeClaimSpec.volumeAttributesClassName": Rule(
             _SUBDOMAIN, "not the name of a VolumeAttributesClass", longest=253
         ),
-        "PodCertificateProjection.signerName": Rule(
-            rf"{_LABEL}\.{_SUBDOMAIN}/{_SUBDOMAIN}",
-            "not the name of a signer, such as example.com/signer",
+        **dict.fromkeys(
+            ("PodCertificateProjection.signerName", "ClusterTrustBundleProjection.signerName"),
+            Rule(
+                rf"{_LABEL}\.{_SUBDOMAIN}/{_SUBDOMAIN}",
+                "not the name of a signer, such as example.com/signer",
+            ),
         ),
         "PodCertificateProjection.keyType": _one_of(
             "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"
