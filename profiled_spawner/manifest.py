@@ -83,6 +83,9 @@ def find_document(text: str, key: str, *, source: str = "") -> Text:
         raise DocumentError([Diagnostic(what, line=document.line, column=document.column)], source=source)
     if not document.literal:
         return Text(document.value)
+    if not document.value:
+        # A block without lines; a file may end with its indicator.
+        return Text("", document.line - 1, document.column - 1)
     # The block's first line is the line after its indicator.
     return Text(document.value, document.line, _indent(text, document))
 

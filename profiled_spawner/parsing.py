@@ -229,8 +229,7 @@ class _Reader:
         entries = self.known_entries(node, path, _PROFILE_KEYS, "a profile")
         name = images = users = groups = None
         env: MappingProxyType[str, EnvValue] = _NO_ENV
-        limits: _Resources = {}
-        requests: _Resources = {}
+        limits = requests = _NO_RESOURCES
         for key, (_, value) in entries.items():
             here = (*path, key)
             if key == "name":
@@ -244,7 +243,7 @@ class _Reader:
             elif key == "env":
                 env = self.env(value, here)
             else:
-                limits, requests = self.resources(value, here)
+                limits, requests = map(MappingProxyType, self.resources(value, here))
         profile = Profile(
             index,
             name,
@@ -252,8 +251,8 @@ class _Reader:
             None if users is None else frozenset(users),
             None if groups is None else frozenset(groups),
             env,
-            MappingProxyType(limits),
-            MappingProxyType(requests),
+            limits,
+            requests,
         )
         if self.advice is not None:
             self.advice.consider(profile, node, entries, self.is_quotable)
@@ -510,6 +509,7 @@ class _Reader:
 
 
 _NO_ENV: MappingProxyType[str, EnvValue] = MappingProxyType({})
+_NO_RESOURCES: MappingProxyType[str, Quantity | None] = MappingProxyType({})
 
 # The selectors of Kubernetes' EnvVarSource: what each must have, and what else it can.
 _ENV_SOURCES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -175,8 +175,11 @@ def _build(text: str, line_offset: int, column_offset: int) -> Node | None:
     for event in yaml.parse(text, Loader=_Loader):
         kind = type(event)
         mark = event.start_mark
-        # libyaml takes the end of a text for the end of its last line, and points to a line behind it.
-        line, column = (mark.line + 1, mark.column + 1) if mark.index < length else end
+        line = mark.line + 1
+        column = mark.column + 1
+        if mark.index >= length:
+            # libyaml takes the end of a text for the end of its last line, and points to a line behind it.
+            line, column = end
         if kind is yaml.ScalarEvent:
             tag = event.tag
             plain = event.implicit[0] and tag is None
