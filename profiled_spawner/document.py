@@ -89,8 +89,12 @@ EnvValue: TypeAlias = str | EnvVarSource | None
 """A variable's value, where to take it from, or None to take the variable away."""
 
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 def _nothing() -> Mapping[str, Any]:
-    return MappingProxyType({})
+    # One for all: there may be thousands of profiles, each without most of its sections.
+    return _NOTHING
 
 
 def _section(help_text: str) -> dict[str, str]:

@@ -162,7 +162,7 @@ class Store:
             raw = await source.fetch()
         except SourceError as fault:
             metrics.READS.labels(self._name, fault.outcome).inc()
-            return _Outcome(None, None, fault)
+            return _Outcome(None, None, _again(fault))
         except Exception as error:  # noqa: BLE001  whoever waits must get an answer, whatever happens here
             metrics.READS.labels(self._name, "unavailable").inc()
             what = f"{self._name} could not be read, by a defect ({type(error).__name__}); please report it"
@@ -201,7 +201,7 @@ class Store:
                 column_offset=text.column_offset,
             )
         except (SourceError, DocumentError) as fault:
-            return _Outcome(revision, None, fault)
+            return _Outcome(revision, None, _again(fault))
         except Exception as error:  # noqa: BLE001  a defect of ours must not take the hub down, nor quote the text
             what = f"could not be read, by a defect of this package ({type(error).__name__}); please report it"
             return _Outcome(revision, None, DocumentError([Diagnostic(what)], source=self._name))
@@ -235,14 +235,23 @@ class Store:
             return Reading(self._last_good.document, self._last_good.source, fault)
         if policy == "ignore":
             return Reading(Document(), None, fault)
-        # One of its own for each spawn: an exception that many raise would gather their tracebacks.
         raise _again(fault)
 
 
 def _again(fault: Fault) -> Fault:
+    """The same fault as one of its own, without what it was raised from and through.
+
+    One that many spawns raise would gather their tracebacks; one that a store keeps would keep, by those, the client
+    and its event loop.
+    """
     if isinstance(fault, DocumentError):
         return DocumentError(fault.diagnostics, omitted=fault.omitted, source=fault.source)
-    return SourceError(str(fault), outcome=fault.outcome)
+    return SourceError(
+        str(fault),
+        outcome=fault.outcome,
+        transient=fault.transient,
+        retry_after_seconds=fault.retry_after_seconds,
+    )
 
 
 # KubeSpawner's API clients belong to an event loop, and so does who waits for them. A store that is idle refers to
