@@ -8,8 +8,8 @@ Schema and the reference are made from it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -22,6 +22,7 @@ __all__ = [
     "EnvValue",
     "EnvVarSource",
     "Profile",
+    "combine_documents",
     "find_env_name_fault",
     "is_hub_owned",
 ]
@@ -82,7 +83,7 @@ class Profile:
     """
 
     index: int
-    """Position in the document, from 0, by which machines know it."""
+    """Position in its document, from 0."""
     name: str | None = field(
         default=None,
         metadata=_section(
@@ -118,13 +119,16 @@ class Profile:
     """Kubernetes limits by resource, such as ``memory`` or ``nvidia.com/gpu``."""
     requests: Mapping[str, Quantity | None] = field(default_factory=_nothing)
     """Kubernetes requests by resource: JupyterHub's guarantees."""
+    configmap: str | None = None
+    """The ConfigMap that it is from, by name; None where that is the main one, or a file."""
 
     @property
     def label(self) -> str:
-        """What people know the profile by: its name on one line, or ``profiles[3]``."""
+        """What people know the profile by: its name on one line, or ``profiles[3]``, behind its ConfigMap's name."""
+        configmap = "" if self.configmap is None else f"{self.configmap}/"
         if self.name is None:
-            return f"profiles[{self.index}]"
-        return "".join(character if character.isprintable() else "·" for character in self.name)
+            return f"{configmap}profiles[{self.index}]"
+        return configmap + "".join(character if character.isprintable() else "·" for character in self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +136,19 @@ class Document:
     """A document without errors.
 
     Attributes:
-        profiles: In the document's order; each one's `index` is its position.
+        profiles: In the document's order.
     """
 
     profiles: tuple[Profile, ...] = ()
+
+    def of_configmap(self, name: str) -> Document:
+        """The same document, whose profiles know that they are from the ConfigMap `name`."""
+        return Document(tuple(replace(profile, configmap=name) for profile in self.profiles))
+
+
+def combine_documents(documents: Iterable[Document]) -> Document:
+    """Documents as one, in their order."""
+    return Document(tuple(profile for document in documents for profile in document.profiles))
 
 
 def find_env_name_fault(name: str) -> str | None:

@@ -65,32 +65,45 @@ def explain_document(document: Document, subject: Subject, order: MergeOrder = "
 
 
 def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str, Any]:
-    """An explanation as an object of JSON, in which profiles are known by their index.
+    """An explanation as an object of JSON, in which profiles are known by their index among all of them.
 
     Args:
         explanation: What to tell.
         show_values: Whether values of environment variables are told.
     """
     subject = explanation.subject
+    # Not their own index, which is that in their own ConfigMap's document.
+    indices = {id(match.profile): index for index, match in enumerate(explanation.matches)}
+
+    def find_index(profile: Profile | None) -> int | None:
+        return None if profile is None else indices[id(profile)]
+
+    def amounts_to_json(amounts: _Amounts) -> dict[str, Any]:
+        return {
+            resource: {"quantity": setting.value and setting.value.text, "profile": find_index(setting.profile)}
+            for resource, setting in amounts.items()
+        }
+
     return {
         "subject": {"user": subject.user, "groups": sorted(subject.groups), "image": subject.image},
         "profiles": [
             {
-                "index": match.profile.index,
+                "index": index,
                 "name": match.profile.name,
+                **({} if match.profile.configmap is None else {"configmap": match.profile.configmap}),
                 "fits": match.fits,
                 "reasons": list(match.reasons),
             }
-            for match in explanation.matches
+            for index, match in enumerate(explanation.matches)
         ],
-        "applied": [profile.index for profile in explanation.effective.applied],
+        "applied": [find_index(profile) for profile in explanation.effective.applied],
         "env": [
-            {"name": name, **_env_to_json(setting.value, show_values), "profile": _index(setting.profile)}
+            {"name": name, **_env_to_json(setting.value, show_values), "profile": find_index(setting.profile)}
             for name, setting in sorted(explanation.effective.env.items())
         ],
         "resources": {
-            "limits": _amounts_to_json(explanation.limits),
-            "requests": _amounts_to_json(explanation.requests),
+            "limits": amounts_to_json(explanation.limits),
+            "requests": amounts_to_json(explanation.requests),
         },
         "warnings": list(explanation.warnings),
     }
@@ -126,21 +139,10 @@ def _rank(resource: str) -> tuple[bool, bool, str]:
     return resource != "memory", resource != "cpu", resource
 
 
-def _index(profile: Profile | None) -> int | None:
-    return None if profile is None else profile.index
-
-
 def _env_to_json(value: EnvValue, show_values: bool) -> dict[str, Any]:
     if isinstance(value, EnvVarSource):
         return {"valueFrom": value.to_kubernetes()}
     return {"value": value if show_values or value is None else _MASK}
-
-
-def _amounts_to_json(amounts: _Amounts) -> dict[str, Any]:
-    return {
-        resource: {"quantity": setting.value and setting.value.text, "profile": _index(setting.profile)}
-        for resource, setting in amounts.items()
-    }
 
 
 def _format_subject(subject: Subject, style: Style) -> list[str]:
@@ -156,7 +158,9 @@ def _format_profiles(explanation: Explanation, style: Style) -> list[str]:
     applied = explanation.effective.applied
     if not matches:
         return [style.bold("Profiles"), "  none; the document says 'profiles: []'"]
-    rows = [[str(match.profile.index), match.profile.label, printable("; ".join(match.reasons))] for match in matches]
+    rows = [
+        [str(index), match.profile.label, printable("; ".join(match.reasons))] for index, match in enumerate(matches)
+    ]
     lines = [style.bold(f"Profiles: {len(applied)} of {len(matches)} fit")]
     for match, cells in zip(matches, align(rows), strict=True):
         row = "  ".join(cells).rstrip()

@@ -26,8 +26,9 @@ from .masking import MaskedPod, withhold_response_bodies
 from .matching import Subject, match_profiles
 from .merging import EffectiveProfile, Resources, merge_profiles
 from .quantity import format_amount
-from .sources import ConfigMapSource, FileSource, Source
-from .store import Reading, find_store
+from .selection import read_documents
+from .sources import ConfigMapSource, FileSource, SelectedConfigMapsSource, Source
+from .store import Reading
 
 __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
 
@@ -95,6 +96,20 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         Key of the ConfigMap's `data` that holds the profile document.
 
         The same key is looked for where `profiles_file` is a ConfigMap manifest.
+        """,
+    )
+
+    configmap_label_selector = Unicode(
+        "",
+        config=True,
+        help="""
+        Label selector of further ConfigMaps with profiles, such as `jupyterhub=singleuser-profiles`.
+
+        All that it selects in `configmap_namespace` are read at every start too, under the same key. Their profiles
+        stand behind those of the main one, in order of the ConfigMaps' names. One that is broken counts as it last
+        was good, or not at all; whether a server starts, the main one alone decides.
+
+        The hub's service account must be allowed to `list` ConfigMaps. Empty, which is the default, means none.
         """,
     )
 
@@ -183,7 +198,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         groups = frozenset(group.name for group in self.user.groups)
         subject = Subject(self.user.name, groups, find_image(pod))
         effective = merge_profiles(match_profiles(reading.document, subject, self.merge_order))
-        injection = inject_profile(pod, effective, reading.source)
+        injection = inject_profile(pod, effective, reading.origin)
         self._tell(subject, effective, injection, reading)
         return MaskedPod.of(injection.pod)
 
@@ -214,16 +229,16 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             raise error.with_traceback(None) from None
 
     async def _read_profiles(self) -> Reading:
-        source = self._source()
         try:
-            reading = await find_store(source).read(
-                source,
+            reading = await read_documents(
+                self._source(),
+                self._selected_source(),
                 policy=self.failure_policy,
                 timeout_seconds=min(self.k8s_api_request_retry_timeout, self.start_timeout / 2),
                 log=self.log,
             )
         except (SourceError, DocumentError):
-            # The store has said what is wrong.
+            # What is wrong has been logged.
             metrics.SPAWNS.labels("failed").inc()
             if _SpawnException is None:
                 # JupyterHub 5 counts every failure and exits at this limit, as it reads it from the spawner that
@@ -245,6 +260,18 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             self.k8s_api_request_timeout,
         )
 
+    def _selected_source(self) -> SelectedConfigMapsSource | None:
+        if not self.configmap_label_selector:
+            return None
+        return SelectedConfigMapsSource(
+            self.configmap_namespace,
+            self.configmap_label_selector,
+            self.configmap_key,
+            None if self.profiles_file else self.configmap_name,
+            self.api,
+            self.k8s_api_request_timeout,
+        )
+
     def _tell(self, subject: Subject, effective: EffectiveProfile, injection: Injection, reading: Reading) -> None:
         """Says what was applied: one line for the log, one for the spawn page. Names, never values."""
         applied = format_names((profile.label for profile in effective.applied), max_bytes=1000)
@@ -256,7 +283,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             applied,
             format_names(sorted(effective.env), max_bytes=1000),
             amounts,
-            reading.source or "none, as failure_policy says",
+            reading.origin or "none, as failure_policy says",
         )
         for conflict in injection.resources.conflicts:
             # Nobody wrote a wrong document where a profile's limit is below the hub's general guarantee.
