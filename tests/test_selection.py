@@ -346,7 +346,7 @@ async def test_a_selector_that_is_none_is_told(
     write_profiles(profiles("globals"))
     reader.selected = SelectedConfigMapsSource(NAMESPACE, "a b", KEY, CONFIGMAP, reader.selected.api, 1)
     assert await reader.labels() == ["globals"]
-    assert "check configmap_label_selector" in caplog.text
+    assert "check the label selector" in caplog.text
 
 
 async def test_more_than_can_be_read_is_not_read_at_all(
