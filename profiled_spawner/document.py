@@ -137,13 +137,15 @@ class Document:
 
     Attributes:
         profiles: In the document's order.
+        ignored: Keys that it has and this format does not, each once (see `legacy`).
     """
 
     profiles: tuple[Profile, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     def of_configmap(self, name: str) -> Document:
         """The same document, whose profiles know that they are from the ConfigMap `name`."""
-        return Document(tuple(replace(profile, configmap=name) for profile in self.profiles))
+        return replace(self, profiles=tuple(replace(profile, configmap=name) for profile in self.profiles))
 
 
 def combine_documents(documents: Iterable[Document]) -> Document:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -23,6 +24,7 @@ from .document import (
     shown_env_name,
 )
 from .errors import Diagnostic, DocumentError, QuantityError, format_path
+from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
 from .quantity import Quantity, check_resource, parse_quantity
 from .tree import Mapping, Node, Scalar, Sequence, read_tree
 
@@ -126,6 +128,7 @@ def check_document(text: str, *, line_offset: int = 0, column_offset: int = 0) -
 def _check(text: str, line_offset: int, column_offset: int, advice: Advice | None) -> Checked:
     omitted = 0
     profiles: tuple[Profile, ...] = ()
+    ignored: tuple[str, ...] = ()
     try:
         tree = read_tree(text, line_offset=line_offset, column_offset=column_offset)
     except DocumentError as error:
@@ -134,10 +137,11 @@ def _check(text: str, line_offset: int, column_offset: int, advice: Advice | Non
         # Where there is nothing, that is where the document would be.
         reader = _Reader(tree or Scalar("", line_offset + 1, column_offset + 1, plain=True, literal=False), advice)
         profiles = reader.read()
+        ignored = tuple(reader.ignored)
         errors, omitted = reader.errors, reader.count - len(reader.errors)
     in_order = sorted(errors, key=_place)
     return Checked(
-        document=None if in_order else Document(profiles),
+        document=None if in_order else Document(profiles, ignored=ignored),
         errors=tuple(in_order),
         omitted=omitted,
         warnings=tuple(sorted(advice.warnings, key=_place)) if advice else (),
@@ -156,6 +160,8 @@ class _Reader:
         self.advice = advice
         self.errors: list[Diagnostic] = []
         self.count = 0
+        # In order, each once.
+        self.ignored: dict[str, None] = {}
         self._said: set[int] = set()
         # A section that an alias repeats is read once.
         self._env: dict[int, MappingProxyType[str, EnvValue]] = {}
@@ -199,6 +205,17 @@ class _Reader:
         if len(self.errors) < MAX_DIAGNOSTICS:
             self.errors.append(Diagnostic(what, format_path(path), node.line, node.column))
 
+    def ignore(self, entry: tuple[Scalar, Node], path: _Path, advice: MappingABC[str, str]) -> None:
+        """Passes over a key that another library's documents have."""
+        key, value = entry
+        self.ignored[key.value] = None
+        if self.advice is not None:
+            self.advice.ignore(key, path, advice[key.value])
+            if path == ("ui",) and isinstance(value, Mapping):
+                for member, _ in value.pairs():
+                    if isinstance(member, Scalar) and member.value in UI_ADVICE:
+                        self.advice.ignore(member, (*path, member.value), UI_ADVICE[member.value])
+
     def read(self) -> tuple[Profile, ...]:
         root = self.root
         if isinstance(root, Scalar) and not root.value:
@@ -210,7 +227,7 @@ class _Reader:
         if isinstance(root, Scalar):
             self.error(root, (), "must be a mapping with the key 'profiles'")
             return ()
-        entries = self.known_entries(root, (), _DOCUMENT_KEYS, "a document")
+        entries = self.known_entries(root, (), _DOCUMENT_KEYS, "a document", advice=DOCUMENT_ADVICE)
         if "profiles" not in entries:
             if not self.count:
                 self.error(root, (), "has no 'profiles'; write 'profiles: []' if there are to be none")
@@ -226,7 +243,7 @@ class _Reader:
         if not isinstance(node, Mapping):
             self.wrong_type(node, path, "a mapping, such as {name: …, users: […], env: {…}}")
             return Profile(index)
-        entries = self.known_entries(node, path, _PROFILE_KEYS, "a profile")
+        entries = self.known_entries(node, path, _PROFILE_KEYS, "a profile", advice=PROFILE_ADVICE)
         name = images = users = groups = None
         env: MappingProxyType[str, EnvValue] = _NO_ENV
         limits: _Resources = {}
@@ -290,11 +307,20 @@ class _Reader:
         return found
 
     def known_entries(
-        self, node: Mapping, path: _Path, known: tuple[str, ...], what: str, shown: Callable[[str], str] = str
+        self,
+        node: Mapping,
+        path: _Path,
+        known: tuple[str, ...],
+        what: str,
+        shown: Callable[[str], str] = str,
+        advice: MappingABC[str, str] = MappingProxyType({}),
     ) -> _Entries:
         entries = self.entries(node, path, shown)
         for name in [name for name in entries if name not in known]:
-            key, _ = entries.pop(name)
+            key, value = entries.pop(name)
+            if name in advice:
+                self.ignore((key, value), (*path, name), advice)
+                continue
             meant = _closest(name, known) if len(self.errors) < MAX_DIAGNOSTICS else None
             hint = f"did you mean '{meant}'?" if meant else f"{what} has {', '.join(known)}"
             self.error(key, (*path, shown(name) if self.is_quotable(key) else "…"), f"unknown key; {hint}")

@@ -8,9 +8,11 @@ YAML parser makes numbers and booleans of plain scalars, which here are text, so
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from .document import Profile
+from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
 
 __all__ = ["make_schema"]
 
@@ -49,7 +51,8 @@ def make_schema() -> dict[str, Any]:
                 "description": "The profiles. Of those that fit a server the more specific wins, field by field.",
                 "type": "array",
                 "items": {"$ref": "#/$defs/profile"},
-            }
+            },
+            **_deprecated(DOCUMENT_ADVICE, ui={"properties": _deprecated(UI_ADVICE)}),
         },
         "required": ["profiles"],
         "additionalProperties": False,
@@ -90,8 +93,21 @@ def _profile() -> dict[str, Any]:
             "groups": _texts(_HELP["groups"], ["forecasters"]),
             "env": {"$ref": "#/$defs/env"},
             "resources": {"$ref": "#/$defs/resources"},
+            **_deprecated(PROFILE_ADVICE),
         },
         "additionalProperties": False,
+    }
+
+
+def _deprecated(advice: Mapping[str, str], **more: dict[str, Any]) -> dict[str, Any]:
+    """Keys of another library's documents, with whatever behind them."""
+    return {
+        key: {
+            "description": f"Ignored, a key of jupyterhub-singleuser-profiles; {what}.",
+            "deprecated": True,
+            **more.get(key, {}),
+        }
+        for key, what in advice.items()
     }
 
 

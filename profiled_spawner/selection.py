@@ -82,7 +82,7 @@ class Selection:
             self._versions[key].forget()
         self._versions = {key: versions for key, (versions, _) in answer.found.items()}
         for versions, outcome in answer.found.values():
-            versions.keep(outcome)
+            versions.keep(outcome, caller.log)
         self._read_at = time.monotonic()
         return answer
 

@@ -115,14 +115,21 @@ class Versions:
             return Outcome(revision, None, DocumentError([Diagnostic(what)], source=self.name))
         return Outcome(revision, document, None)
 
-    def keep(self, outcome: Outcome) -> None:
-        """Takes what was read as the newest there is."""
+    def keep(self, outcome: Outcome, log: Log) -> None:
+        """Takes what was read as the newest there is, and warns once of what is ignored in it."""
         if isinstance(outcome.fault, SourceError):
             metrics.READS.labels(self.name, outcome.fault.outcome).inc()
             return
         metrics.READS.labels(self.name, "ok").inc()
         if outcome is not self._parsed:
             metrics.PARSES.labels(self.name, "valid" if outcome.document else "invalid").inc()
+            if outcome.document is not None and outcome.revision is not None and outcome.document.ignored:
+                log.warning(
+                    "%s has keys of jupyterhub-singleuser-profiles that are ignored: %s; "
+                    "`profiled-spawner validate` says what to do instead",
+                    outcome.revision.name,
+                    ", ".join(outcome.document.ignored),
+                )
         self._parsed = outcome
         metrics.DOCUMENT_VALID.labels(self.name).set(outcome.document is not None)
         if outcome.document is not None and outcome.revision is not None:
@@ -198,7 +205,7 @@ class Store:
         outcome = self._outcome
         if outcome is None or raw != self._raw:
             outcome = await asyncio.to_thread(self._versions.parse, lambda: source.extract(raw))
-        self._versions.keep(outcome)
+        self._versions.keep(outcome, caller.log)
         if not isinstance(outcome.fault, SourceError):
             self._raw, self._outcome = raw, outcome
         return outcome

@@ -17,6 +17,7 @@ PICTURE: dict[str, set[str]] = {
     "errors": set(),
     "quantity": set(),
     "document": set(),
+    "legacy": set(),
     "tree": {"yaml"},
     "advice": set(),
     "parsing": set(),
@@ -40,7 +41,7 @@ PICTURE: dict[str, set[str]] = {
     "cli": {"yaml"},
 }
 ROW = list(PICTURE)
-CORE = ["errors", "quantity", "document", "tree", "advice", "parsing", "manifest", "matching", "merging", "injection"]
+CORE = [*ROW[: ROW.index("merging") + 1], "injection"]
 
 
 def parse(module: str) -> ast.Module:

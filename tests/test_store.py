@@ -324,6 +324,28 @@ async def test_an_invalid_document_is_told_once_in_full_and_without_values(
     assert "canary" not in caplog.text
 
 
+async def test_keys_that_are_ignored_are_told_once_for_a_version(
+    reader: Reader, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    ignored = "{services: {a: {}}, env: {FOO: canary-value}}"
+    written = write_profiles(f"{{profiles: [{ignored}, {ignored}], ui: {{}}}}")
+    for _ in range(3):
+        await reader.read()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"configmap/jhub/jupyter-singleuser-profiles@{written['metadata']['resourceVersion']} has keys of "
+        "jupyterhub-singleuser-profiles that are ignored: ui, services; "
+        "`profiled-spawner validate` says what to do instead"
+    )
+    write_profiles(f"profiles: [{ignored}]")
+    await reader.read()
+    assert "that are ignored: services; " in caplog.records[1].getMessage()
+    write_profiles(profiles("without"))
+    await reader.read()
+    assert len(caplog.records) == 2
+
+
 async def test_a_caller_that_is_cancelled_disturbs_nobody(
     api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
 ) -> None:
