@@ -208,8 +208,8 @@ class SelectedConfigMapsSource:
             return response.body
         if response.status == 400:
             raise SourceError(
-                f"the API server cannot answer for {self.name} (400{response.message}); check configmap_label_selector",
-                outcome="refused",
+                f"the API server cannot answer for {self.name} (400{response.message}); check the label selector",
+                outcome="unavailable",
             )
         if response.status == 403:
             raise SourceError(

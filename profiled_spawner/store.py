@@ -89,7 +89,7 @@ class Versions:
         self.last_good: Reading | None = None
         self._last_good_at = 0.0
         self._parsed: Outcome | None = None
-        self._told: Fault | None = None
+        self._told: DocumentError | None = None
 
     def parse(self, extract: Callable[[], Revision]) -> Outcome:
         """Makes a document of what was read. For a thread: it changes nothing, and raises nothing."""
@@ -109,7 +109,8 @@ class Versions:
             if self._configmap is not None:
                 document = document.of_configmap(self._configmap)
         except (SourceError, DocumentError) as fault:
-            return Outcome(revision, None, fault)
+            # What is kept must not hold the frames of who read it, and with them the event loop.
+            return Outcome(revision, None, fault.with_traceback(None))
         except Exception as error:  # noqa: BLE001  a defect of ours must not take the hub down, nor quote the text
             what = f"could not be read, by a defect of this package ({type(error).__name__}); please report it"
             return Outcome(revision, None, DocumentError([Diagnostic(what)], source=self.name))
@@ -150,7 +151,7 @@ class Versions:
 
     def describe_fault(self, fault: Fault) -> str:
         """Says what is wrong: of many errors each the first time, then the first alone."""
-        told, self._told = self._told, fault
+        told, self._told = self._told, fault if isinstance(fault, DocumentError) else None
         if isinstance(fault, DocumentError) and fault is told and len(fault.diagnostics) > 1:
             return f"{fault.source} is not valid, still: {fault.diagnostics[0]}, and more (see above)"
         return str(fault)
@@ -220,7 +221,7 @@ class Store:
         if policy == "last-good" and self._versions.last_good:
             log.warning("Using the last good profiles, %s, because %s", self._versions.describe_last_good(), why)
         elif policy == "ignore":
-            log.error("Starting servers without profiles, as failure_policy says, because %s", why)
+            log.error("Starting servers without its profiles, as failure_policy says, because %s", why)
         else:
             log.error("Starting no server, because %s", why)
 

@@ -448,4 +448,5 @@ def test_a_selection_goes_with_its_event_loop(
     selection, loop = asyncio.run(spawn())
     gc.collect()
     assert loop() is None
+    gc.collect()  # of what went with it
     assert selection() is None
