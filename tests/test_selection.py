@@ -450,3 +450,25 @@ def test_a_selection_goes_with_its_event_loop(
     assert loop() is None
     gc.collect()  # of what went with it
     assert selection() is None
+
+
+async def test_edits_count_at_once_while_many_read(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam
+) -> None:
+    write_profiles(profiles("globals"))
+    current = 0
+    write_team("team", profiles("v0"))
+
+    async def spawn(delay: float) -> None:
+        await asyncio.sleep(delay)
+        at_least = current
+        (_, label) = await reader.labels()
+        assert int(label.removeprefix("team/v")) >= at_least
+
+    spawns = [asyncio.create_task(spawn(number / 200)) for number in range(200)]
+    while not all(task.done() for task in spawns):
+        current += 1
+        write_team("team", profiles(f"v{current}"))
+        await asyncio.sleep(0.002)
+    await asyncio.gather(*spawns)
+    assert current > 20
