@@ -1,14 +1,15 @@
 """The profile document as frozen values, and which names it may use.
 
 No I/O and no YAML: `parsing` makes these values from text, everything to its right reads them. They are shared by
-all spawns, so nothing in them can be changed. What a section means for people stands here too, once: the JSON
+all spawns, so nothing in them can be changed. A document knows by which names its profiles are found. What a section means for people stands here too, once: the JSON
 Schema and the reference are made from it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -21,6 +22,8 @@ __all__ = [
     "Document",
     "EnvValue",
     "EnvVarSource",
+    "Index",
+    "Names",
     "Profile",
     "find_env_name_fault",
     "is_hub_owned",
@@ -126,6 +129,16 @@ class Profile:
             return f"profiles[{self.index}]"
         return "".join(character if character.isprintable() else "·" for character in self.name)
 
+    @property
+    def names_who(self) -> bool:
+        """Whether it is for some users or groups, not for everyone."""
+        return (self.users is not None or self.groups is not None) and EVERYONE not in (self.users or ())
+
+    @property
+    def names_what(self) -> bool:
+        """Whether it is for some images, not for every one."""
+        return self.images is not None and EVERYONE not in self.images
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -136,6 +149,77 @@ class Document:
     """
 
     profiles: tuple[Profile, ...] = ()
+    # Made with the document, which is where nobody waits for it: off the hub's event loop.
+    index: Index = field(init=False, repr=False, compare=False)
+    """Where to look for the profiles that fit."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", Index(self.profiles))
+
+
+class Names:
+    """Positions of profiles by what their filters name.
+
+    Attributes:
+        users: By username.
+        groups: By group.
+        images: By image, as written.
+        patterns: By image with a ``*``, grouped by what stands before the first one.
+        prefix_lengths: How long those are.
+    """
+
+    __slots__ = ("groups", "images", "patterns", "prefix_lengths", "users")
+
+    def __init__(self, profiles: Iterable[tuple[int, Profile]]) -> None:
+        self.users: dict[str, AbstractSet[int]] = {}
+        self.groups: dict[str, AbstractSet[int]] = {}
+        self.images: dict[str, AbstractSet[int]] = {}
+        self.patterns: dict[str, dict[str, AbstractSet[int]]] = {}
+        for position, profile in profiles:
+            # One for all the names of a profile, most of which no other has: a document may name very many.
+            alone = frozenset((position,))
+            for user in profile.users or ():
+                _add(self.users, user, alone)
+            for group in profile.groups or ():
+                _add(self.groups, group, alone)
+            for entry in profile.images or ():
+                prefix, star, _ = entry.partition(EVERYONE)
+                _add(self.patterns.setdefault(prefix, {}) if star else self.images, entry, alone)
+        self.prefix_lengths = sorted({len(prefix) for prefix in self.patterns})
+
+
+def _add(names: dict[str, AbstractSet[int]], name: str, alone: frozenset[int]) -> None:
+    known = names.get(name)
+    if known is None:
+        names[name] = alone
+    elif isinstance(known, set):
+        known |= alone
+    else:
+        names[name] = {*known, *alone}
+
+
+class Index:
+    """A document's profiles, apart by which of the two they name: who, and what.
+
+    A filter that holds ``*`` alone names nobody and nothing.
+
+    Attributes:
+        neither: The positions of those that name neither.
+        who: Those that name users or groups alone.
+        what: Those that name images alone.
+        both: Those that name both.
+    """
+
+    __slots__ = ("both", "neither", "what", "who")
+
+    def __init__(self, profiles: Iterable[Profile]) -> None:
+        apart: dict[tuple[bool, bool], list[tuple[int, Profile]]] = {}
+        for position, profile in enumerate(profiles):
+            apart.setdefault((profile.names_who, profile.names_what), []).append((position, profile))
+        self.neither = frozenset(position for position, _ in apart.get((False, False), ()))
+        self.who = Names(apart.get((True, False), ()))
+        self.what = Names(apart.get((False, True), ()))
+        self.both = Names(apart.get((True, True), ()))
 
 
 def find_env_name_fault(name: str) -> str | None:

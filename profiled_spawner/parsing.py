@@ -24,7 +24,7 @@ from .document import (
 )
 from .errors import Diagnostic, DocumentError, QuantityError, format_path
 from .quantity import Quantity, check_resource, parse_quantity
-from .tree import Mapping, Node, Scalar, Sequence, read_tree
+from .tree import Mapping, Node, Scalar, Sequence, read_tree, release_tree
 
 __all__ = ["MAX_DIAGNOSTICS", "Checked", "check_document", "parse_document"]
 
@@ -135,6 +135,7 @@ def _check(text: str, line_offset: int, column_offset: int, advice: Advice | Non
         reader = _Reader(tree or Scalar("", line_offset + 1, column_offset + 1, plain=True, literal=False), advice)
         profiles = reader.read()
         errors, omitted = reader.errors, reader.count - len(reader.errors)
+        release_tree(tree)
     in_order = sorted(errors, key=_place)
     return Checked(
         document=None if in_order else Document(profiles),
