@@ -11,9 +11,10 @@ export PYTHONPATH = tests
 
 NEWEST = .venv/installed
 OLDEST = .venv-oldest/installed
+BENCH = .venv-bench/installed
 DOCUMENT ?=
 
-.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets lint wheel clean
+.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets bench bench-short lint wheel clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -42,6 +43,14 @@ test-cluster: $(NEWEST)
 cluster-assets: $(NEWEST)
 	@.venv/bin/python -m cluster.assets
 
+## Measures what profiles cost a hub, and writes it into docs/costs.md; wants half an hour and an idle machine
+bench: $(BENCH)
+	.venv-bench/bin/python -m bench --docs $(ARGS)
+
+## The same in tiny sizes: shows that everything runs, and no cost
+bench-short: $(BENCH)
+	.venv-bench/bin/python -m bench --short
+
 ## Checks style and types
 lint: $(NEWEST)
 	.venv/bin/pip install --quiet -e '.[lint]'
@@ -56,7 +65,7 @@ wheel: $(NEWEST)
 	$(PYTHON) tests/try_wheel.py dist/*.whl
 
 clean:
-	rm -rf .venv .venv-oldest dist
+	rm -rf .venv .venv-oldest .venv-bench build dist
 
 $(NEWEST): pyproject.toml
 	@echo "Setting up .venv; this takes a minute or two the first time."
@@ -68,4 +77,10 @@ $(OLDEST): pyproject.toml tests/oldest.txt
 	@echo "Setting up .venv-oldest, with the oldest supported dependencies."
 	@$(PYTHON) -m venv .venv-oldest
 	@.venv-oldest/bin/pip install --quiet --editable '.[test]' --constraint tests/oldest.txt
+	@touch $@
+
+$(BENCH): pyproject.toml
+	@echo "Setting up .venv-bench, for the benchmarks."
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/pip install --quiet --editable '.[bench]'
 	@touch $@
