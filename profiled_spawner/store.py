@@ -16,9 +16,9 @@ from typing import Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 from . import metrics
+from .background import background
 from .document import Document
 from .errors import Diagnostic, DocumentError, SourceError
-from .garbage import collector_paused
 from .parsing import parse_document
 from .sources import Revision, Source
 
@@ -187,7 +187,7 @@ class Store:
             metrics.DOCUMENT_AGE.labels(self._name).set_function(lambda: time.monotonic() - last)
         return outcome
 
-    @collector_paused()
+    @background()
     def _parse(self, source: Source, raw: bytes, known: _Outcome | None) -> _Outcome:
         """Makes a document of what was fetched. Runs in a thread, and lets nothing but a fault come of it."""
         revision = None

@@ -30,7 +30,7 @@ PICTURE: dict[str, set[str]] = {
     "injection": {"kubernetes_asyncio"},
     "masking": {"kubernetes_asyncio"},
     "metrics": {"prometheus_client"},
-    "garbage": set(),
+    "background": set(),
     "sources": {"aiohttp"},
     "store": set(),
     "spawner": {"jupyterhub", "kubernetes_asyncio", "kubespawner", "tornado", "traitlets"},

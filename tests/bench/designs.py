@@ -17,8 +17,8 @@ import yaml
 from bench.documents import make_document
 from bench.measuring import StallWatch
 from bench.scale import Scale
+from profiled_spawner.background import background
 from profiled_spawner.document import Document, Profile
-from profiled_spawner.garbage import collector_paused
 from profiled_spawner.parsing import parse_document
 
 _SLICE_SECONDS = 0.005
@@ -46,8 +46,10 @@ async def measure(scale: Scale) -> AsyncIterator[Design]:
     text = make_document(scale.profiles[-1])
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         ways: dict[str, Callable[[], Awaitable[object]]] = {
-            "in a thread, the collector as it is": lambda: asyncio.to_thread(parse_document, text),
-            "in a thread, the collector paused (as it is done)": lambda: asyncio.to_thread(_parse_paused, text),
+            "in a thread": lambda: asyncio.to_thread(parse_document, text),
+            "in a thread, the collector paused, in turns of 1 ms (as it is done)": lambda: asyncio.to_thread(
+                _parse_in_background, text
+            ),
             "on the loop, in slices of 5 ms (the parser's events alone: nothing is built)": lambda: _parse_sliced(text),
             "in a process that is running already": lambda: _parse_elsewhere(pool, text),
         }
@@ -69,8 +71,8 @@ async def _measure(parse: Callable[[], Awaitable[object]]) -> tuple[float, float
     return watch.longest, latency, cpu
 
 
-def _parse_paused(text: str) -> Document:
-    with collector_paused():
+def _parse_in_background(text: str) -> Document:
+    with background():
         return parse_document(text)
 
 
@@ -102,6 +104,6 @@ def _parse_to_rows(text: str) -> list[tuple[Any, ...]]:
     ]
 
 
-@collector_paused()
+@background()
 def _rebuild(rows: list[tuple[Any, ...]]) -> Document:
     return Document(tuple(Profile(*row[:5], *map(MappingProxyType, row[5:])) for row in rows))
