@@ -39,7 +39,7 @@ class Scale:
 
 
 FULL = Scale(
-    runs=9,
+    runs=7,
     long_runs=3,
     profiles=(10, 100, 1000, 3000),
     blocked_profiles=1000,
@@ -50,7 +50,7 @@ FULL = Scale(
     users_curve=(1, 10, 100, 1000, 5000, 20_000),
     spawns_curve=(1, 10, 30, 100, 300, 1000),
     latency_curve=(0, 5, 10, 20, 50, 100, 200),
-    curve_runs=5,
+    curve_runs=3,
 )
 
 #: Says nothing of any cost: only that everything runs.

@@ -26,11 +26,17 @@ _numbers = itertools.count()
 
 
 class BlockingKubeSpawner(KubeSpawner):
-    """What a hook does that was written in an afternoon: a synchronous client and `yaml.safe_load`, at every start."""
+    """What a hook does that was written in an afternoon: a synchronous client and `yaml.safe_load`, at every start.
+
+    Attributes:
+        core: The client, made once.
+    """
+
+    core: kubernetes.client.CoreV1Api
 
     async def start(self) -> Any:
         """Reads the document, and sets traits from the profiles that fit."""
-        configmap = kubernetes.client.CoreV1Api().read_namespaced_config_map(CONFIGMAP, NAMESPACE)
+        configmap = self.core.read_namespaced_config_map(CONFIGMAP, NAMESPACE)
         for profile in yaml.safe_load(configmap.data[KEY])["profiles"]:
             if self.user.name in profile["users"] and self.image in profile["images"]:
                 self.environment |= {name: str(value) for name, value in profile["env"].items()}
@@ -55,6 +61,7 @@ def use(far_side: FarSide) -> None:
     logging.getLogger("kubespawner").setLevel(logging.ERROR)
     load_config.cache_clear()
     kubernetes.config.load_kube_config(str(far_side.kubeconfig))
+    BlockingKubeSpawner.core = kubernetes.client.CoreV1Api()
 
 
 def make_spawner(spawner_class: type[KubeSpawner], subject: Subject) -> KubeSpawner:
