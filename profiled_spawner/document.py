@@ -164,17 +164,17 @@ class Names:
         users: By username.
         groups: By group.
         images: By image, as written.
-        patterns: By image with a ``*``, grouped by what stands before the first one.
-        prefix_lengths: How long those are.
+        patterns: By image with a ``*``, grouped by what stands before the first one and behind the last.
+        pattern_lengths: How long those are.
     """
 
-    __slots__ = ("groups", "images", "patterns", "prefix_lengths", "users")
+    __slots__ = ("groups", "images", "pattern_lengths", "patterns", "users")
 
     def __init__(self, profiles: Iterable[tuple[int, Profile]]) -> None:
         self.users: dict[str, AbstractSet[int]] = {}
         self.groups: dict[str, AbstractSet[int]] = {}
         self.images: dict[str, AbstractSet[int]] = {}
-        self.patterns: dict[str, dict[str, AbstractSet[int]]] = {}
+        self.patterns: dict[tuple[str, str], dict[str, AbstractSet[int]]] = {}
         for position, profile in profiles:
             # One for all the names of a profile, most of which no other has: a document may name very many.
             alone = frozenset((position,))
@@ -183,9 +183,10 @@ class Names:
             for group in profile.groups or ():
                 _add(self.groups, group, alone)
             for entry in profile.images or ():
-                prefix, star, _ = entry.partition(EVERYONE)
-                _add(self.patterns.setdefault(prefix, {}) if star else self.images, entry, alone)
-        self.prefix_lengths = sorted({len(prefix) for prefix in self.patterns})
+                first, star, rest = entry.partition(EVERYONE)
+                ends = first, rest.rpartition(EVERYONE)[2]
+                _add(self.patterns.setdefault(ends, {}) if star else self.images, entry, alone)
+        self.pattern_lengths = {(len(first), len(last)) for first, last in self.patterns}
 
 
 def _add(names: dict[str, AbstractSet[int]], name: str, alone: frozenset[int]) -> None:

@@ -103,8 +103,9 @@ def _find_what(names: Names, spellings: Iterable[str]) -> Iterator[AbstractSet[i
     for image in spellings:
         if image in names.images:
             yield names.images[image]
-        for length in names.prefix_lengths:
-            for pattern, positions in names.patterns.get(image[:length], {}).items():
+        for first, last in names.pattern_lengths:
+            ends = image[:first], image[len(image) - last :]
+            for pattern, positions in names.patterns.get(ends, {}).items():
                 if _fits_entry(pattern, image):
                     yield positions
 

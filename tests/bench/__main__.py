@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench import curves, designs, figures, report
 from bench.farside import FarSide
+from bench.measuring import Figure
 from bench.scale import FULL, SHORT, Scale
 from bench.spawning import use
 
@@ -28,19 +29,28 @@ def main() -> None:
 
 
 async def run(scale: Scale, out: Path, page: Path | None) -> None:
-    """Measures everything, and writes it."""
-    machine = report.describe_machine()
+    """Measures everything, and writes it as it comes: what takes longest comes last."""
+    results = report.Results(report.describe_machine())
     async with FarSide() as far_side:
         use(far_side)
-        measured_figures = []
         async for figure in figures.measure(far_side, scale):
-            print(report.format_line(figure), flush=True)
-            measured_figures.append(figure)
-        measured_designs = [design async for design in designs.measure(scale)]
-        print(f"\n{report.format_designs(measured_designs)}", flush=True)
-        measured_curves = [curve async for curve in curves.measure(far_side, scale)]
-    report.write(out, page, measured_figures, measured_designs, measured_curves, machine)
+            _tell(figure, results)
+        async for design in designs.measure(scale):
+            print(design, flush=True)
+            results.designs.append(design)
+        async for curve in curves.measure(far_side, scale):
+            print(curve.name, dict(curve.series), flush=True)
+            results.curves.append(curve)
+        report.write(results, out, page)
+        async for figure in figures.measure_long(far_side, scale):
+            _tell(figure, results)
+            report.write(results, out, page)
     print(f"Written to {out}")
+
+
+def _tell(figure: Figure, results: report.Results) -> None:
+    print(report.format_line(figure), flush=True)
+    results.figures.append(figure)
 
 
 if __name__ == "__main__":

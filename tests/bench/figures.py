@@ -39,7 +39,7 @@ from profiled_spawner.parsing import parse_document
 
 
 async def measure(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
-    """Measures every figure, the short ones first."""
+    """Measures every figure but those that take minutes."""
     for figure in (
         *measure_matching(scale),
         *measure_parsing(scale),
@@ -53,9 +53,14 @@ async def measure(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
         measure_cpu,
         measure_growth,
         measure_requests,
-        measure_blocking,
-        measure_hub,
     ):
+        async for figure in measure_spawns(far_side, scale):
+            yield figure
+
+
+async def measure_long(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
+    """Measures the others."""
+    for measure_spawns in (measure_hub, measure_blocking):
         async for figure in measure_spawns(far_side, scale):
             yield figure
 

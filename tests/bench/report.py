@@ -7,7 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,20 @@ mpl.rcParams["font.size"] = 9
 
 _PACKAGES = ("jupyterhub", "jupyterhub-kubespawner", "kubernetes-asyncio", "PyYAML")
 _SIGNS = {"value": "", "ratio": "× ", "difference": "more than ", "gain": "times less than "}
+
+
+@dataclass
+class Results:
+    """What was measured so far.
+
+    Attributes:
+        machine: What it depends on.
+    """
+
+    machine: dict[str, Any]
+    figures: list[Figure] = field(default_factory=list)
+    designs: list[Design] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -58,39 +72,29 @@ def format_designs(designs: Iterable[Design]) -> str:
     return _format_table(("how", "longest stall", "from text to document", "hub CPU"), rows)
 
 
-def write(
-    directory: Path,
-    page: Path | None,
-    figures: Sequence[Figure],
-    designs: Sequence[Design],
-    curves: Sequence[Curve],
-    machine: dict[str, Any],
-) -> None:
-    """Writes everything.
+def write(results: Results, directory: Path, page: Path | None) -> None:
+    """Writes what there is.
 
     Args:
+        results: What was measured.
         directory: Where the JSON, the tables and the plots go.
         page: A page of the docs, whose tables are made anew.
-        figures: The figures.
-        designs: The designs.
-        curves: The curves.
-        machine: What was known of the machine when it began.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    results = {
-        "machine": machine,
-        "figures": [figure.to_json() for figure in figures],
-        "designs": [asdict(design) for design in designs],
-        "curves": [asdict(curve) for curve in curves],
+    everything = {
+        "machine": results.machine,
+        "figures": [figure.to_json() for figure in results.figures],
+        "designs": [asdict(design) for design in results.designs],
+        "curves": [asdict(curve) for curve in results.curves],
     }
-    (directory / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    (directory / "results.json").write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n")
     tables = {
-        "figures": format_figures(figures),
-        "designs": format_designs(designs),
-        "machine": ", ".join(f"{name} {value}" for name, value in machine.items()) + "\n",
+        "figures": format_figures(results.figures),
+        "designs": format_designs(results.designs),
+        "machine": ", ".join(f"{name} {value}" for name, value in results.machine.items()) + "\n",
     }
     (directory / "tables.md").write_text("\n".join(tables.values()))
-    for curve in curves:
+    for curve in results.curves:
         draw(curve, directory / f"{curve.name}.svg")
     if page is not None:
         text = page.read_text()
