@@ -11,7 +11,7 @@ from profiled_spawner.parsing import check_document
 from profiled_spawner.tree import MAX_BYTES
 
 
-def test_variants_are_measured_in_turn() -> None:
+def test_variants_are_measured_in_turn_there_and_back() -> None:
     order: list[str] = []
 
     def variant(name: str, value: float) -> float:
@@ -20,7 +20,7 @@ def test_variants_are_measured_in_turn() -> None:
 
     measured = in_turn(2, {"ours": lambda: variant("ours", 1), "theirs": lambda: variant("theirs", 2)})
 
-    assert order == ["ours", "theirs", "ours", "theirs"]
+    assert order == ["ours", "theirs", "theirs", "ours"]
     assert measured == {"ours": [1, 1], "theirs": [2, 2]}
 
 

@@ -20,16 +20,17 @@ from kubespawner import KubeSpawner
 from bench import wholehub
 from bench.documents import make_document, make_subject
 from bench.farside import FarSide
-from bench.measuring import Figure, Runs, cpu_seconds, in_turn, in_turn_async
+from bench.measuring import Figure, Runs, cpu_seconds, in_turn, in_turn_async, turns
 from bench.scale import Scale
 from bench.spawning import (
     BlockingKubeSpawner,
-    Burst,
+    cpu_and_stall_of_spawns,
+    cpu_of_spawns,
     get_configmap,
     make_manifests,
     make_spawner,
     read_profiles,
-    spawn,
+    stall_of_spawns,
 )
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.document import Document
@@ -181,11 +182,11 @@ async def measure_stall(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure
 async def stalls(far_side: FarSide, profiles: int, runs: int) -> Runs:
     """The longest stalls, in milliseconds, of one spawn with and without a change of the document before it."""
     await far_side.write(make_document(profiles))
-    await spawn(far_side, ProfiledKubeSpawner, 1)
+    await read_profiles(make_spawner(ProfiledKubeSpawner, make_subject(0)))
     versions = iter(range(runs))
 
     async def unchanged() -> float:
-        return (await spawn(far_side, ProfiledKubeSpawner, 1)).stall_seconds * 1e3
+        return await stall_of_spawns(far_side, ProfiledKubeSpawner, 1)
 
     async def changed() -> float:
         await far_side.write(make_document(profiles, salt=f"changed {next(versions)}"))
@@ -196,14 +197,15 @@ async def stalls(far_side: FarSide, profiles: int, runs: int) -> Runs:
 
 async def measure_cpu(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
     """Whole spawns in a burst, at every size of the document."""
-    await spawn(far_side, KubeSpawner, scale.burst)
+    await cpu_of_spawns(far_side, KubeSpawner, scale.burst)
+    classes = {"stock": KubeSpawner, "ours": ProfiledKubeSpawner}
     measured: dict[int, Runs] = {profiles: {"stock": [], "ours": []} for profiles in scale.profiles}
-    for _ in range(scale.runs):
+    for order in zip(*[turns(scale.runs, classes)] * 2, strict=True):
         for profiles, runs in measured.items():
             await far_side.write(make_document(profiles))
             await read_profiles(make_spawner(ProfiledKubeSpawner, make_subject(0)))
-            runs["stock"].append((await spawn(far_side, KubeSpawner, scale.burst)).cpu_seconds * 1e3)
-            runs["ours"].append((await spawn(far_side, ProfiledKubeSpawner, scale.burst)).cpu_seconds * 1e3)
+            for name in order:
+                runs[name].append(await cpu_of_spawns(far_side, classes[name], scale.burst))
     for profiles, runs in measured.items():
         name = f"hub CPU of a spawn in a burst of {scale.burst}, {profiles:,} profiles, unchanged"
         yield Figure(name, "ms", runs["ours"], "stock KubeSpawner", runs["stock"], "difference", 1)
@@ -239,7 +241,7 @@ async def measure_requests(far_side: FarSide, scale: Scale) -> AsyncIterator[Fig
     requests = []
     for _ in range(scale.long_runs):
         await far_side.count_reads()
-        await spawn(far_side, ProfiledKubeSpawner, scale.large_burst)
+        await cpu_of_spawns(far_side, ProfiledKubeSpawner, scale.large_burst)
         requests.append(float(await far_side.count_reads()))
     yield Figure(f"ConfigMap requests for a burst of {scale.large_burst:,} spawns", "", requests, target=3)
 
@@ -247,14 +249,14 @@ async def measure_requests(far_side: FarSide, scale: Scale) -> AsyncIterator[Fig
 async def measure_blocking(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
     """The same burst as hooks do it that read and parse at every spawn, on the event loop."""
     await far_side.write(make_document(scale.blocked_profiles))
-    bursts: dict[str, list[Burst]] = {"stock": [], "ours": [], "blocking": []}
     classes = {"stock": KubeSpawner, "ours": ProfiledKubeSpawner, "blocking": BlockingKubeSpawner}
     await read_profiles(make_spawner(ProfiledKubeSpawner, make_subject(0)))
-    for _ in range(scale.long_runs):
-        for name, spawner_class in classes.items():
-            bursts[name].append(await spawn(far_side, spawner_class, scale.burst))
-    cpu = {name: [burst.cpu_seconds * 1e3 for burst in each] for name, each in bursts.items()}
-    stall = {name: [burst.stall_seconds * 1e3 for burst in each] for name, each in bursts.items()}
+    cpu: Runs = {name: [] for name in classes}
+    stall: Runs = {name: [] for name in classes}
+    for name in turns(scale.long_runs, classes):
+        burst = await cpu_and_stall_of_spawns(far_side, classes[name], scale.burst)
+        cpu[name].append(burst[0])
+        stall[name].append(burst[1])
     name = f"a burst of {scale.burst}, {scale.blocked_profiles:,} profiles"
     yield Figure(f"{name}: hub CPU of a spawn", "ms", cpu["ours"], "blocking", cpu["blocking"], "gain", 200)
     over = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from types import TracebackType
@@ -83,21 +83,27 @@ class Curve:
 
 
 def in_turn(runs: int, variants: Mapping[str, Callable[[], float]]) -> Runs:
-    """Calls each variant once per run, and gives what they return."""
+    """Calls each variant once per run, there and back, and gives what they return."""
     measured: Runs = {name: [] for name in variants}
-    for _ in range(runs):
-        for name, variant in variants.items():
-            measured[name].append(variant())
+    for name in turns(runs, variants):
+        measured[name].append(variants[name]())
     return measured
 
 
 async def in_turn_async(runs: int, variants: Mapping[str, Callable[[], Awaitable[float]]]) -> Runs:
     """The same, for variants that are awaited."""
     measured: Runs = {name: [] for name in variants}
-    for _ in range(runs):
-        for name, variant in variants.items():
-            measured[name].append(await variant())
+    for name in turns(runs, variants):
+        measured[name].append(await variants[name]())
     return measured
+
+
+def turns(runs: int, names: Iterable[str]) -> Iterator[str]:
+    """Whose turn it is: each once per run, in one order and then in the other."""
+    order = list(names)
+    for _ in range(runs):
+        yield from order
+        order.reverse()
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import time
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,19 +43,6 @@ class BlockingKubeSpawner(KubeSpawner):
         return await super().start()
 
 
-@dataclass(frozen=True)
-class Burst:
-    """What many spawns at once cost.
-
-    Attributes:
-        cpu_seconds: CPU time of the hub's process, for each.
-        stall_seconds: The longest that the event loop stood still.
-    """
-
-    cpu_seconds: float
-    stall_seconds: float
-
-
 def use(far_side: FarSide) -> None:
     """Makes all spawners, and the synchronous client, find the far side."""
     logging.getLogger("kubespawner").setLevel(logging.ERROR)
@@ -82,23 +69,55 @@ def make_spawner(spawner_class: type[KubeSpawner], subject: Subject) -> KubeSpaw
     return spawner
 
 
-async def spawn(far_side: FarSide, spawner_class: type[KubeSpawner], spawns: int) -> Burst:
-    """Starts so many servers at once, waits for them all, and deletes them."""
-    spawners = [make_spawner(spawner_class, make_subject(number)) for number in range(spawns)]
+async def cpu_of_spawns(far_side: FarSide, spawner_class: type[KubeSpawner], spawns: int) -> float:
+    """Starts so many servers at once, and gives the milliseconds of CPU that each costs the hub's process."""
+    spawners = _make_spawners(spawner_class, spawns)
+    gc.collect()  # else its cost falls on one burst and not on the next
+    began = time.process_time()
+    await _start(spawners)
+    took = time.process_time() - began
+    await _forget(far_side, spawners)
+    return took / spawns * 1e3
+
+
+async def cpu_and_stall_of_spawns(
+    far_side: FarSide, spawner_class: type[KubeSpawner], spawns: int
+) -> tuple[float, float]:
+    """Both at once, for what takes minutes: watching costs CPU itself."""
+    spawners = _make_spawners(spawner_class, spawns)
+    gc.collect()
     async with StallWatch() as watch:
         began = time.process_time()
-        await asyncio.gather(*(spawner.start() for spawner in spawners))
+        await _start(spawners)
         took = time.process_time() - began
+    await _forget(far_side, spawners)
+    return took / spawns * 1e3, watch.longest * 1e3
+
+
+async def stall_of_spawns(far_side: FarSide, spawner_class: type[KubeSpawner], spawns: int) -> float:
+    """Starts so many servers at once, and gives the longest that the event loop stood still, in milliseconds."""
+    _, stall = await cpu_and_stall_of_spawns(far_side, spawner_class, spawns)
+    return stall
+
+
+def _make_spawners(spawner_class: type[KubeSpawner], spawns: int) -> list[KubeSpawner]:
+    return [make_spawner(spawner_class, make_subject(number)) for number in range(spawns)]
+
+
+async def _start(spawners: list[KubeSpawner]) -> None:
+    await asyncio.gather(*(spawner.start() for spawner in spawners))
+
+
+async def _forget(far_side: FarSide, spawners: list[KubeSpawner]) -> None:
     await far_side.delete_pods()
-    reflector = spawners[0].pod_reflector
-    while reflector.pods:
+    while spawners[0].pod_reflector.pods:
         await asyncio.sleep(0.02)
-    return Burst(took / spawns, watch.longest)
 
 
 async def make_manifests(spawner_class: type[KubeSpawner], spawns: int) -> float:
     """The CPU time that each of so many spawns at once takes for its manifest alone, and for what that needs."""
-    spawners = [make_spawner(spawner_class, make_subject(number)) for number in range(spawns)]
+    spawners = _make_spawners(spawner_class, spawns)
+    gc.collect()
     began = time.process_time()
     await asyncio.gather(*(spawner.get_pod_manifest() for spawner in spawners))
     return (time.process_time() - began) / spawns
