@@ -13,7 +13,7 @@ NEWEST = .venv/installed
 OLDEST = .venv-oldest/installed
 DOCUMENT ?=
 
-.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets lint wheel clean
+.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets faults lint wheel clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -41,6 +41,10 @@ test-cluster: $(NEWEST)
 ## Builds kube-apiserver and etcd with Go, once, into a cache outside the checkout
 cluster-assets: $(NEWEST)
 	@.venv/bin/python -m cluster.assets
+
+## Lets every fault happen to a hub, and writes what comes of it to docs/faults.md
+faults: $(NEWEST)
+	@.venv/bin/python -m faults
 
 ## Checks style and types
 lint: $(NEWEST)
