@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 3600
 BENCH = .venv-bench/installed
 DOCUMENT ?=
 
-.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets fuzz bench bench-short lint wheel clean
+.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets faults fuzz bench bench-short lint wheel clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -56,6 +56,10 @@ bench: $(BENCH)
 ## The same in tiny sizes: shows that everything runs, and no cost
 bench-short: $(BENCH)
 	.venv-bench/bin/python -m bench --short
+
+## Lets every fault happen to a hub, and writes what comes of it to docs/faults.md
+faults: $(NEWEST)
+	@.venv/bin/python -m faults
 
 ## Checks style and types
 lint: $(NEWEST)
