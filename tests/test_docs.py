@@ -52,12 +52,6 @@ def test_a_command_of_the_docs_prints_what_is_shown(
         assert capsys.readouterr().out == shown
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "deploy").glob("*.yaml")), ids=lambda path: path.name)
-def test_a_manifest_to_deploy_is_yaml_with_a_kind(path: Path) -> None:
-    for manifest in yaml.safe_load_all(path.read_text()):
-        assert {"apiVersion", "kind", "metadata"} <= manifest.keys()
-
-
 def test_the_readmes_document_is_the_one_to_deploy() -> None:
     (manifest,) = yaml.safe_load_all((ROOT / "deploy" / "configmap.yaml").read_text())
     (deployed,) = manifest["data"].values()
