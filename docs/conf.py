@@ -53,8 +53,10 @@ html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 5,
 }
+# Only these have pages below them to navigate.
+html_sidebars = {"*": [], "contributing": ["sidebar-nav-bs"], "reference": ["sidebar-nav-bs"]}
 
 
 def skip_inherited(_app: Sphinx, _what: str, name: str, _value: Any, _skip: bool, _options: Any) -> bool:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 # What a reader of the console blocks has from elsewhere.
-OTHERS = {"cd", "docker", "git", "helm", "kubectl", "source"}
+OTHERS = {"cd", "docker", "git", "helm", "kubectl", "source", "twine"}
 
 
 @dataclass(frozen=True)
