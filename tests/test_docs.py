@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -194,6 +195,24 @@ def test_kubectl_does_what_a_page_has_it_do(
             if "get pods" in line:
                 assert "grace" in done.stdout
                 assert '["globals", "forecasting"]' in done.stdout
+
+
+def constants(module: Path) -> list[str]:
+    """Every text in a module, those between the fields of f-strings included."""
+    nodes = ast.walk(ast.parse(module.read_text()))
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def messages() -> list[str]:
+    rows = re.findall(r"^\| (`.*?)(?<!\\) \|", (ROOT / "docs" / "reference" / "messages.md").read_text(), re.MULTILINE)
+    return [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+
+
+@pytest.mark.parametrize("message", messages())
+def test_a_message_of_the_docs_is_one_that_there_is(message: str) -> None:
+    said = [text for module in (ROOT / "profiled_spawner").glob("*.py") for text in constants(module)]
+    for part in filter(None, re.split(r"…|; |\.$", message)):
+        assert any(part.strip() in text for text in said), part
 
 
 def test_the_readmes_document_is_the_one_to_deploy() -> None:
