@@ -62,6 +62,8 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DATA_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _QUALIFIED_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+# Of the sizes that Kubernetes takes, those that a node may have: nodes write them so.
+_HUGE_PAGES = re.compile(r"hugepages-[1-9][0-9]{0,8}[KMG]i")
 _FIELD_PATHS = frozenset(
     {
         "metadata.name",
@@ -543,15 +545,18 @@ def _find_field_fault(kind: str, field: str, text: str) -> str | None:
 
 def _find_resource_name_fault(resource: str) -> str | None:
     """Says why a container cannot have the resource, as Kubernetes' ValidateContainerResourceName has it."""
-    if resource in ("cpu", "memory", "ephemeral-storage") or re.fullmatch(r"hugepages-[0-9]+[KMG]i", resource):
+    if resource in ("cpu", "memory", "ephemeral-storage") or _HUGE_PAGES.fullmatch(resource):
         return None
+    if resource.startswith("hugepages-"):
+        return "not a size of huge pages, such as hugepages-2Mi"
     if "/" not in resource:
         meant = _closest(resource, ("cpu", "memory", "ephemeral-storage")) or (
             "nvidia.com/gpu" if resource.lower() in ("gpu", "gpus", "nvidia") else None
         )
         hint = f"did you mean '{meant}'?" if meant else "an extended one has a domain, such as nvidia.com/gpu"
         return f"not a resource of Kubernetes; {hint}"
-    if not _is_qualified_name(resource) or resource.startswith("requests."):
+    # A ResourceQuota knows it by the longer name, which must be a name too.
+    if not _is_qualified_name(f"requests.{resource}") or resource.startswith("requests."):
         return "not the name of an extended resource, such as nvidia.com/gpu"
     if resource.partition("/")[0].endswith("kubernetes.io"):
         return "kubernetes.io is Kubernetes' own domain, which no extended resource has"

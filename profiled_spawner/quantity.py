@@ -27,6 +27,11 @@ __all__ = [
 # Kubernetes silently caps what is larger, and rounds up what is finer.
 _LARGEST = 2**63 - 1
 _FINEST = Decimal("1e-9")
+# What a container is given, the API server rounds up further.
+_FINEST_OF_POD = Decimal("1e-3")
+# It counts what comes in pieces in thousandths too, which must fit into 64 bits.
+_MOST_PIECES = _LARGEST // 1000
+_HUGE_PAGES = "hugepages-"
 # Wide enough that no product of a number we accept (at most 64 characters) and a suffix is ever rounded.
 _EXACT = Context(prec=128)
 
@@ -114,18 +119,26 @@ def check_resource(resource: str, quantity: Quantity, *, limit: bool) -> None:
 
     Raises:
         QuantityError: It is a zero limit of CPU or memory (which would be none, or a server that cannot start),
-            a fraction of a byte, or a fraction of what only comes in pieces.
+            a fraction of a byte, of a huge page or of what only comes in pieces, or more pieces than Kubernetes
+            can count.
     """
     if limit and not quantity.amount and resource in ("cpu", "memory"):
         raise QuantityError(f"a {resource} limit of {quantity} cannot be; leave it out, or write null for none")
-    if resource == "cpu" or quantity.amount == quantity.amount.to_integral_value():
-        return
-    if resource in ("memory", "ephemeral-storage") or resource.startswith("hugepages-"):
+    whole = quantity.amount == quantity.amount.to_integral_value()
+    if "/" in resource:
+        if not whole:
+            raise QuantityError(f"{quantity} is no whole number, and {resource} comes in pieces")
+        if quantity.amount > _MOST_PIECES:
+            raise QuantityError(f"{quantity} is more than Kubernetes can count in pieces ({_MOST_PIECES})")
+    elif resource != "cpu" and not whole:
         milli = quantity.text.endswith("m")
         hint = f"did you mean {quantity.text[:-1]}Mi?" if milli else "write whole bytes"
         amount = f"{quantity.amount.normalize(_EXACT):f}"
         raise QuantityError(f"{quantity} means {amount} bytes; {hint}")
-    raise QuantityError(f"{quantity} is no whole number, and {resource} comes in pieces")
+    if resource.startswith(_HUGE_PAGES):
+        size = parse_quantity(resource.removeprefix(_HUGE_PAGES))
+        if _EXACT.remainder(quantity.amount, size.amount):
+            raise QuantityError(f"{quantity} is no whole number of pages; write a multiple of {size}")
 
 
 def is_whole_and_equal(resource: str) -> bool:
@@ -134,7 +147,7 @@ def is_whole_and_equal(resource: str) -> bool:
     So it is for whatever cannot be overcommitted: extended resources, such as ``nvidia.com/gpu``, and huge pages.
     See https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/#extended-resources.
     """
-    return "/" in resource or resource.startswith("hugepages-")
+    return "/" in resource or resource.startswith(_HUGE_PAGES)
 
 
 def format_amount(resource: str, quantity: Quantity) -> str:
@@ -153,5 +166,9 @@ def format_bytes(quantity: Quantity) -> str:
 
 
 def format_cores(quantity: Quantity) -> str:
-    """The amount in cores, as in JupyterHub's ``CPU_LIMIT``: a decimal number, such as ``0.5``."""
-    return f"{quantity.amount.normalize(_EXACT):f}"
+    """The amount in cores, as in JupyterHub's ``CPU_LIMIT``: a decimal number, such as ``0.5``.
+
+    Rounded up to thousandths, as the API server does it to the pod's.
+    """
+    cores = quantity.amount.quantize(_FINEST_OF_POD, ROUND_CEILING, _EXACT)
+    return f"{cores.normalize(_EXACT):f}"

@@ -28,7 +28,8 @@ _THOUSANDTHS = r"[+-]?(?!(?:[0-9]*000|0*)\.?0*m$)[0-9.]+m$"
 _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
 _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_EXTENDED_RESOURCE = rf"(?!requests\.|[^/]*kubernetes\.io/){_SUBDOMAIN}/{_NAME}"
+_HUGE_PAGES = r"hugepages-[1-9][0-9]{0,8}[KMG]i"
+_EXTENDED_RESOURCE = rf"(?!requests\.|hugepages-|[^/]*kubernetes\.io/|[^/]{{245}}){_SUBDOMAIN}/{_NAME}"
 _FIELDS = (
     r"metadata\.(?:name|namespace|uid)|spec\.(?:nodeName|serviceAccountName)|status\.(?:hostIPs?|podIPs?)"
     rf"|metadata\.(?:labels|annotations)\['(?:{_SUBDOMAIN}/)?{_NAME}'\]"
@@ -235,9 +236,7 @@ def _kubernetes_resources(description: str, *, zero: bool) -> dict[str, Any]:
         "type": "object",
         "properties": {"memory": _memory("In bytes.", zero=zero), "cpu": _cpu("In cores.", zero=zero)},
         "patternProperties": {
-            rf"^(?:ephemeral-storage|hugepages-[0-9]+[KMG]i|{_EXTENDED_RESOURCE})$": {
-                **_quantity(zero=True, whole=True)
-            }
+            rf"^(?:ephemeral-storage|{_HUGE_PAGES}|{_EXTENDED_RESOURCE})$": _quantity(zero=True, whole=True)
         },
         "additionalProperties": False,
     }

@@ -151,6 +151,15 @@ PODS_TO_CHECK: dict[str, Object] = {
     "resource-unknown": pod(container=resources(limits={"gold": "1"})),
     "resource-of-kubernetes": pod(container=resources(limits={"kubernetes.io/gold": "1"})),
     "resource-hugepages": pod(container=resources(limits={"hugepages-2Mi": "4Mi", "memory": "1Gi", "cpu": "1"})),
+    "resource-hugepages-alone": pod(container=resources(limits={"hugepages-2Mi": "2Mi"})),
+    "resource-hugepages-beside-a-request": pod(
+        container=resources(limits={"hugepages-2Mi": "2Mi"}, requests={"memory": "1Gi"})
+    ),
+    "resource-hugepages-in-parts": pod(container=resources(limits={"hugepages-2Mi": "3Mi", "memory": "1Gi"})),
+    "resource-hugepages-of-no-size": pod(container=resources(limits={"hugepages-x": "0", "memory": "1Gi"})),
+    "resource-hugepages-of-size-zero": pod(container=resources(limits={"hugepages-0Mi": "0", "memory": "1Gi"})),
+    "extended-limit-beyond-counting": pod(container=resources(limits={"nvidia.com/gpu": "9223372036854776"})),
+    "limit-finer-than-counted": pod(container=resources(limits={"cpu": "0.0001"})),
     "resource-ephemeral": pod(container=resources(limits={"ephemeral-storage": "1Gi"})),
     "mount-without-volume": pod(container={"volumeMounts": [{"name": "v", "mountPath": "/v"}]}),
     "mount": pod(

@@ -118,10 +118,10 @@ def test_a_name_in_value_from_is_as_long_as_kubernetes_allows(source: str, lengt
 
 @pytest.mark.parametrize(
     "resource",
-    ["cpu", "memory", "ephemeral-storage", "hugepages-2Mi", "nvidia.com/gpu", "a/b", f"{'a' * 253}/{'b' * 63}"],
+    ["cpu", "memory", "ephemeral-storage", "hugepages-2Mi", "nvidia.com/gpu", "a/b", f"{'a' * 244}/{'b' * 63}"],
 )
 def test_a_container_can_have_the_resource(resource: str) -> None:
-    (profile,) = parse_document(f"profiles: [{{resources: {{limits: {{{resource}: 1}}}}}}]").profiles
+    (profile,) = parse_document(f"profiles: [{{resources: {{limits: {{{resource}: 2Mi}}}}}}]").profiles
 
     assert list(profile.limits) == [resource]
 
@@ -135,6 +135,9 @@ def test_a_container_can_have_the_resource(resource: str) -> None:
         pytest.param("limits.cpu", id="of-a-quota"),
         pytest.param("requests.nvidia.com/gpu", id="extended-of-a-quota"),
         pytest.param("hugepages-2M", id="no-size-of-pages"),
+        pytest.param("hugepages-0Mi", id="pages-of-no-size"),
+        pytest.param("hugepages-", id="pages-without-a-size"),
+        pytest.param("hugepages-2Mi.org/a", id="pages-with-a-domain"),
         pytest.param("/gpu", id="empty-domain"),
         pytest.param("nvidia.com/", id="empty-name"),
         pytest.param("a/b/c", id="two-slashes"),
@@ -142,14 +145,14 @@ def test_a_container_can_have_the_resource(resource: str) -> None:
         pytest.param("a_b/c", id="underscore-in-the-domain"),
         pytest.param("kubernetes.io/batch", id="kubernetes-own"),
         pytest.param("node.kubernetes.io/x", id="below-kubernetes-own"),
-        pytest.param(f"{'a' * 254}/b", id="domain-too-long"),
+        pytest.param(f"{'a' * 245}/b", id="domain-too-long"),
         pytest.param(f"a/{'b' * 64}", id="name-too-long"),
     ],
 )
 def test_no_container_can_have_the_resource(resource: str) -> None:
     (said,) = refuse(f"profiles: [{{resources: {{limits: {{{resource}: 1}}}}}}]")
 
-    assert "resource" in said or "kubernetes.io is Kubernetes' own domain" in said
+    assert "resource" in said or "size of huge pages" in said or "kubernetes.io is Kubernetes' own domain" in said
 
 
 # Sizes

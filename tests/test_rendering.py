@@ -26,7 +26,7 @@ from sandbox.api import EmbeddedAPI
 from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet
 
-from .conftest import NAMESPACE, WriteProfiles
+from .conftest import API_SERVERS, NAMESPACE, WriteProfiles, make_api_server
 
 TOKEN = "(made at every start)"
 HIDDEN = "(the message may hold values; --show-values shows it)"
@@ -110,6 +110,11 @@ def env_of(pod: dict[str, Any]) -> dict[str, Any]:
 def quantities(container: dict[str, Any], kind: str) -> dict[str, Quantity]:
     amounts = container["resources"].get(kind, {})
     return {resource: parse_quantity(str(amount)) for resource, amount in amounts.items()}
+
+
+@pytest.fixture(params=API_SERVERS)
+def api_server(request: pytest.FixtureRequest) -> EmbeddedAPI:
+    return make_api_server(request)
 
 
 @pytest.fixture

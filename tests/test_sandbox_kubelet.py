@@ -14,6 +14,8 @@ from sandbox.api import EmbeddedAPI
 from sandbox.kubelet import ProcessKubelet
 from sandbox.shim import children
 
+from .conftest import API_SERVERS, make_api_server
+
 Pod = dict[str, Any]
 Condition = Callable[[Pod], bool]
 
@@ -38,6 +40,8 @@ class Node:
                 "kind": "Pod",
                 "metadata": {"name": name, "namespace": NAMESPACE},
                 "spec": {
+                    # Its volume would be one more thing that the kubelet cannot do.
+                    "automountServiceAccountToken": False,
                     "restartPolicy": "OnFailure",
                     "containers": [{"name": "notebook", "image": "lab/nb:1", "args": SLEEP, **container}],
                     **(spec or {}),
@@ -76,9 +80,14 @@ class Node:
         return [(event["reason"], event["message"]) for event in events]
 
 
+@pytest.fixture(params=API_SERVERS)
+def api_server(request: pytest.FixtureRequest) -> EmbeddedAPI:
+    return make_api_server(request)
+
+
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    async with EmbeddedAPI(namespaces=(NAMESPACE,)) as api:
+async def node(api_server: EmbeddedAPI, tmp_path: Path) -> AsyncIterator[Node]:
+    async with api_server as api:
         async with ProcessKubelet(api.url, tmp_path, retry_seconds=0.05) as kubelet:
             node = Node(api, kubelet)
             yield node
@@ -330,9 +339,9 @@ async def test_what_cannot_be_done_is_refused_rather_than_left_out(
     assert not node.processes()
 
 
-async def test_what_is_to_be_ignored_is_not_refused(tmp_path: Path) -> None:
+async def test_what_is_to_be_ignored_is_not_refused(api_server: EmbeddedAPI, tmp_path: Path) -> None:
     async with (
-        EmbeddedAPI(namespaces=(NAMESPACE,)) as api,
+        api_server as api,
         ProcessKubelet(api.url, tmp_path, ignored=frozenset({"initContainers"})) as kubelet,
     ):
         node = Node(api, kubelet)
@@ -349,10 +358,10 @@ async def test_servers_with_the_same_claim_have_the_same_home(node: Node) -> Non
     assert node.log("b") == "kept\n"
 
 
-async def test_whoever_asked_is_told_of_each_start(tmp_path: Path) -> None:
+async def test_whoever_asked_is_told_of_each_start(api_server: EmbeddedAPI, tmp_path: Path) -> None:
     started: list[V1Pod] = []
     async with (
-        EmbeddedAPI(namespaces=(NAMESPACE,)) as api,
+        api_server as api,
         ProcessKubelet(api.url, tmp_path, container_started=started.append) as kubelet,
     ):
         node = Node(api, kubelet)
@@ -383,8 +392,8 @@ async def test_a_pod_that_went_while_the_watch_was_lost_leaves_no_process(node: 
     await node.until_no_process()
 
 
-async def test_nothing_runs_any_more_when_the_kubelet_has_gone(tmp_path: Path) -> None:
-    async with EmbeddedAPI(namespaces=(NAMESPACE,)) as api:
+async def test_nothing_runs_any_more_when_the_kubelet_has_gone(api_server: EmbeddedAPI, tmp_path: Path) -> None:
+    async with api_server as api:
         async with ProcessKubelet(api.url, tmp_path) as kubelet:
             node = Node(api, kubelet)
             for name in ("a", "b"):

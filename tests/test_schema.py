@@ -29,7 +29,7 @@ BEYOND_SCHEMA = re.compile(
     "given twice"  # a parser of YAML has kept one of the two
     '|has no value; (write ""|.* or write null)'  # which there is null
     "|is .* bytes with its name"
-    "|finer than|more than Kubernetes can hold"
+    "|finer than|more than Kubernetes can (hold|count)|whole number of pages"
     "|not a divisor that this resource can have"
 )
 
@@ -200,6 +200,9 @@ def test_it_refuses_no_quantity_that_the_parser_accepts(key: str, text: str) -> 
         pytest.param({"resources": {"cpu_limit": True}}, ("cpu_limit",), id="boolean"),
         pytest.param({"resources": {"mem_limit": 1, "limits": {"memory": 2}}}, ("limits",), id="given in both forms"),
         pytest.param({"resources": {"limits": {"gpu": 1}}}, ("limits", "gpu"), id="resource without a domain"),
+        pytest.param(
+            {"resources": {"limits": {f"{'a' * 245}/b": 1}}}, ("limits", f"{'a' * 245}/b"), id="domain too long"
+        ),
         pytest.param({"resources": {"limits": {"a.b/gpu": 1.5}}}, ("limits", "a.b/gpu"), id="half a GPU"),
     ],
 )

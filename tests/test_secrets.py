@@ -45,7 +45,7 @@ from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet
 from sandbox.status import StatusError, forbidden
 
-from .conftest import CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles
+from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
 from .test_hub import progress, started, stopped
 from .test_spawner import env_of
 
@@ -149,6 +149,11 @@ def witness() -> Iterator[Witness]:
     root.removeHandler(witness)
 
 
+@pytest.fixture(params=API_SERVERS)
+def api_server(request: pytest.FixtureRequest) -> EmbeddedAPI:
+    return make_api_server(request)
+
+
 @pytest.fixture
 async def make_hub(
     api: EmbeddedAPI, kubelet: PaperKubelet, tmp_path: Path, write_profiles: WriteProfiles, witness: Witness
@@ -241,6 +246,8 @@ class TestWhenThePodIsNotCreated:
         assert 'cannot create resource \\"pods\\"' in said
         assert "'name': 'PLAIN'" in said
 
+    # On the real one the policy would have to be a webhook of the test's.
+    @pytest.mark.parametrize("api_server", ["embedded"], indirect=True)
     async def test_a_policy_quotes_it(
         self, api: EmbeddedAPI, make_hub: MakeHub, witness: Witness, monkeypatch: pytest.MonkeyPatch
     ) -> None:

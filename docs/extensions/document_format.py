@@ -49,15 +49,20 @@ def describe(schema: Schema) -> Iterator[str]:
 def _find_mappings(
     path: str, part: Schema, definitions: dict[str, Schema], seen: set[str]
 ) -> Iterator[tuple[str, Schema]]:
-    """Yields what has keys, by its path such as ``profiles[].env.NAME``, each definition where it first stands."""
+    """Yields what has keys of ours, by its path such as ``profiles[].env.NAME``, each definition where it first stands.
+
+    An object of Kubernetes says that it is one, and Kubernetes describes its keys.
+    """
     if name := _reference(part):
         if name in seen:
             return
         seen.add(name)
         part = _resolve(part, definitions)
+    if part.get("description", "").startswith("Kubernetes' "):
+        return
     kinds = _kinds(part)
     if "object" in kinds:
-        if part.get("properties"):
+        if any("description" in _resolve(child, definitions) for child in part.get("properties", {}).values()):
             yield path, part
         for key, child in part.get("properties", {}).items():
             yield from _find_mappings(f"{path}.{key}".lstrip("."), child, definitions, seen)

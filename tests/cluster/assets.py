@@ -2,7 +2,7 @@
 
 They are found in the directory that ``KUBEBUILDER_ASSETS`` names, as the tools of the Kubernetes project have it, or
 in a cache outside the checkout. ``python -m cluster.assets`` fills the cache: it builds both with Go from the modules
-that ``go/go.mod`` pins, whose checksums are in ``go/go.sum``. Nothing else here builds: a test run must not take twenty
+that ``go/go.mod`` pins, whose checksums are in ``go/go.sum``. Nothing else here builds: a test run must not take ten
 minutes because it found no binaries.
 """
 
@@ -28,7 +28,7 @@ _ETCD = "go.etcd.io/etcd/server/v3"
 _KUBERNETES = "k8s.io/kubernetes"
 _PACKAGES = {"etcd": _ETCD, "kube-apiserver": f"{_KUBERNETES}/cmd/kube-apiserver"}
 _HOW_TO = (
-    "run `make cluster-assets`, which builds them with Go once (15 to 25 minutes on two cores), or set "
+    "run `make cluster-assets`, which builds them with Go once (about 10 minutes on two cores), or set "
     "KUBEBUILDER_ASSETS to a directory that has them"
 )
 

@@ -10,6 +10,7 @@ import base64
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 from sandbox.schema import Resource, parse_quantity
 from sandbox.status import (
@@ -387,6 +388,9 @@ def _validate_variable(variable: Object, path: str) -> Iterator[Cause]:
                 yield field_invalid(f"{at}.key", key, problem)
 
 
+_HUGE_PAGES = "hugepages-"
+
+
 def _validate_resources(resources: Object, path: str) -> Iterator[Cause]:
     limits, requests = resources.get("limits", {}), resources.get("requests", {})
     for where, quantities in (("limits", limits), ("requests", requests)):
@@ -399,10 +403,12 @@ def _validate_resources(resources: Object, path: str) -> Iterator[Cause]:
                 yield field_invalid(at, name, "must be a standard resource for containers")
             if parse_quantity(quantity) < 0:
                 yield field_invalid(at, quantity, "must be greater than or equal to 0")
-            if "/" in name and parse_quantity(quantity) != parse_quantity(quantity).to_integral_value():
+            if "/" in name and not _is_countable(parse_quantity(quantity)):
                 yield field_invalid(at, quantity, "must be an integer")
+            if name.startswith(_HUGE_PAGES) and not _is_whole_pages(name, parse_quantity(quantity)):
+                yield field_invalid(at, quantity, f"{quantity} is not positive integer multiple of {name}")
     for name, request in requests.items():
-        overcommitted = _is_standard(name) and not name.startswith("hugepages-")
+        overcommitted = _is_standard(name) and not name.startswith(_HUGE_PAGES)
         if name not in limits:
             if not overcommitted:
                 yield field_required(f"{path}.limits", "Limit must be set for non overcommitable resources")
@@ -413,10 +419,26 @@ def _validate_resources(resources: Object, path: str) -> Iterator[Cause]:
         elif parse_quantity(request) > parse_quantity(limit):
             problem = f"must be less than or equal to {name} limit of {limit}"
             yield field_invalid(f"{path}.requests", request, problem)
+    given = limits.keys() | requests.keys()
+    if any(name.startswith(_HUGE_PAGES) for name in given) and not given & {"cpu", "memory"}:
+        yield field_forbidden(path, "HugePages require cpu or memory")
 
 
 def _is_standard(resource_name: str) -> bool:
-    return resource_name in ("cpu", "memory", "ephemeral-storage") or resource_name.startswith("hugepages-")
+    return resource_name in ("cpu", "memory", "ephemeral-storage") or resource_name.startswith(_HUGE_PAGES)
+
+
+def _is_countable(pieces: Decimal) -> bool:
+    # They are counted in thousandths, of 64 bits.
+    return pieces == pieces.to_integral_value() and pieces * 1000 < 2**63
+
+
+def _is_whole_pages(resource_name: str, amount: Decimal) -> bool:
+    try:
+        size = parse_quantity(resource_name.removeprefix(_HUGE_PAGES))
+    except ValueError:
+        return False
+    return size > 0 and amount % size == 0
 
 
 _MEBIBYTE = 1024 * 1024
