@@ -75,6 +75,9 @@ def test_the_image_is_the_charts_with_this_release_pinned() -> None:
     assert "FROM quay.io/jupyterhub/k8s-hub:${CHART_VERSION}\n" in dockerfile
     assert f" {PIN} " in dockerfile
     assert VALUES["hub"]["image"]["tag"] == f"{chart_version}-{RELEASE}"
+    guide = (ROOT / "docs" / "howto" / "zero-to-jupyterhub.md").read_text()
+    assert set(re.findall(r"k8s-hub-profiled:(\S+)", guide)) == {f"{chart_version}-{RELEASE}"}
+    assert set(re.findall(r"(?:--version |CHART_VERSION=)(\S+)", guide)) == {chart_version}
 
 
 CHART = os.environ.get("CHART_CHECKOUT")
