@@ -11,9 +11,11 @@ export PYTHONPATH = tests
 
 NEWEST = .venv/installed
 OLDEST = .venv-oldest/installed
+FUZZER = .venv/fuzzer-installed
+FUZZ_SECONDS ?= 3600
 DOCUMENT ?=
 
-.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets lint wheel clean
+.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets fuzz lint wheel clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -41,6 +43,10 @@ test-cluster: $(NEWEST)
 ## Builds kube-apiserver and etcd with Go, once, into a cache outside the checkout
 cluster-assets: $(NEWEST)
 	@.venv/bin/python -m cluster.assets
+
+## Fuzzes whatever reads what others wrote, for FUZZ_SECONDS; what it learns and finds is kept under build/fuzz
+fuzz: $(FUZZER)
+	.venv/bin/python -m fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
 ## Checks style and types
 lint: $(NEWEST)
@@ -77,6 +83,11 @@ $(NEWEST): pyproject.toml
 	@echo "Setting up .venv; this takes a minute or two the first time."
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/pip install --quiet --editable '.[test]'
+	@touch $@
+
+# To build it from source takes a clang of its own version.
+$(FUZZER): $(NEWEST)
+	@.venv/bin/pip install --quiet --only-binary atheris --editable '.[fuzz]'
 	@touch $@
 
 $(OLDEST): pyproject.toml tests/oldest.txt

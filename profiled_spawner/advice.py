@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from collections.abc import Mapping as MappingABC
 
-from .document import EVERYONE, EnvVarSource, Profile
+from .document import EVERYONE, EnvVarSource, Profile, Template
 from .errors import Diagnostic, format_path
 from .quantity import is_whole_and_equal
 from .tree import Mapping, Node, Scalar, Sequence
@@ -17,6 +17,12 @@ _SECRET_NAME = re.compile(
     r"(?:^|[-._])(?:API_?KEY|ACCESS_?KEY|CREDENTIALS?|PASS(?:WD|WORD|PHRASE)?|PRIVATE_?KEY|PW|SECRET(?:_?KEY)?|TOKEN)$",
     re.IGNORECASE,
 )
+
+# Volumes that hold what belongs to somebody, and what names it.
+_SECRET_VOLUMES = {"secret": "secretName", "persistentVolumeClaim": "claimName"}
+
+_SERVER_NAME = re.compile(r"\{(?:\w+_)?servername\}")
+_USER_NAME = re.compile(r"\{(?:(?:\w+_)?username|(?:\w+_)?user_server|userid|pod_name|pvc_name)\}")
 
 _Entries = MappingABC[str, tuple[Scalar, Node]]
 _Path = tuple[str | int, ...]
@@ -29,26 +35,29 @@ class Advice:
         self.warnings: list[Diagnostic] = []
         self._names: dict[str, int] = {}
 
-    def consider(self, profile: Profile, node: Node, entries: _Entries, is_quotable: Callable[[Node], bool]) -> None:
+    def consider(
+        self, profile: Profile, path: _Path, node: Node, entries: _Entries, is_quotable: Callable[[Node], bool]
+    ) -> None:
         """Says what is odd about one profile.
 
         Args:
             profile: The profile as it was read.
+            path: Where it is.
             node: Its mapping in the tree.
             entries: Its sections: the key and the value of each.
             is_quotable: Whether a warning may hold a text of the tree.
         """
-        path = ("profiles", profile.index)
         self._consider_names(profile, path, entries)
         self._consider_filters(profile, path, entries, is_quotable)
         self._consider_env(profile, path, entries)
+        self._consider_references(profile, path, entries)
         self._consider_resources(profile, path, entries)
 
     def _warn(self, node: Node, path: _Path, what: str) -> None:
         self.warnings.append(Diagnostic(what, format_path(path), node.line, node.column, "warning"))
 
     def _consider_names(self, profile: Profile, path: _Path, entries: _Entries) -> None:
-        if profile.name is None or "name" not in entries:
+        if profile.name is None or "name" not in entries or path[0] != "profiles":
             return
         first = self._names.setdefault(profile.name, profile.index)
         if first != profile.index:
@@ -96,21 +105,11 @@ class Advice:
                         "begins with '*', so anyone who may type in an image can obtain this profile's variables; "
                         "begin it with a registry",
                     )
-        guarded_by_image_alone = (
-            profile.images is not None
-            and (profile.users is None or EVERYONE in profile.users)
-            and (profile.groups is None or EVERYONE in (profile.users or ()))
-        )
         for name, value in profile.env.items():
             where = places.get(name, section)
             if isinstance(value, EnvVarSource):
-                if value.kind == "secretKeyRef" and guarded_by_image_alone:
-                    self._warn(
-                        where,
-                        (*path, "env", name),
-                        "a secret that an image alone guards: whoever may choose the image can read it; "
-                        "name users or groups",
-                    )
+                if value.kind == "secretKeyRef":
+                    self._consider_secret(profile, value.fields.get("name"), where, (*path, "env", name))
             elif value and _SECRET_NAME.search(name):
                 self._warn(
                     where,
@@ -118,6 +117,37 @@ class Advice:
                     "looks like a secret in plain text, which everyone who may read the ConfigMap can read; "
                     "take it from a Secret with valueFrom",
                 )
+
+    def _consider_references(self, profile: Profile, path: _Path, entries: _Entries) -> None:
+        for position, source in enumerate(profile.env_from):
+            if source.get("secretRef"):
+                where = (*path, "env_from", position)
+                self._consider_secret(profile, source["secretRef"].get("name"), entries["env_from"][0], where)
+        for position, volume in enumerate(profile.volumes):
+            projected = (volume.get("projected") or {}).get("sources") or ()
+            names = [
+                *((volume.get(kind) or {}).get(key) for kind, key in _SECRET_VOLUMES.items()),
+                *((source.get("secret") or {}).get("name") for source in projected),
+            ]
+            for name in filter(None, names):
+                self._consider_secret(profile, name, entries["volumes"][0], (*path, "volumes", position))
+
+    def _consider_secret(self, profile: Profile, name: str | None, node: Node, path: _Path) -> None:
+        nobody_named = (profile.users is None or EVERYONE in profile.users) and (
+            profile.groups is None or EVERYONE in (profile.users or ())
+        )
+        if profile.images is not None and nobody_named:
+            self._warn(
+                node,
+                path,
+                "a secret that an image alone guards: whoever may choose the image can read it; name users or groups",
+            )
+        if isinstance(name, Template) and _SERVER_NAME.search(name) and not _USER_NAME.search(name):
+            self._warn(
+                node,
+                path,
+                "people name their servers as they like, and so choose whose object this is; use {user_server}",
+            )
 
     def _consider_resources(self, profile: Profile, path: _Path, entries: _Entries) -> None:
         for resource, request in profile.requests.items():

@@ -17,13 +17,18 @@ from .quantity import Quantity
 
 __all__ = [
     "EVERYONE",
+    "GPU",
     "RESOURCE_KEYS",
     "Document",
     "EnvValue",
     "EnvVarSource",
+    "Object",
     "Profile",
+    "Size",
+    "Template",
     "find_env_name_fault",
     "is_hub_owned",
+    "is_kubespawner_owned",
 ]
 
 EVERYONE = "*"
@@ -39,9 +44,28 @@ RESOURCE_KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """JupyterHub's names for resources, and where Kubernetes keeps each."""
 
+GPU = "nvidia.com/gpu"
+"""What a profile's ``gpu`` is short for."""
+
+Object: TypeAlias = Mapping[str, Any]
+"""An object of Kubernetes in a manifest's form, of mappings and tuples that cannot be changed."""
+
 # Kubernetes' IsEnvVarName. Newer releases accept almost any ASCII; this is what every release accepts.
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
+# KubeSpawner finds its pods by some of them, and services and network policies of the hub's chart do.
+_KUBESPAWNER_LABELS = frozenset(
+    {
+        *("app", "component", "heritage", "release", "chart"),
+        *("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"),
+    }
+)
 _HUB_OWNED = frozenset({"JPY_API_TOKEN", "MEM_LIMIT", "MEM_GUARANTEE", "CPU_LIMIT", "CPU_GUARANTEE"})
+
+
+class Template(str):
+    """A text in which KubeSpawner's fields are to be expanded, such as ``{username}``."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +78,9 @@ class EnvVarSource:
     """
 
     kind: str
-    fields: Mapping[str, str | bool]
+    fields: Object
 
-    def to_kubernetes(self) -> dict[str, dict[str, str | bool]]:
+    def to_kubernetes(self) -> dict[str, dict[str, Any]]:
         """As it stands behind ``valueFrom`` in a manifest."""
         return {self.kind: dict(self.fields)}
 
@@ -65,8 +89,12 @@ EnvValue: TypeAlias = str | EnvVarSource | None
 """A variable's value, where to take it from, or None to take the variable away."""
 
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 def _nothing() -> Mapping[str, Any]:
-    return MappingProxyType({})
+    # One for all: there may be thousands of profiles, each without most of its sections.
+    return _NOTHING
 
 
 def _section(help_text: str) -> dict[str, str]:
@@ -118,6 +146,37 @@ class Profile:
     """Kubernetes limits by resource, such as ``memory`` or ``nvidia.com/gpu``."""
     requests: Mapping[str, Quantity | None] = field(default_factory=_nothing)
     """Kubernetes requests by resource: JupyterHub's guarantees."""
+    env_from: tuple[Object, ...] = field(
+        default=(),
+        metadata=_section(
+            "All keys of a Secret or a ConfigMap as environment variables: Kubernetes' `envFrom`. A variable of the "
+            "same name in `env`, whoever gives it, wins."
+        ),
+    )
+    node_selector: Mapping[str, str] = field(
+        default_factory=_nothing, metadata=_section("Labels that a node must have for the server to run on it.")
+    )
+    node_tolerations: tuple[Object, ...] = field(
+        default=(), metadata=_section("Taints of nodes that the server tolerates: Kubernetes' `tolerations`.")
+    )
+    node_affinity: Object = field(
+        default_factory=_nothing,
+        metadata=_section(
+            "Kubernetes' `nodeAffinity`. Of profiles that fit together every one's requirement holds; preferences add "
+            "up."
+        ),
+    )
+    volumes: tuple[Object, ...] = field(
+        default=(),
+        metadata=_section(
+            "Kubernetes volumes of any kind, each with an absolute `mountPath`, and a `subPath` and `readOnly` if "
+            "wanted. In names of objects and in paths, KubeSpawner's fields are expanded, such as `{username}`."
+        ),
+    )
+    labels: Mapping[str, str] = field(default_factory=_nothing, metadata=_section("Labels of the server's pod."))
+    annotations: Mapping[str, str] = field(
+        default_factory=_nothing, metadata=_section("Annotations of the server's pod.")
+    )
 
     @property
     def label(self) -> str:
@@ -128,14 +187,31 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Size(Profile):
+    """What a person may choose for a server: the sections of a profile that shape the pod, under a name."""
+
+    description: str | None = field(
+        default=None, metadata=_section("What the size is good for, in a sentence for the spawn page.")
+    )
+
+    @property
+    def label(self) -> str:
+        """What people know the size by."""
+        # slots=True makes the class anew, which the argumentless super() does not find.
+        return f"size {Profile.label.fget(self)}"  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A document without errors.
 
     Attributes:
         profiles: In the document's order; each one's `index` is its position.
+        sizes: What people may choose from, likewise.
     """
 
     profiles: tuple[Profile, ...] = ()
+    sizes: tuple[Size, ...] = ()
 
 
 def find_env_name_fault(name: str) -> str | None:
@@ -159,6 +235,18 @@ def is_hub_owned(name: str) -> bool:
     if name.startswith("JUPYTERHUB_"):
         return not name.startswith("JUPYTERHUB_SINGLEUSER_")
     return name in _HUB_OWNED
+
+
+def is_kubespawner_owned(kind: str, name: str) -> bool:
+    """Whether KubeSpawner, or this spawner, knows its pods by the label, or tells of itself in the annotation.
+
+    Args:
+        kind: ``labels`` or ``annotations``.
+        name: The name of one.
+    """
+    if name.startswith(("hub.jupyter.org/", "profiled-spawner/")):
+        return True
+    return kind == "labels" and name in _KUBESPAWNER_LABELS
 
 
 def shown_env_name(name: str) -> str:

@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Diagnostic", "DocumentError", "ProfiledSpawnerError", "QuantityError", "SourceError", "format_path"]
+__all__ = [
+    "Diagnostic",
+    "DocumentError",
+    "PodError",
+    "ProfiledSpawnerError",
+    "QuantityError",
+    "SourceError",
+    "format_path",
+]
 
 
 class ProfiledSpawnerError(Exception):
@@ -84,6 +92,10 @@ class DocumentError(ProfiledSpawnerError):
         if self.omitted:
             lines.append(f"  … and {self.omitted} more")
         return "\n".join(lines)
+
+
+class PodError(ProfiledSpawnerError):
+    """What valid profiles give a server cannot go together, or not with what its pod already has."""
 
 
 class SourceError(ProfiledSpawnerError):

@@ -6,13 +6,15 @@ here. Values are only told to who asks for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .document import Document, EnvValue, EnvVarSource, Profile
+from .document import Document, EnvValue, EnvVarSource, Object, Profile
+from .errors import PodError
 from .matching import Match, MergeOrder, Subject, explain_match, order_profiles
-from .merging import EffectiveProfile, Resources, Setting, merge_profiles, settle_resources
+from .merging import EffectiveProfile, Resources, Setting, combine_terms, merge_profiles, settle_resources
+from .objects import find_alternatives
 from .quantity import Quantity
 from .terminal import Style, align, printable
 
@@ -53,8 +55,21 @@ class Explanation:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the profiles that fit disagree about."""
-        return tuple(str(conflict) for conflict in self.resources.conflicts)
+        """What the profiles that fit disagree about, and what of it hides the rest."""
+        warnings = [str(conflict) for conflict in self.resources.conflicts]
+        for setting in self.effective.env_from:
+            prefix = setting.value.get("prefix")
+            hidden = [name for name in sorted(self.effective.env) if prefix and name.startswith(prefix)]
+            if hidden:
+                names = ", ".join(hidden[:3]) + (f" and {len(hidden) - 3} more" if hidden[3:] else "")
+                warnings.append(
+                    f"{names}: listed in env, which Kubernetes lets win over {_describe_source(setting.value)}"
+                )
+        try:
+            combine_terms(setting.value for setting in self.effective.node_requirements)
+        except PodError as error:
+            warnings.append(f"no server can start: {error}")
+        return tuple(warnings)
 
 
 def explain_document(document: Document, subject: Subject, order: MergeOrder = "specificity") -> Explanation:
@@ -71,7 +86,7 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
         explanation: What to tell.
         show_values: Whether values of environment variables are told.
     """
-    subject = explanation.subject
+    subject, effective = explanation.subject, explanation.effective
     return {
         "subject": {"user": subject.user, "groups": sorted(subject.groups), "image": subject.image},
         "profiles": [
@@ -83,15 +98,16 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
             }
             for match in explanation.matches
         ],
-        "applied": [profile.index for profile in explanation.effective.applied],
+        "applied": [profile.index for profile in effective.applied],
         "env": [
             {"name": name, **_env_to_json(setting.value, show_values), "profile": _index(setting.profile)}
-            for name, setting in sorted(explanation.effective.env.items())
+            for name, setting in sorted(effective.env.items())
         ],
         "resources": {
             "limits": _amounts_to_json(explanation.limits),
             "requests": _amounts_to_json(explanation.requests),
         },
+        **{section: told for section, told in _sections_to_json(effective) if told},
         "warnings": list(explanation.warnings),
     }
 
@@ -108,7 +124,12 @@ def format_text(explanation: Explanation, style: Style, *, show_values: bool = F
         _format_subject(explanation.subject, style),
         _format_profiles(explanation, style),
         _format_env(explanation, style, show_values),
+        *_format_env_from(explanation, style),
         _format_resources(explanation, style),
+        *_format_nodes(explanation, style),
+        *_format_volumes(explanation, style),
+        *_format_texts("Labels", explanation.effective.labels, style),
+        *_format_texts("Annotations", explanation.effective.annotations, style),
     ]
     if explanation.warnings:
         sections.append([style.bold("Warnings"), *(f"  {style.yellow('⚠')} {text}" for text in explanation.warnings)])
@@ -141,6 +162,39 @@ def _amounts_to_json(amounts: _Amounts) -> dict[str, Any]:
         resource: {"quantity": setting.value and setting.value.text, "profile": _index(setting.profile)}
         for resource, setting in amounts.items()
     }
+
+
+def _sections_to_json(effective: EffectiveProfile) -> Iterator[tuple[str, Any]]:
+    yield "env_from", _objects_to_json(effective.env_from, "source")
+    yield "node_selector", _texts_to_json(effective.node_selector)
+    yield "node_tolerations", _objects_to_json(effective.node_tolerations, "toleration")
+    affinity = {
+        "required": _objects_to_json(effective.node_requirements, "terms"),
+        "preferred": _objects_to_json(effective.node_preferences, "term"),
+    }
+    yield "node_affinity", {kind: told for kind, told in affinity.items() if told}
+    yield "volumes", _objects_to_json(effective.volumes, "volume")
+    yield "labels", _texts_to_json(effective.labels)
+    yield "annotations", _texts_to_json(effective.annotations)
+
+
+def _objects_to_json(settings: Iterable[Setting[Any]], name: str) -> list[dict[str, Any]]:
+    return [{name: _to_plain(setting.value), "profile": _index(setting.profile)} for setting in settings]
+
+
+def _texts_to_json(settings: Mapping[str, Setting[str]]) -> dict[str, Any]:
+    return {
+        name: {"value": setting.value, "profile": _index(setting.profile)} for name, setting in sorted(settings.items())
+    }
+
+
+def _to_plain(value: Any) -> Any:
+    """An object of the document as JSON has it."""
+    if isinstance(value, Mapping):
+        return {name: _to_plain(each) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return [_to_plain(each) for each in value]
+    return value
 
 
 def _format_subject(subject: Subject, style: Style) -> list[str]:
@@ -199,6 +253,98 @@ def _format_resources(explanation: Explanation, style: Style) -> list[str]:
         for position, row in enumerate(_describe_resource(limits.get(resource), requests.get(resource)))
     ]
     return [style.bold("Resources"), *(_table(rows, style) or ["  nothing from profiles"])]
+
+
+def _format_env_from(explanation: Explanation, style: Style) -> Iterator[list[str]]:
+    rows = [[_describe_source(setting.value), _origin(setting)] for setting in explanation.effective.env_from]
+    if rows:
+        yield [style.bold("Environment from all keys of"), *_table(rows, style)]
+
+
+def _describe_source(source: Object) -> str:
+    kind = "secret" if "secretRef" in source else "configmap"
+    reference = source.get("secretRef") or source.get("configMapRef") or {}
+    text = f"{kind} {reference.get('name')}"
+    if source.get("prefix"):
+        text += f", prefix {source['prefix']}"
+    return f"{text}, if there is one" if reference.get("optional") else text
+
+
+def _format_nodes(explanation: Explanation, style: Style) -> Iterator[list[str]]:
+    effective = explanation.effective
+    rows = [
+        *(
+            ["selector", f"{name}={setting.value}", _origin(setting)]
+            for name, setting in sorted(effective.node_selector.items())
+        ),
+        *(
+            ["required", " or ".join(_describe_term(term) for term in setting.value), _origin(setting)]
+            for setting in effective.node_requirements
+        ),
+        *(
+            [
+                "preferred",
+                f"{_describe_term(setting.value['preference'])} (weight {setting.value['weight']})",
+                _origin(setting),
+            ]
+            for setting in effective.node_preferences
+        ),
+        *(
+            ["tolerated", _describe_toleration(setting.value), _origin(setting)]
+            for setting in effective.node_tolerations
+        ),
+    ]
+    if rows:
+        yield [style.bold("Node"), *_table(rows, style)]
+
+
+def _describe_term(term: Object) -> str:
+    expressions = [*term.get("matchExpressions", ()), *term.get("matchFields", ())]
+    return " and ".join(
+        " ".join(
+            [expression["key"], expression["operator"]]
+            + ([f"({', '.join(expression['values'])})"] if expression.get("values") else [])
+        )
+        for expression in expressions
+    )
+
+
+def _describe_toleration(toleration: Object) -> str:
+    taint = toleration.get("key") or "every taint"
+    if toleration.get("value"):
+        taint += f"={toleration['value']}"
+    effect = f":{toleration['effect']}" if toleration.get("effect") else ""
+    seconds = f" for {toleration['tolerationSeconds']} s" if "tolerationSeconds" in toleration else ""
+    return f"{taint}{effect}{seconds}"
+
+
+def _format_volumes(explanation: Explanation, style: Style) -> Iterator[list[str]]:
+    rows = [
+        [
+            setting.value["mountPath"],
+            _describe_volume(setting.value),
+            _origin(setting),
+        ]
+        for setting in explanation.effective.volumes
+    ]
+    if rows:
+        yield [style.bold("Volumes"), *_table(rows, style)]
+
+
+def _describe_volume(volume: Object) -> str:
+    kind = next(name for name in find_alternatives("MountedVolume") if name in volume)
+    source = volume[kind]
+    names = [source[field] for field in ("claimName", "secretName", "name", "path", "driver") if field in source]
+    text = " ".join([kind, *names[:1]])
+    if volume.get("subPath"):
+        text += f", {volume['subPath']} in it"
+    return f"{text}, read-only" if volume.get("readOnly") else text
+
+
+def _format_texts(title: str, settings: Mapping[str, Setting[str]], style: Style) -> Iterator[list[str]]:
+    rows = [[name, printable(setting.value) or '""', _origin(setting)] for name, setting in sorted(settings.items())]
+    if rows:
+        yield [style.bold(title), *_table(rows, style)]
 
 
 def _describe_resource(

@@ -1,9 +1,9 @@
 """Pod and effective profile to the pod that is sent.
 
-Works on the manifest that KubeSpawner has built, and on a copy of what it changes: the variables and resources of
-the notebook container, and two annotations. The container may be a model or, where an admin's
-``extra_pod_config`` or ``extra_container_config`` put one there, a plain dictionary in Kubernetes' spelling; so may
-its environment and its resources.
+Works on the manifest that KubeSpawner has built, and on a copy of what it changes: the notebook container, where the
+pod may run, its volumes, labels and annotations. Every part may be a model or, where an admin's ``extra_pod_config``
+or ``extra_container_config`` put one there, a plain dictionary in Kubernetes' spelling. What profiles add is models
+of plain dictionaries, which is what KubeSpawner makes of the same things in its own settings.
 """
 
 from __future__ import annotations
@@ -11,24 +11,32 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kubernetes_asyncio.client import (
+    V1Affinity,
     V1ConfigMapKeySelector,
+    V1EnvFromSource,
     V1EnvVar,
     V1EnvVarSource,
+    V1NodeAffinity,
+    V1NodeSelector,
     V1ObjectFieldSelector,
     V1Pod,
+    V1PreferredSchedulingTerm,
     V1ResourceFieldSelector,
     V1ResourceRequirements,
     V1SecretKeySelector,
+    V1Toleration,
+    V1Volume,
+    V1VolumeMount,
 )
 
-from .document import EnvValue, EnvVarSource, is_hub_owned
-from .errors import QuantityError
-from .merging import EffectiveProfile, Resources, settle_resources
+from .document import EnvValue, EnvVarSource, Template, is_hub_owned
+from .errors import PodError, QuantityError
+from .merging import EffectiveProfile, Resources, Setting, combine_terms, settle_resources
 from .quantity import Quantity, format_bytes, format_cores, parse_quantity
 
 __all__ = [
@@ -47,6 +55,9 @@ SOURCE = "profiled-spawner/source"
 
 _MAX_ANNOTATION_BYTES = 4096
 
+_REQUIRED = "required_during_scheduling_ignored_during_execution"
+_PREFERRED = "preferred_during_scheduling_ignored_during_execution"
+
 _MASK = "***"
 
 # JupyterHub's names for a container's resources, and how it writes them.
@@ -56,6 +67,9 @@ _HUB_VARIABLES = {
     "CPU_LIMIT": ("limits", "cpu", format_cores),
     "CPU_GUARANTEE": ("requests", "cpu", format_cores),
 }
+
+# What of a volume in a document is its mount's.
+_MOUNT_FIELDS = ("mountPath", "subPath", "readOnly")
 
 # A reference to another variable; $$ is how Kubernetes escapes a dollar.
 _REFERENCE = re.compile(r"\$\$|\$\(([^)]+)\)")
@@ -80,7 +94,9 @@ def find_image(pod: V1Pod) -> str:
     return _get(containers[_notebook(containers)], "image") or ""
 
 
-def inject_profile(pod: V1Pod, effective: EffectiveProfile, source: str | None) -> Injection:
+def inject_profile(
+    pod: V1Pod, effective: EffectiveProfile, source: str | None, expand: Callable[[str], str]
+) -> Injection:
     """Puts what the profiles give into a pod.
 
     Neither argument is changed; what the new pod shares with the old one is what nobody changed.
@@ -89,6 +105,11 @@ def inject_profile(pod: V1Pod, effective: EffectiveProfile, source: str | None) 
         pod: The manifest that KubeSpawner built.
         effective: The merged profiles.
         source: What the document was read from, as the annotation is to say; None for no such annotation.
+        expand: Puts the server's values for KubeSpawner's fields into a template.
+
+    Raises:
+        PodError: The pod has a volume or a mount that a profile gives too, or what is required of a node comes to
+            too many alternatives.
     """
     containers = list(pod.spec.containers)
     position = _notebook(containers)
@@ -106,7 +127,7 @@ def inject_profile(pod: V1Pod, effective: EffectiveProfile, source: str | None) 
         if value is None:
             env.pop(name, None)
         else:
-            env[name] = _variable(name, value)
+            env[name] = _variable(name, value, expand)
     for name, (kind, resource, write) in _HUB_VARIABLES.items():
         setting = settled[kind].get(resource)
         if setting is None and resource in getattr(effective, kind):
@@ -121,25 +142,121 @@ def inject_profile(pod: V1Pod, effective: EffectiveProfile, source: str | None) 
             if setting.value is not own[kind].get(resource):
                 amounts[resource] = setting.value.text
 
-    containers[position] = _with(
-        container,
-        env=_order_variables(env),
-        resources=_with(requirements or V1ResourceRequirements(), **raw),
-    )
-    annotations = dict(pod.metadata.annotations or {})
-    annotations[APPLIED] = format_names(
-        (profile.label for profile in effective.applied), max_bytes=_MAX_ANNOTATION_BYTES
-    )
+    annotations = {
+        **_overlay(pod.metadata.annotations, effective.annotations),
+        APPLIED: format_names((profile.label for profile in effective.applied), max_bytes=_MAX_ANNOTATION_BYTES),
+    }
     if source is not None:
         annotations[SOURCE] = source
+    own_labels = pod.metadata.labels
+    labels = _overlay(own_labels, effective.labels) if effective.labels else own_labels
+
+    of_container = {"env": _order_variables(env), "resources": _with(requirements or V1ResourceRequirements(), **raw)}
+    of_pod = {"containers": containers, **_place(pod, effective)}
+    if effective.env_from:
+        given = [_model(V1EnvFromSource, _thaw(setting.value, expand)) for setting in effective.env_from]
+        of_container["env_from"] = [*(_get(container, "env_from") or ()), *given]
+    if effective.volumes:
+        of_pod["volumes"], of_container["volume_mounts"] = _add_volumes(pod, container, effective, expand)
+    containers[position] = _with(container, **of_container)
     return Injection(
         _with(
             pod,
-            metadata=_with(pod.metadata, annotations=annotations),
-            spec=_with(pod.spec, containers=containers),
+            metadata=_with(pod.metadata, labels=labels, annotations=annotations),
+            spec=_with(pod.spec, **of_pod),
         ),
         resources,
     )
+
+
+def _overlay(own: Mapping[str, str] | None, given: Mapping[str, Setting[str]]) -> dict[str, str]:
+    return {**(own or {}), **{name: setting.value for name, setting in given.items()}}
+
+
+def _add_volumes(
+    pod: V1Pod, container: Any, effective: EffectiveProfile, expand: Callable[[str], str]
+) -> tuple[list[Any], list[Any]]:
+    """The pod's volumes and the container's mounts, with those of the profiles behind them."""
+    volumes, mounts = list(pod.spec.volumes or ()), list(_get(container, "volume_mounts") or ())
+    names = {_get(volume, "name") for volume in volumes}
+    paths = {str(_get(mount, "mount_path")).rstrip("/") for mount in mounts}
+    for setting in effective.volumes:
+        volume = _thaw(setting.value, expand)
+        mount = {"name": volume["name"], **{name: volume.pop(name) for name in _MOUNT_FIELDS if name in volume}}
+        giver = setting.profile.label if setting.profile else "a profile"
+        path = mount["mountPath"].rstrip("/")
+        if volume["name"] in names:
+            raise PodError(f"{giver} has a volume {volume['name']!r}, and so has the pod already; give it another name")
+        if path in paths:
+            raise PodError(f"{giver} mounts a volume at {path}, and so does the pod already; mount it elsewhere")
+        names.add(volume["name"])
+        paths.add(path)
+        volumes.append(_model(V1Volume, volume))
+        mounts.append(_model(V1VolumeMount, mount))
+    return volumes, mounts
+
+
+def _place(pod: V1Pod, effective: EffectiveProfile) -> dict[str, Any]:
+    """What of the pod's spec says where it may run, as far as the profiles change it."""
+    spec: dict[str, Any] = {}
+    if effective.node_selector:
+        spec["node_selector"] = _overlay(pod.spec.node_selector, effective.node_selector)
+    if effective.node_tolerations:
+        own = list(pod.spec.tolerations or ())
+        known = [_fields(toleration) for toleration in own]
+        given = (_thaw(setting.value) for setting in effective.node_tolerations)
+        spec["tolerations"] = own + [_model(V1Toleration, each) for each in given if each not in known]
+    if effective.node_requirements or effective.node_preferences:
+        affinity = pod.spec.affinity or V1Affinity()
+        node = _get(affinity, "node_affinity") or V1NodeAffinity()
+        spec["affinity"] = _with(affinity, node_affinity=_with(node, **_add_affinity(node, effective)))
+    return spec
+
+
+def _add_affinity(own: Any, effective: EffectiveProfile) -> dict[str, Any]:
+    """The fields of a node affinity, with every requirement of the profiles beside what it already requires."""
+    fields: dict[str, Any] = {}
+    if effective.node_requirements:
+        selector = _get(own, _REQUIRED) or V1NodeSelector(node_selector_terms=[])
+        terms = [_fields(term) for term in _get(selector, "node_selector_terms") or ()]
+        requirements = [*([terms] if terms else []), *(setting.value for setting in effective.node_requirements)]
+        fields[_REQUIRED] = _with(selector, node_selector_terms=[_thaw(term) for term in combine_terms(requirements)])
+    if effective.node_preferences:
+        preferences = [_model(V1PreferredSchedulingTerm, _thaw(each.value)) for each in effective.node_preferences]
+        fields[_PREFERRED] = [*(_get(own, _PREFERRED) or ()), *preferences]
+    return fields
+
+
+def _model(kind: Any, fields: Mapping[str, Any]) -> Any:
+    """A client's model of an object, whose own objects stay as they are."""
+    names = {manifest: attribute for attribute, manifest in kind.attribute_map.items()}
+    return kind(**{names[name]: value for name, value in fields.items()})
+
+
+def _fields(model: Any) -> dict[str, Any]:
+    """An object's fields by their names in a manifest."""
+    if isinstance(model, Mapping):
+        return dict(model)
+    fields: dict[str, Any] = _serialize(model)
+    return fields
+
+
+def _serialize(value: Any) -> Any:
+    if hasattr(value, "attribute_map"):
+        given = ((manifest, getattr(value, attribute)) for attribute, manifest in value.attribute_map.items())
+        return {name: _serialize(each) for name, each in given if each is not None}
+    if isinstance(value, list):
+        return [_serialize(each) for each in value]
+    return value
+
+
+def _thaw(value: Any, expand: Callable[[str], str] = str) -> Any:
+    """An object of the document as the client takes it: of dictionaries and lists, templates filled in."""
+    if isinstance(value, Mapping):
+        return {name: _thaw(each, expand) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return [_thaw(each, expand) for each in value]
+    return expand(value) if isinstance(value, Template) else value
 
 
 def hide_env_values(pod: V1Pod) -> V1Pod:
@@ -198,10 +315,15 @@ def _notebook(containers: list[Any]) -> int:
 
 
 def _get(model: Any, field: str) -> Any:
-    """A field whose name is the same in Python's and in Kubernetes' spelling."""
+    """A field of a model or of a dictionary, by its name in the model."""
     if isinstance(model, Mapping):
-        return model.get(field)
+        return model.get(_manifest_name(field))
     return getattr(model, field, None)
+
+
+def _manifest_name(field: str) -> str:
+    first, *others = field.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 def _with(model: Any, **fields: Any) -> Any:
@@ -209,7 +331,7 @@ def _with(model: Any, **fields: Any) -> Any:
     changed = copy.copy(model)
     for name, value in fields.items():
         if isinstance(changed, dict):
-            changed[name] = value
+            changed[_manifest_name(name)] = value
         else:
             setattr(changed, name, value)
     return changed
@@ -226,27 +348,18 @@ def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
     return quantities
 
 
-def _variable(name: str, value: EnvValue) -> V1EnvVar:
+def _variable(name: str, value: EnvValue, expand: Callable[[str], str]) -> V1EnvVar:
     if isinstance(value, EnvVarSource):
-        return V1EnvVar(name=name, value_from=_SOURCES[value.kind](value))
+        kind, model = _SOURCES[value.kind]
+        return V1EnvVar(name=name, value_from=V1EnvVarSource(**{kind: _model(model, _thaw(value.fields, expand))}))
     return V1EnvVar(name=name, value=value)
 
 
 _SOURCES = {
-    "secretKeyRef": lambda value: V1EnvVarSource(secret_key_ref=V1SecretKeySelector(**value.fields)),
-    "configMapKeyRef": lambda value: V1EnvVarSource(config_map_key_ref=V1ConfigMapKeySelector(**value.fields)),
-    "fieldRef": lambda value: V1EnvVarSource(
-        field_ref=V1ObjectFieldSelector(
-            field_path=value.fields["fieldPath"], api_version=value.fields.get("apiVersion")
-        )
-    ),
-    "resourceFieldRef": lambda value: V1EnvVarSource(
-        resource_field_ref=V1ResourceFieldSelector(
-            resource=value.fields["resource"],
-            container_name=value.fields.get("containerName"),
-            divisor=value.fields.get("divisor"),
-        )
-    ),
+    "secretKeyRef": ("secret_key_ref", V1SecretKeySelector),
+    "configMapKeyRef": ("config_map_key_ref", V1ConfigMapKeySelector),
+    "fieldRef": ("field_ref", V1ObjectFieldSelector),
+    "resourceFieldRef": ("resource_field_ref", V1ResourceFieldSelector),
 }
 
 

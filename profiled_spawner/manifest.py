@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from .errors import Diagnostic, DocumentError, SourceError
-from .tree import MAX_BYTES, Mapping, Node, Scalar, read_tree
+from .tree import MAX_BYTES, Mapping, Node, Scalar, locate, read_tree
 
 __all__ = ["MAX_MANIFEST_BYTES", "Text", "decode_text", "find_document"]
 
@@ -50,8 +50,7 @@ def decode_text(raw: bytes, *, source: str = "") -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8")
-        line = before.count("\n") + 1
-        column = len(before) - (before.rfind("\n") + 1) + 1
+        line, column = locate(before, len(before))
     raise DocumentError([Diagnostic("not UTF-8 text; save it as UTF-8", line=line, column=column)], source=source)
 
 
@@ -84,6 +83,9 @@ def find_document(text: str, key: str, *, source: str = "") -> Text:
         raise DocumentError([Diagnostic(what, line=document.line, column=document.column)], source=source)
     if not document.literal:
         return Text(document.value)
+    if not document.value:
+        # A block without lines; a file may end with its indicator.
+        return Text("", document.line - 1, document.column - 1)
     # The block's first line is the line after its indicator.
     return Text(document.value, document.line, _indent(text, document))
 

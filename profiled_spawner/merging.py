@@ -6,15 +6,29 @@ settings gave, so that Kubernetes accepts the sum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from .document import EnvValue, Profile
+from .document import EnvValue, Object, Profile
+from .errors import PodError
 from .quantity import Quantity, is_whole_and_equal
 
-__all__ = ["Conflict", "EffectiveProfile", "Resources", "Setting", "merge_profiles", "settle_resources"]
+__all__ = [
+    "Conflict",
+    "EffectiveProfile",
+    "Resources",
+    "Setting",
+    "combine_terms",
+    "merge_profiles",
+    "settle_resources",
+]
+
+_MAX_TERMS = 100
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 T = TypeVar("T")
 
@@ -44,12 +58,29 @@ class EffectiveProfile:
         env: Environment variables by name.
         limits: Limits by Kubernetes' names of resources.
         requests: Guarantees likewise.
+        env_from: Kubernetes' EnvFromSource objects, the later winning over the earlier.
+        node_selector: What a node's labels must be.
+        node_tolerations: Kubernetes' Toleration objects, each once.
+        node_requirements: For each profile that requires something of a node, its NodeSelectorTerm objects, of
+            which one must hold.
+        node_preferences: Kubernetes' PreferredSchedulingTerm objects.
+        volumes: Volumes with their mounts; no name and no path is there twice.
+        labels: Labels by name.
+        annotations: Annotations by name.
     """
 
     applied: tuple[Profile, ...]
     env: Mapping[str, Setting[EnvValue]]
     limits: Mapping[str, Setting[Quantity | None]]
     requests: Mapping[str, Setting[Quantity | None]]
+    env_from: tuple[Setting[Object], ...]
+    node_selector: Mapping[str, Setting[str]]
+    node_tolerations: tuple[Setting[Object], ...]
+    node_requirements: tuple[Setting[tuple[Object, ...]], ...]
+    node_preferences: tuple[Setting[Object], ...]
+    volumes: tuple[Setting[Object], ...]
+    labels: Mapping[str, Setting[str]]
+    annotations: Mapping[str, Setting[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +121,111 @@ class Resources:
 
 
 def merge_profiles(applied: Iterable[Profile]) -> EffectiveProfile:
-    """Merges profiles, least specific first: the later wins, field by field."""
+    """Merges profiles, least specific first: the later wins, field by field, or comes behind the earlier."""
     profiles = tuple(applied)
-    env: dict[str, Setting[EnvValue]] = {}
-    limits: dict[str, Setting[Quantity | None]] = {}
-    requests: dict[str, Setting[Quantity | None]] = {}
+    # Dictionaries by content, because there may be many of each.
+    env_from: dict[Hashable, Setting[Object]] = {}
+    tolerations: dict[Hashable, Setting[Object]] = {}
+    requirements: list[Setting[tuple[Object, ...]]] = []
+    preferences: list[Setting[Object]] = []
+    volumes: dict[str, Setting[Object]] = {}
+    mounted: dict[str, str] = {}
     for profile in profiles:
-        env.update({name: Setting(value, profile) for name, value in profile.env.items()})
-        limits.update({name: Setting(value, profile) for name, value in profile.limits.items()})
-        requests.update({name: Setting(value, profile) for name, value in profile.requests.items()})
-    return EffectiveProfile(profiles, MappingProxyType(env), MappingProxyType(limits), MappingProxyType(requests))
+        for each in profile.env_from:
+            # The last of the same counts, as it does for Kubernetes.
+            env_from.pop(_freeze(each), None)
+            env_from[_freeze(each)] = Setting(each, profile)
+        for each in profile.node_tolerations:
+            tolerations.setdefault(_freeze(each), Setting(each, profile))
+        if _REQUIRED in profile.node_affinity:
+            requirements.append(Setting(profile.node_affinity[_REQUIRED]["nodeSelectorTerms"], profile))
+        preferences += [Setting(each, profile) for each in profile.node_affinity.get(_PREFERRED, ())]
+        for each in profile.volumes:
+            name: str = each["name"]
+            path: str = each["mountPath"].rstrip("/")
+            for taken in {name, mounted.get(path, name)}:
+                less_specific = volumes.pop(taken, None)
+                if less_specific:
+                    del mounted[less_specific.value["mountPath"].rstrip("/")]
+            volumes[name] = Setting(each, profile)
+            mounted[path] = name
+    return EffectiveProfile(
+        profiles,
+        env=_merge(profiles, "env"),
+        limits=_merge(profiles, "limits"),
+        requests=_merge(profiles, "requests"),
+        env_from=tuple(env_from.values()),
+        node_selector=_merge(profiles, "node_selector"),
+        node_tolerations=tuple(tolerations.values()),
+        node_requirements=tuple(requirements),
+        node_preferences=tuple(preferences),
+        volumes=tuple(volumes.values()),
+        labels=_merge(profiles, "labels"),
+        annotations=_merge(profiles, "annotations"),
+    )
+
+
+def combine_terms(requirements: Iterable[Sequence[Object]]) -> tuple[Object, ...]:
+    """Kubernetes' NodeSelectorTerm objects of which one holds exactly where one of each requirement's holds.
+
+    Kubernetes knows alternatives of conjunctions and no more than that, so every alternative of one is joined with
+    every one of the others.
+
+    Args:
+        requirements: NodeSelectorTerm objects, of which one is enough to fulfil the requirement.
+
+    Raises:
+        PodError: There are more than a hundred.
+    """
+    combined: tuple[Object, ...] = ()
+    for number, terms in enumerate(requirements):
+        # Kubernetes has it that no node fits a term without expressions.
+        alternatives = [term for term in terms if _expressions(term)]
+        if number == 0:
+            combined = tuple(terms)
+        elif not alternatives or not any(map(_expressions, combined)):
+            return ({},)
+        else:
+            if len(combined) * len(alternatives) > _MAX_TERMS:
+                raise PodError(
+                    f"what the profiles require of a node comes to more than {_MAX_TERMS} alternatives together; "
+                    "require labels that have fewer"
+                )
+            joined = [_join(one, other) for one in combined if _expressions(one) for other in alternatives]
+            combined = tuple({_freeze(term): term for term in joined}.values())
+    return combined
+
+
+def _expressions(term: Object) -> int:
+    return len(term.get("matchExpressions") or ()) + len(term.get("matchFields") or ())
+
+
+def _join(one: Object, other: Object) -> Object:
+    joined = {}
+    for key in ("matchExpressions", "matchFields"):
+        both = {_freeze(each): each for each in (*(one.get(key) or ()), *(other.get(key) or ()))}
+        if both:
+            joined[key] = tuple(both.values())
+    return MappingProxyType(joined)
+
+
+def _freeze(value: Any) -> Hashable:
+    """What is equal for equal objects, and can be a key."""
+    if isinstance(value, Mapping):
+        return frozenset((name, _freeze(each)) for name, each in value.items())
+    if isinstance(value, tuple | list):
+        return tuple(_freeze(each) for each in value)
+    hashable: Hashable = value
+    return hashable
+
+
+def _merge(profiles: Iterable[Profile], section: str) -> Mapping[str, Setting[Any]]:
+    merged: dict[str, Setting[Any]] = {}
+    for profile in profiles:
+        given = getattr(profile, section)
+        if given:
+            merged.update({name: Setting(value, profile) for name, value in given.items()})
+    return MappingProxyType(merged)
 
 
 def settle_resources(

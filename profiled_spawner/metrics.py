@@ -41,3 +41,6 @@ SPAWNS = Counter(
     "Spawns by what they were given: current or last_good profiles, ignored (none, by policy) or failed.",
     ["outcome"],
 )
+# An increase from nothing at all is none to Prometheus: each outcome begins at 0.
+for _outcome in ("current", "last_good", "ignored", "failed"):
+    SPAWNS.labels(_outcome)

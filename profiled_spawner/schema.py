@@ -10,11 +10,21 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from .document import Profile
+from .document import GPU, Size
+from .objects import (
+    FIELD_RANGES,
+    LABEL_VALUE,
+    QUALIFIED_NAME,
+    RULES,
+    SHAPES,
+    TEMPLATE_FIELDS,
+    Field,
+    find_alternatives,
+)
 
 __all__ = ["make_schema"]
 
-_HELP = {field.name: field.metadata["help"] for field in dataclasses.fields(Profile) if "help" in field.metadata}
+_HELP = {field.name: field.metadata["help"] for field in dataclasses.fields(Size) if "help" in field.metadata}
 
 # Patterns are of ECMA 262, which has lookaheads but neither \Z nor named groups.
 _HUB_OWNED = r"JUPYTERHUB_(?!SINGLEUSER_)|(?:JPY_API_TOKEN|(?:MEM|CPU)_(?:LIMIT|GUARANTEE))$"
@@ -25,15 +35,17 @@ _AMOUNT = (
 _ZERO = r"[+-]?[0.]+(?:[A-Za-z]|$)"
 # 512m of memory, which means half a byte: thousandths are only whole by the thousand.
 _THOUSANDTHS = r"[+-]?(?!(?:[0-9]*000|0*)\.?0*m$)[0-9.]+m$"
-_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
-_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _HUGE_PAGES = r"hugepages-[1-9][0-9]{0,8}[KMG]i"
-_EXTENDED_RESOURCE = rf"(?!requests\.|hugepages-|[^/]*kubernetes\.io/|[^/]{{245}}){_SUBDOMAIN}/{_NAME}"
-_FIELDS = (
-    r"metadata\.(?:name|namespace|uid)|spec\.(?:nodeName|serviceAccountName)|status\.(?:hostIPs?|podIPs?)"
-    rf"|metadata\.(?:labels|annotations)\['(?:{_SUBDOMAIN}/)?{_NAME}'\]"
+_EXTENDED_RESOURCE = rf"(?!requests\.|hugepages-|[^/]*kubernetes\.io/|[^/]{{245}})(?=.*/){QUALIFIED_NAME}"
+# What belongs to KubeSpawner and to this spawner.
+_NOT_OURS = r"(?!(?:hub\.jupyter\.org|profiled-spawner)/)"
+# Capitals are fine in the prefix of an annotation's name.
+_ANNOTATION_NAME = QUALIFIED_NAME.replace("[a-z0-9]", "[A-Za-z0-9]").replace("[-a-z0-9]", "[-A-Za-z0-9]")
+_NOT_OUR_LABELS = (
+    r"(?!(?:app|component|heritage|release|chart|app\.kubernetes\.io/(?:name|component|managed-by))$)" + _NOT_OURS
 )
+
+_TEMPLATE = rf"(?=[^{{}}]*[{{}}])(?:[^{{}}]|\{{\{{|\}}\}}|\{{(?:{'|'.join(TEMPLATE_FIELDS)})\}})*"
 
 _TEXT = {"type": ["string", "number", "boolean"], "minLength": 1}
 
@@ -50,7 +62,12 @@ def make_schema() -> dict[str, Any]:
                 "description": "The profiles. Of those that fit a server the more specific wins, field by field.",
                 "type": "array",
                 "items": {"$ref": "#/$defs/profile"},
-            }
+            },
+            "sizes": {
+                "description": "What people may choose from on the spawn page; a size wins over every profile.",
+                "type": "array",
+                "items": {"$ref": "#/$defs/size"},
+            },
         },
         "required": ["profiles"],
         "additionalProperties": False,
@@ -65,15 +82,19 @@ def make_schema() -> dict[str, Any]:
                         "env": {"BUCKET_PREFIX": "data/forecast"},
                         "resources": {"mem_limit": "2Gi", "cpu_limit": 1},
                     },
-                ]
+                ],
+                "sizes": [
+                    {"name": "Large", "description": "For whole years of data", "resources": {"mem_limit": "16Gi"}}
+                ],
             }
         ],
         "$defs": {
             "profile": _profile(),
+            "size": _size(),
             "env": _env(),
             "envValue": _env_value(),
-            "envVarSource": _env_var_source(),
             "resources": _resources(),
+            **{kind: _object(kind) for kind in SHAPES},
         },
     }
 
@@ -87,13 +108,149 @@ def _profile() -> dict[str, Any]:
             "images": _texts(
                 _HELP["images"], ["quay.io/example/forecast-notebook:3.6"], ["registry.example.org/forecast/*"]
             ),
-            "users": _texts(_HELP["users"], ["ada", "grace"], ["*"]),
-            "groups": _texts(_HELP["groups"], ["forecasters"]),
-            "env": {"$ref": "#/$defs/env"},
-            "resources": {"$ref": "#/$defs/resources"},
+            **_who(),
+            **_shape(),
         },
         "additionalProperties": False,
     }
+
+
+def _size() -> dict[str, Any]:
+    return {
+        "description": "What a person may choose for a server. All but the name may be left out.",
+        "type": "object",
+        "properties": {
+            "name": {"description": "What people choose it by.", **_TEXT, "examples": ["Large"]},
+            "description": {"description": _HELP["description"], **_TEXT, "examples": ["For whole years of data"]},
+            **_who(),
+            **_shape(),
+        },
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+
+
+def _who() -> dict[str, Any]:
+    return {
+        "users": _texts(_HELP["users"], ["ada", "grace"], ["*"]),
+        "groups": _texts(_HELP["groups"], ["forecasters"]),
+    }
+
+
+def _shape() -> dict[str, Any]:
+    """The sections that shape a pod."""
+    label = _pattern(LABEL_VALUE)
+    return {
+        "env": {"$ref": "#/$defs/env"},
+        "env_from": _objects("env_from", "EnvFromSource", [{"secretRef": {"name": "team-s3"}, "prefix": "S3_"}], []),
+        "resources": {"$ref": "#/$defs/resources"},
+        "gpu": {
+            "description": f"GPUs: short for a limit of `{GPU}`.",
+            **_quantity(zero=True, whole=True),
+            "examples": [1],
+        },
+        "node_selector": _texts_by_name("node_selector", QUALIFIED_NAME, label, {"pool": "gpu"}),
+        "node_tolerations": _objects(
+            "node_tolerations", "Toleration", [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+        ),
+        "node_affinity": {
+            "description": _HELP["node_affinity"],
+            "$ref": "#/$defs/NodeAffinity",
+            "examples": [
+                {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [
+                            {"matchExpressions": [{"key": "pool", "operator": "In", "values": ["gpu", "large"]}]}
+                        ]
+                    }
+                }
+            ],
+        },
+        "volumes": _objects(
+            "volumes",
+            "MountedVolume",
+            [{"name": "team", "persistentVolumeClaim": {"claimName": "team-data"}, "mountPath": "/team"}],
+            [
+                {
+                    "name": "keys",
+                    "secret": {"secretName": "keys-{username}", "optional": True},
+                    "mountPath": "/etc/keys",
+                    "readOnly": True,
+                }
+            ],
+        ),
+        "labels": _texts_by_name("labels", _NOT_OUR_LABELS + QUALIFIED_NAME, label, {"team": "forecasting"}),
+        "annotations": _texts_by_name(
+            "annotations",
+            _NOT_OURS + _ANNOTATION_NAME,
+            {"type": ["string", "number", "boolean"]},
+            {"example.org/cost-center": "4711"},
+        ),
+    }
+
+
+def _objects(section: str, kind: str, *examples: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "description": _HELP[section],
+        "type": "array",
+        "items": {"$ref": f"#/$defs/{kind}"},
+        "examples": list(examples),
+    }
+
+
+def _texts_by_name(section: str, name: str, value: dict[str, Any], example: dict[str, str]) -> dict[str, Any]:
+    return {
+        "description": _HELP[section],
+        "type": "object",
+        "propertyNames": {"pattern": f"^{name}$"},
+        "additionalProperties": value,
+        "examples": [example],
+    }
+
+
+def _object(kind: str) -> dict[str, Any]:
+    """An object of Kubernetes."""
+    fields = SHAPES[kind]
+    alternatives = find_alternatives(kind)
+    return {
+        "description": f"Kubernetes' {kind}." if kind != "MountedVolume" else "Kubernetes' Volume, and where it goes.",
+        "type": "object",
+        "properties": {name: _field(kind, field) for name, field in fields.items()},
+        **({"required": required} if (required := [name for name, field in fields.items() if field.required]) else {}),
+        **({"oneOf": [{"required": [name]} for name in alternatives]} if alternatives else {}),
+        "additionalProperties": False,
+    }
+
+
+def _field(kind: str, field: Field) -> dict[str, Any]:
+    one = {"$ref": f"#/$defs/{field.kind}"} if field.kind in SHAPES else _scalar(field.kind, f"{kind}.{field.name}")
+    if field.many == "list":
+        return {"type": "array", "items": one}
+    if field.many == "mapping":
+        return {"type": "object", "additionalProperties": one}
+    return one
+
+
+def _scalar(kind: str, place: str) -> dict[str, Any]:
+    if kind == "bool":
+        return {"enum": [True, False, "true", "false"]}
+    if kind == "quantity":
+        return _quantity(zero=True) | {"type": ["string", "number"]}
+    if kind == "int":
+        least, most = FIELD_RANGES.get(place, (-(2**31), 2**31 - 1))
+        # A mode of 0777 is 777 to a parser that knows no octal numbers of YAML 1.1.
+        most = 777 if most == 0o777 else most
+        return {"type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": "^[-+]?(?:0o)?[0-9]+$"}
+    rule = RULES.get(place)
+    if rule is None:
+        return {"type": ["string", "number", "boolean"]}
+    if rule.template:
+        return _pattern(rf"(?![\s\S]*[{{}}])(?:{rule.pattern})|{_TEMPLATE}")
+    return _pattern(rule.pattern) | ({"maxLength": rule.longest} if rule.longest else {})
+
+
+def _pattern(pattern: str) -> dict[str, Any]:
+    return {"type": ["string", "number", "boolean"], "pattern": f"^(?:{pattern})$"}
 
 
 def _texts(description: str, *examples: list[str]) -> dict[str, Any]:
@@ -116,7 +273,7 @@ def _env() -> dict[str, Any]:
                     "pattern": _ENV_NAME,
                 },
                 "value": {**_env_value(), "type": ["string", "number", "boolean", "null"]},
-                "valueFrom": {"$ref": "#/$defs/envVarSource"},
+                "valueFrom": {"$ref": "#/$defs/EnvVarSource"},
             },
             "required": ["name"],
             "oneOf": [{"required": ["value"]}, {"required": ["valueFrom"]}],
@@ -134,70 +291,9 @@ def _env_value() -> dict[str, Any]:
         "description": "Value of the variable, taken as it is written; a plain `null` takes the variable away.",
         "type": ["string", "number", "boolean", "null", "object"],
         "pattern": r"^[^\u0000]*$",
-        "properties": {"valueFrom": {"$ref": "#/$defs/envVarSource"}},
+        "properties": {"valueFrom": {"$ref": "#/$defs/EnvVarSource"}},
         "required": ["valueFrom"],
         "additionalProperties": False,
-    }
-
-
-def _env_var_source() -> dict[str, Any]:
-    return {
-        "description": "Where Kubernetes takes the value from: one of these.",
-        "type": "object",
-        "properties": {
-            "secretKeyRef": _key_selector("Secret", "team-s3", "access-key"),
-            "configMapKeyRef": _key_selector("ConfigMap", "team-settings", "endpoint"),
-            "fieldRef": {
-                "description": "A field of the server's pod.",
-                "type": "object",
-                "properties": {
-                    "fieldPath": {"type": "string", "pattern": f"^(?:{_FIELDS})$", "examples": ["status.podIP"]},
-                    "apiVersion": {"const": "v1"},
-                },
-                "required": ["fieldPath"],
-                "additionalProperties": False,
-            },
-            "resourceFieldRef": {
-                "description": "A resource of a container of the server's pod.",
-                "type": "object",
-                "properties": {
-                    "resource": {
-                        "type": "string",
-                        "pattern": r"^(?:limits|requests)\.(?:cpu|memory|ephemeral-storage|hugepages-[A-Za-z0-9]+)$",
-                        "examples": ["limits.memory"],
-                    },
-                    "containerName": {**_TEXT, "maxLength": 63, "pattern": f"^{_LABEL}$"},
-                    "divisor": {
-                        "type": ["string", "number"],
-                        "pattern": "^(?:0|1m?|1[kMGTPE]|1[KMGTPE]i)$",
-                        "examples": ["1Mi"],
-                    },
-                },
-                "required": ["resource"],
-                "additionalProperties": False,
-            },
-        },
-        "minProperties": 1,
-        "maxProperties": 1,
-        "additionalProperties": False,
-    }
-
-
-def _key_selector(kind: str, name: str, key: str) -> dict[str, Any]:
-    return {
-        "description": f"A key of a {kind} in the server's namespace.",
-        "type": "object",
-        "properties": {
-            "name": {**_TEXT, "maxLength": 253, "pattern": f"^{_SUBDOMAIN}$"},
-            "key": {**_TEXT, "maxLength": 253, "pattern": r"^(?!\.\.|\.$)[-._a-zA-Z0-9]+$"},
-            "optional": {
-                "description": "Whether the server starts without the variable where there is no such key.",
-                "enum": [True, False, "true", "false"],
-            },
-        },
-        "required": ["name", "key"],
-        "additionalProperties": False,
-        "examples": [{"name": name, "key": key}],
     }
 
 

@@ -20,7 +20,7 @@ from tornado import web
 from traitlets import Enum, Instance, Unicode, default
 
 from . import metrics
-from .errors import DocumentError, ProfiledSpawnerError, SourceError
+from .errors import DocumentError, PodError, ProfiledSpawnerError, SourceError
 from .injection import Injection, find_image, format_names, inject_profile
 from .masking import MaskedPod, withhold_response_bodies
 from .matching import Subject, match_profiles
@@ -37,31 +37,38 @@ _SpawnException: type[web.HTTPError] | None = getattr(jupyterhub_spawner, "Spawn
 withhold_response_bodies()
 
 
-class ProfilesUnavailableError(ProfiledSpawnerError, _SpawnException or web.HTTPError):  # type: ignore[misc]
-    """A server was not started because its profiles could not be read.
+class StartRefusedError(ProfiledSpawnerError, _SpawnException or web.HTTPError):  # type: ignore[misc]
+    """A server was not started.
 
-    Holds one sentence for the person whose server it is; what is wrong stands in the hub's log. JupyterHub shows
-    `str()` of it on the form, `jupyterhub_message` on the progress and pending pages, and tornado's
-    ``log_message`` in the REST API's answer.
+    Holds one sentence for the person whose server it is. JupyterHub shows `str()` of it on the form,
+    `jupyterhub_message` on the progress and pending pages, and tornado's ``log_message`` in the REST API's answer.
     """
 
-    jupyterhub_message = (
-        "Your server was not started because its settings could not be read; "
-        "please ask the administrators of this JupyterHub."
-    )
     # JupyterHub 5 sets "error" when a spawn fails, and then shows its own sentence for that in place of ours.
     reason = property(lambda self: self._reason, lambda self, _: None)
 
-    def __init__(self) -> None:
-        message = self.jupyterhub_message
+    def __init__(self, message: str, status_code: int = 503) -> None:
+        self.jupyterhub_message = message
         self._reason = "profiles" if _SpawnException else None
         if _SpawnException:
-            super().__init__(message, reason=self._reason, status_code=503)  # type: ignore[call-arg]
+            super().__init__(message, reason=self._reason, status_code=status_code)  # type: ignore[call-arg]
         else:
-            super().__init__(503, message)
+            super().__init__(status_code, message)
 
     def __str__(self) -> str:
         return self.jupyterhub_message
+
+
+class ProfilesUnavailableError(StartRefusedError):
+    """A server was not started because its profiles could not be read, or put into its pod.
+
+    What is wrong stands in the hub's log.
+    """
+
+    def __init__(self, what: str = "its settings could not be read") -> None:
+        super().__init__(
+            f"Your server was not started because {what}; please ask the administrators of this JupyterHub."
+        )
 
 
 class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no types
@@ -159,7 +166,8 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         which `progress` knows when to end, and returns it.
 
         Raises:
-            ProfilesUnavailableError: There are none to go by. Nothing was created.
+            ProfilesUnavailableError: There are no profiles to go by, and nothing was created; or they do not go
+                together with the pod, which is known when KubeSpawner has seen to the namespace and the claim.
         """
         # A future of an earlier spawn would end progress at once; KubeSpawner starts out with None too.
         self._start_future = None
@@ -183,7 +191,11 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         groups = frozenset(group.name for group in self.user.groups)
         subject = Subject(self.user.name, groups, find_image(pod))
         effective = merge_profiles(match_profiles(reading.document, subject, self.merge_order))
-        injection = inject_profile(pod, effective, reading.source)
+        try:
+            injection = inject_profile(pod, effective, reading.source, self._expand_user_properties)
+        except PodError as error:
+            self.log.error("Not starting %s, because %s", self._log_name, error)  # noqa: TRY400  it says it all
+            raise self._refusal("its settings do not go together") from None
         self._tell(subject, effective, injection, reading)
         return MaskedPod.of(injection.pod)
 
@@ -225,14 +237,17 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         except (SourceError, DocumentError):
             # The store has said what is wrong.
             metrics.SPAWNS.labels("failed").inc()
-            if _SpawnException is None:
-                # JupyterHub 5 counts every failure and exits at this limit, as it reads it from the spawner that
-                # failed. A hub restart would lose the last good document. The next try gets a new spawner.
-                self.consecutive_failure_limit = 0
-            raise ProfilesUnavailableError from None
+            raise self._refusal("its settings could not be read") from None
         given = "current" if reading.fault is None else "last_good" if reading.source else "ignored"
         metrics.SPAWNS.labels(given).inc()
         return reading
+
+    def _refusal(self, what: str) -> ProfilesUnavailableError:
+        if _SpawnException is None:
+            # JupyterHub 5 counts every failure and exits at this limit, as it reads it from the spawner that
+            # failed. A hub restart would lose the last good document. The next try gets a new spawner.
+            self.consecutive_failure_limit = 0
+        return ProfilesUnavailableError(what)
 
     def _source(self) -> Source:
         if self.profiles_file:

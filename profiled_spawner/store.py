@@ -72,6 +72,8 @@ class Store:
     def __init__(self, name: str) -> None:
         self._name = name
         self._waiting: list[_Waiter] = []
+        # How many spawns have asked and not been answered, in `_waiting` or by the request under way.
+        self._asking = 0
         # Only while somebody waits: an idle store holds nothing of its loop, so that it can go with it.
         self._reader: asyncio.Task[None] | None = None
         self._last_fault: SourceError | None = None
@@ -92,7 +94,7 @@ class Store:
         """Gives the document as it is now, or what the policy gives in its place.
 
         Transient faults are retried until the time is over. A caller that gives up or is cancelled does not
-        disturb the others.
+        disturb the others; what the last of them leaves behind, a request or a pause, holds up nobody who comes later.
 
         Args:
             source: Where to read; equal to that of every other caller of this store.
@@ -107,6 +109,7 @@ class Store:
         loop = asyncio.get_running_loop()
         waiter = _Waiter(source, policy, log, loop.create_future())
         self._waiting.append(waiter)
+        self._asking += 1
         if self._reader is None:
             self._reader = loop.create_task(self._serve(), name=f"read {self._name}")
         try:
@@ -120,10 +123,23 @@ class Store:
             )
             self._report(fault, policy, log)
             return self._give(_Outcome(None, None, fault), policy)
+        finally:
+            self._asking -= 1
+            if not self._asking and self._reader is not None:
+                # Whoever asks next must not wait for the end of what nobody waits for any more.
+                self._reader.cancel()
+                self._rest()
         return self._give(outcome, policy)
+
+    def _rest(self) -> None:
+        """Holds nothing of a reader any more."""
+        self._reader = None
+        self._last_fault = None
+        self._waiting = []
 
     async def _serve(self) -> None:
         """Sends one request after the other as long as somebody waits who may not join the one before."""
+        reader = asyncio.current_task()
         pause = _FIRST_PAUSE_SECONDS
         joined: list[_Waiter] = []
         try:
@@ -149,11 +165,13 @@ class Store:
                     waiter.future.set_result(outcome)
         finally:
             # No await since the last look at who waits, so nobody is left behind, but by cancellation.
-            self._reader = None
-            self._last_fault = None
-            for waiter in (*joined, *self._waiting):
+            for waiter in joined:
                 waiter.future.cancel()
-            self._waiting = []
+            # If it was given up, those who wait now are another reader's.
+            if self._reader is reader:
+                for waiter in self._waiting:
+                    waiter.future.cancel()
+                self._rest()
 
     async def _read(self, waiter: _Waiter) -> _Outcome:
         source = waiter.source
@@ -162,7 +180,10 @@ class Store:
             raw = await source.fetch()
         except SourceError as fault:
             metrics.READS.labels(self._name, fault.outcome).inc()
-            return _Outcome(None, None, fault)
+            return _Outcome(None, None, _again(fault))
+        except asyncio.CancelledError:
+            metrics.READS.labels(self._name, "unavailable").inc()
+            raise
         except Exception as error:  # noqa: BLE001  whoever waits must get an answer, whatever happens here
             metrics.READS.labels(self._name, "unavailable").inc()
             what = f"{self._name} could not be read, by a defect ({type(error).__name__}); please report it"
@@ -201,7 +222,7 @@ class Store:
                 column_offset=text.column_offset,
             )
         except (SourceError, DocumentError) as fault:
-            return _Outcome(revision, None, fault)
+            return _Outcome(revision, None, _again(fault))
         except Exception as error:  # noqa: BLE001  a defect of ours must not take the hub down, nor quote the text
             what = f"could not be read, by a defect of this package ({type(error).__name__}); please report it"
             return _Outcome(revision, None, DocumentError([Diagnostic(what)], source=self._name))
@@ -235,14 +256,23 @@ class Store:
             return Reading(self._last_good.document, self._last_good.source, fault)
         if policy == "ignore":
             return Reading(Document(), None, fault)
-        # One of its own for each spawn: an exception that many raise would gather their tracebacks.
         raise _again(fault)
 
 
 def _again(fault: Fault) -> Fault:
+    """The same fault as one of its own, without what it was raised from and through.
+
+    One that many spawns raise would gather their tracebacks; one that a store keeps would keep, by those, the client
+    and its event loop.
+    """
     if isinstance(fault, DocumentError):
         return DocumentError(fault.diagnostics, omitted=fault.omitted, source=fault.source)
-    return SourceError(str(fault), outcome=fault.outcome)
+    return SourceError(
+        str(fault),
+        outcome=fault.outcome,
+        transient=fault.transient,
+        retry_after_seconds=fault.retry_after_seconds,
+    )
 
 
 # KubeSpawner's API clients belong to an event loop, and so does who waits for them. A store that is idle refers to

@@ -20,7 +20,7 @@ __all__ = ["Style", "align", "find_style", "prepare", "printable"]
 _ASCII = {"…": "...", "✔": "+", "✘": "-", "⚠": "!", "·": "."}
 
 # A value may be 128 KiB; what stands right of it need not be.
-_WIDEST_COLUMN = 44
+_WIDEST_COLUMN = 48
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import yaml
 
 from .errors import Diagnostic, DocumentError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "Mapping", "Node", "Scalar", "Sequence", "read_tree"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "Mapping", "Node", "Scalar", "Sequence", "locate", "read_tree"]
 
 MAX_BYTES = 2**20
 """What a ConfigMap can hold: https://kubernetes.io/docs/concepts/configuration/configmap/"""
@@ -25,6 +25,8 @@ MAX_NODES = 250_000
 
 # The C parser is about seven times as fast; a PyYAML built without libyaml still works.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_LINE_ENDS = ("\n", "\r", "\x85", "\u2028", "\u2029")
 
 # libyaml compares each with all that precede it: a document of them would hold the interpreter for ten seconds.
 _TAG_DIRECTIVE = re.compile("(?:\\A|[\r\n\x85\u2028\u2029])\ufeff?%TAG")
@@ -122,15 +124,23 @@ def read_tree(
             `MAX_NODES`. It has one diagnostic, for YAML cannot be read past its first error.
     """
     try:
-        return _build(_bounded(text, max_bytes), line_offset + 1, column_offset + 1)
+        text = _bounded(text, max_bytes)
+        return _build(text, line_offset, column_offset)
     except yaml.YAMLError as error:
-        diagnostic = _explain(error, text, line_offset + 1, column_offset + 1)
+        diagnostic = _explain(error, text, line_offset, column_offset)
     except _TreeError as refusal:
         diagnostic = refusal.diagnostic
     if diagnostic.line:
         diagnostic = replace(diagnostic, line=diagnostic.line + line_offset, column=diagnostic.column + column_offset)
     # Outside the handlers, so that no traceback leads to YAML's own error, which quotes the text.
     raise DocumentError([diagnostic], source=source)
+
+
+def locate(text: str, position: int) -> tuple[int, int]:
+    """The line and the column, from 1, of a position in a text; lines end where YAML's do."""
+    before = text[:position]
+    ends = sum(map(before.count, _LINE_ENDS)) - before.count("\r\n")
+    return ends + 1, position - max(map(before.rfind, _LINE_ENDS))
 
 
 class _TreeError(Exception):
@@ -142,46 +152,52 @@ class _TreeError(Exception):
 def _bounded(text: str, max_bytes: int) -> str:
     if len(text) > max_bytes or (not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > max_bytes):
         raise _TreeError(f"larger than {max_bytes:,} bytes, which is more than a ConfigMap can hold")
+    text = text.removeprefix("\ufeff")
     if not text.isascii():
         for position, character in enumerate(text):
             if "\ud800" <= character <= "\udfff":
-                raise _TreeError("half of a surrogate pair, which is no Unicode text", *_place(text, position))
+                raise _TreeError("half of a surrogate pair, which is no Unicode text", *locate(text, position))
     directive = _TAG_DIRECTIVE.search(text)
     if directive:
-        raise _TreeError("a %TAG directive; only !!str is allowed, without one", *_place(text, directive.end() - 4))
-    return text.removeprefix("\ufeff")
+        raise _TreeError("a %TAG directive; only !!str is allowed, without one", *locate(text, directive.end() - 4))
+    return text
 
 
-def _build(text: str, first_line: int, first_column: int) -> Node | None:
+def _build(text: str, line_offset: int, column_offset: int) -> Node | None:
     root: Node | None = None
     anchors: dict[str, tuple[Node, int, int]] = {}  # node, how many nodes it is, how deep it goes
     unfinished: list[_Open] = []
     count = 0
     documents = 0
+    length = len(text)
+    end = locate(text, length)
     event: Any  # the stubs know the base class alone
     for event in yaml.parse(text, Loader=_Loader):
         kind = type(event)
         mark = event.start_mark
+        line = mark.line + 1
+        column = mark.column + 1
+        if mark.index >= length:
+            # libyaml takes the end of a text for the end of its last line, and points to a line behind it.
+            line, column = end
         if kind is yaml.ScalarEvent:
             tag = event.tag
             plain = event.implicit[0] and tag is None
             if tag is not None and tag != "tag:yaml.org,2002:str":
-                raise _tagged(mark)
+                raise _tagged(line, column)
             anchor = event.anchor
-            node: Node = Scalar(
-                event.value, mark.line + first_line, mark.column + first_column, plain, event.style == "|"
-            )
+            node: Node = Scalar(event.value, line + line_offset, column + column_offset, plain, event.style == "|")
             count += 1
             if anchor is not None:
                 anchors[anchor] = (node, 1, 0)
         elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
             if event.tag is not None:
-                raise _tagged(mark)
+                raise _tagged(line, column)
             depth = len(unfinished) + 1
             if depth > MAX_DEPTH:
-                raise _too_deep(mark)
+                raise _too_deep(line, column)
             collection = Mapping if kind is yaml.MappingStartEvent else Sequence
-            node = collection(mark.line + first_line, mark.column + first_column)
+            node = collection(line + line_offset, column + column_offset)
             unfinished.append(_Open(node, event.anchor, count, depth))
             count += 1
             continue
@@ -197,13 +213,13 @@ def _build(text: str, first_line: int, first_column: int) -> Node | None:
             if event.anchor not in anchors:
                 raise _TreeError(
                     "an alias (*) without an anchor (&) of that name before it; a text that begins with * needs quotes",
-                    mark.line + 1,
-                    mark.column + 1,
+                    line,
+                    column,
                 )
             node, nodes, height = anchors[event.anchor]
             depth = len(unfinished) + height
             if depth > MAX_DEPTH:
-                raise _too_deep(mark)
+                raise _too_deep(line, column)
             if unfinished and depth > unfinished[-1].deepest:
                 unfinished[-1].deepest = depth
             count += nodes
@@ -211,14 +227,10 @@ def _build(text: str, first_line: int, first_column: int) -> Node | None:
             if kind is yaml.DocumentStartEvent:
                 documents += 1
                 if documents > 1:
-                    raise _TreeError(
-                        "a second YAML document begins here; keep everything in one",
-                        mark.line + 1,
-                        mark.column + 1,
-                    )
+                    raise _TreeError("a second YAML document begins here; keep everything in one", line, column)
             continue
         if count > MAX_NODES:
-            raise _TreeError(f"more than {MAX_NODES:,} nodes with its aliases expanded", mark.line + 1, mark.column + 1)
+            raise _TreeError(f"more than {MAX_NODES:,} nodes with its aliases expanded", line, column)
         if unfinished:
             unfinished[-1].node.items.append(node)
         else:
@@ -226,41 +238,37 @@ def _build(text: str, first_line: int, first_column: int) -> Node | None:
     return root
 
 
-def _tagged(mark: yaml.Mark) -> _TreeError:
-    return _TreeError(
-        "an explicit tag (!); text stays text here without one, and only !!str is allowed",
-        mark.line + 1,
-        mark.column + 1,
-    )
+def _tagged(line: int, column: int) -> _TreeError:
+    what = "an explicit tag (!); text stays text here without one, and only !!str is allowed"
+    return _TreeError(what, line, column)
 
 
-def _too_deep(mark: yaml.Mark) -> _TreeError:
-    return _TreeError(f"nested more than {MAX_DEPTH} levels deep", mark.line + 1, mark.column + 1)
+def _too_deep(line: int, column: int) -> _TreeError:
+    return _TreeError(f"nested more than {MAX_DEPTH} levels deep", line, column)
 
 
-def _explain(error: yaml.YAMLError, text: str, first_line: int, first_column: int) -> Diagnostic:
+def _explain(error: yaml.YAMLError, text: str, line_offset: int, column_offset: int) -> Diagnostic:
     """Says what the parser said, without the lines that it quotes."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         # A ReaderError: a character that YAML allows nowhere. libyaml counts its position in bytes of UTF-8.
-        text = text.removeprefix("\ufeff")
         before = text.encode()[: getattr(error, "position", 0) or 0].decode(errors="ignore")
-        line, column = _place(text, len(before))
+        line, column = locate(text, len(before))
         return Diagnostic(
             "a control character, which YAML allows nowhere; in double quotes, write its escape",
             line=line,
             column=column,
         )
+    line, column = locate(text, mark.index)
     problem = getattr(error, "problem", None) or "not YAML"
     context = getattr(error, "context", None)
     begun = getattr(error, "context_mark", None)
     what = f"{context}: {problem}" if context else problem
-    if context and begun and begun.line != mark.line:
-        what += f" (it began at line {begun.line + first_line}, column {begun.column + first_column})"
-    hint = _hint(problem, context or "", _character(text, mark))
-    # libyaml takes the end of a text for the end of its last line, and points behind it.
-    lines = (text.removeprefix("\ufeff") + ".").splitlines()
-    line, column = min((mark.line + 1, mark.column + 1), (len(lines), len(lines[-1])))
+    if context and begun:
+        first_line, first_column = locate(text, begun.index)
+        if first_line != line:
+            what += f" (it began at line {first_line + line_offset}, column {first_column + column_offset})"
+    hint = _hint(problem, context or "", text[mark.index : mark.index + 1])
     return Diagnostic(f"{what}; {hint}" if hint else what, line=line, column=column)
 
 
@@ -282,15 +290,3 @@ def _hint(problem: str, context: str, character: str) -> str:
     if context.startswith("while parsing a block"):
         return "the indentation is off"
     return ""
-
-
-def _character(text: str, mark: yaml.Mark) -> str:
-    lines = text.removeprefix("\ufeff").splitlines()
-    if mark.line >= len(lines):
-        return ""
-    return lines[mark.line][mark.column : mark.column + 1]
-
-
-def _place(text: str, position: int) -> tuple[int, int]:
-    before = text[:position]
-    return before.count("\n") + 1, position - (before.rfind("\n") + 1) + 1

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import kubernetes_asyncio.config.kube_config as kube_config
 import pytest
-from kubespawner import KubeSpawner
-from kubespawner.clients import load_config
 from traitlets.config import Config
 
 from cluster.api import ClusterAPI
 from profiled_spawner import ProfiledKubeSpawner
 from sandbox.api import EmbeddedAPI
+from sandbox.inprocess import found_by_kubespawner
 from sandbox.paperkubelet import PaperKubelet
 
 pytest_plugins = ["cluster.fixtures"]
@@ -46,28 +43,10 @@ def api_server() -> EmbeddedAPI:
 
 
 @pytest.fixture
-async def api(api_server: EmbeddedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedAPI]:
+async def api(api_server: EmbeddedAPI, tmp_path: Path) -> AsyncIterator[EmbeddedAPI]:
     """An API server of the test's own, which KubeSpawner finds."""
-    async with api_server as api:
-        kubeconfig = tmp_path / "kubeconfig"
-        kubeconfig.write_text(api.kubeconfig())
-        # In a cluster's CI, the in-cluster configuration would win, and these tests reach the real API server.
-        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-        # KUBECONFIG itself is read when the client is imported.
-        monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
-        load_config.cache_clear()
+    async with api_server as api, found_by_kubespawner(api.kubeconfig(), tmp_path):
         yield api
-        load_config.cache_clear()
-        await _forget_cluster()
-
-
-async def _forget_cluster() -> None:
-    """Ends what KubeSpawner keeps per event loop; a dead reflector would answer for the next test's pods."""
-    await KubeSpawner._stop_all_reflectors()
-    clients = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "close_client_task"]
-    for task in clients:
-        task.cancel()
-    await asyncio.gather(*clients, return_exceptions=True)
 
 
 @pytest.fixture

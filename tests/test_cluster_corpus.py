@@ -5,30 +5,25 @@ Each test prints how much it has asked. `CORPUS_DOCUMENTS` and `CORPUS_VALUES` a
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, reject, settings
+from hypothesis import example, given, reject
 from hypothesis import strategies as st
-from kubernetes_asyncio.client import ApiClient, V1Pod
-from kubespawner.objects import make_pod
 
-from cluster.apiserver import ControlPlane
+from cluster.corpus import Report, Server, corpus, make_pods
 from profiled_spawner.document import Document, find_env_name_fault
 from profiled_spawner.errors import DocumentError
-from profiled_spawner.injection import inject_profile
 from profiled_spawner.manifest import decode_text, find_document
-from profiled_spawner.matching import Subject, match_profiles
-from profiled_spawner.merging import merge_profiles
+from profiled_spawner.matching import Subject
 from profiled_spawner.parsing import parse_document
 from profiled_spawner.quantity import format_cores, parse_quantity
 from sandbox.status import Object, StatusError
@@ -39,88 +34,6 @@ EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.yaml"))
 KEY = "jupyterhub-singleuser-profiles.yaml"
 DOCUMENTS = int(os.environ.get("CORPUS_DOCUMENTS", "500"))
 VALUES = int(os.environ.get("CORPUS_VALUES", "1000"))
-
-Report = Callable[[str, Counter[str]], None]
-
-
-@pytest.fixture
-def report(capsys: pytest.CaptureFixture[str]) -> Report:
-    """Prints how much was asked, on a line that is seen."""
-
-    def write(what: str, seen: Counter[str]) -> None:
-        counts = ", ".join(f"{count} {answer}" for answer, count in sorted(seen.items()))
-        with capsys.disabled():
-            print(f"\n{what}: {counts}", end=" ")
-
-    return write
-
-
-def corpus(count: int) -> Callable[[Any], Any]:
-    # The same ones in every run of the same tests, and no time limit: the server may be busy.
-    return settings(
-        max_examples=count,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
-    )
-
-
-class Server:
-    """A namespace of a real API server, which is asked whether it would create a pod."""
-
-    def __init__(self, control_plane: ControlPlane, namespace: str) -> None:
-        self._control_plane = control_plane
-        self._path = f"{control_plane.path('v1', 'Pod', namespace)}?dryRun=All&fieldValidation=Strict"
-        self.asked = 0
-
-    def create(self, pod: Object) -> Object | StatusError:
-        """Return the pod as it would be, or why it is refused."""
-        self.asked += 1
-        try:
-            created: Object = self._control_plane.request("POST", self._path, pod)
-        except StatusError as refusal:
-            return refusal
-        return created
-
-    def create_with(self, **container: Any) -> Object | StatusError:
-        """Return the container as it would be in a pod, or why it is refused."""
-        spec = {"containers": [{"name": "notebook", "image": "an-image", **container}]}
-        created = self.create({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "jupyter-ada"}, "spec": spec})
-        return created if isinstance(created, StatusError) else created["spec"]["containers"][0]
-
-
-@pytest.fixture
-def server(control_plane: ControlPlane, namespace: str) -> Server:
-    return Server(control_plane, namespace)
-
-
-# KubeSpawner's manifests, without and with what an admin may have set.
-BARE = make_pod("jupyter-ada", [], 8888, "an-image")
-CONFIGURED = make_pod(
-    "jupyter-ada",
-    ["jupyterhub-singleuser"],
-    8888,
-    "an-image",
-    env={"JUPYTERHUB_USER": "ada", "OWN": "$(JUPYTERHUB_USER)"},
-    mem_limit=3 * 2**30,
-    mem_guarantee=2**30,
-    cpu_limit=1.5,
-    cpu_guarantee=0.5,
-    extra_resource_limits={"nvidia.com/gpu": "1"},
-)
-TO_JSON = ApiClient.sanitize_for_serialization
-
-
-def make_pods(document: Document, subject: Subject) -> Iterable[Object]:
-    """The pods that a document comes to, as they are sent."""
-    effective = merge_profiles(match_profiles(document, subject))
-    for manifest in (BARE, CONFIGURED):
-        pod: V1Pod = copy.deepcopy(manifest)
-        pod.spec.containers[0].image = subject.image
-        injected = inject_profile(pod, effective, "configmap/jhub/jupyter-singleuser-profiles@1").pod
-        # The method uses nothing of its instance.
-        yield json.loads(json.dumps(TO_JSON(ApiClient.__new__(ApiClient), injected)))
 
 
 def subjects_of(document: Document) -> Iterable[Subject]:

@@ -1,19 +1,20 @@
 """Every example file is read as the file beside it says.
 
 - ``examples/NAME.yaml`` is a valid document, or a ConfigMap manifest that holds one. ``NAME.json`` lists what its
-  profiles say, and ``NAME.warnings.txt``, where there is one, what is odd about them.
+  profiles say (and its sizes, where it has any), and ``NAME.warnings.txt``, where there is one, what is odd about them.
 - ``invalid-examples/NAME.yaml`` is not valid, and ``NAME.errors.txt`` lists every error.
 
 Errors and warnings stand one to a line: ``LINE:COLUMN: PATH: what``, without the path where it is the whole document.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from profiled_spawner.document import Document, EnvVarSource, Profile
+from profiled_spawner.document import Document, EnvVarSource, Profile, Size, Template
 from profiled_spawner.errors import Diagnostic, DocumentError
 from profiled_spawner.manifest import decode_text, find_document
 from profiled_spawner.parsing import Checked, check_document, parse_document
@@ -67,13 +68,27 @@ def describe(profile: Profile) -> dict[str, Any]:
     said |= {key: list(entries) for key, entries in filters.items() if entries is not None}
     if profile.env:
         said["env"] = {
-            name: value.to_kubernetes() if isinstance(value, EnvVarSource) else value
+            name: to_plain(value.to_kubernetes()) if isinstance(value, EnvVarSource) else value
             for name, value in profile.env.items()
         }
+    for key in ("env_from", "node_tolerations", "node_affinity", "volumes", "node_selector", "labels", "annotations"):
+        if getattr(profile, key):
+            said[key] = to_plain(getattr(profile, key))
+    if isinstance(profile, Size) and profile.description is not None:
+        said["description"] = profile.description
     for kind, amounts in (("limits", profile.limits), ("requests", profile.requests)):
         if amounts:
             said[kind] = {resource: quantity and quantity.text for resource, quantity in amounts.items()}
     return said
+
+
+def to_plain(value: Any) -> Any:
+    """An object of Kubernetes as JSON has it, templates marked."""
+    if isinstance(value, Mapping):
+        return {name: to_plain(each) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return [to_plain(each) for each in value]
+    return {"template": value} if isinstance(value, Template) else value
 
 
 @pytest.mark.parametrize("path", VALID)
@@ -82,9 +97,13 @@ def test_a_valid_example_says_what_is_beside_it(path: Path) -> None:
 
     assert write(checked.errors) == []
     assert checked.document is not None
-    actual = [describe(profile) for profile in checked.document.profiles]
+    profiles, sizes = checked.document.profiles, checked.document.sizes
+    actual: Any = [describe(profile) for profile in profiles]
+    if sizes:
+        actual = {"profiles": actual, "sizes": [describe(size) for size in sizes]}
     assert actual == json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    assert [profile.index for profile in checked.document.profiles] == list(range(len(actual)))
+    assert [profile.index for profile in profiles] == list(range(len(profiles)))
+    assert [size.index for size in sizes] == list(range(len(sizes)))
 
 
 @pytest.mark.parametrize("path", VALID)

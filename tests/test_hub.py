@@ -17,6 +17,7 @@ from sandbox.inprocess import InProcessHub, xsrf_of
 from sandbox.paperkubelet import PaperKubelet
 
 from .conftest import API_SERVERS, NAMESPACE, WriteProfiles, make_api_server
+from .test_metrics import documented
 from .test_spawner import DOCUMENT, FORECAST, created, env_of
 
 SENTENCE = "Your server was not started because its settings could not be read"
@@ -213,6 +214,29 @@ async def test_the_hubs_metrics_tell_of_reads_and_spawns(
     assert after[f"profiled_spawner_document_valid{{{source}}}"] == 1.0
     assert after[f"profiled_spawner_last_good_read_age_seconds{{{source}}}"] >= 0
     assert not [name for name in after if "canary" in name]
+
+
+async def test_the_hubs_metrics_have_all_that_the_docs_list_and_what_the_alerts_go_by(
+    api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
+) -> None:
+    hub = await make_hub()
+    for user in ("ada", "grace"):
+        await hub.add_user(user)
+    write_profiles(DOCUMENT)
+    await started(api, hub, "ada")
+    before = await metrics(hub)
+    write_profiles("profiles: [{nmae: a}]")
+    await started(api, hub, "grace")
+    after = await metrics(hub)
+
+    source = 'source="configmap/jhub/jupyter-singleuser-profiles"'
+    valid = f"profiled_spawner_document_valid{{{source}}}"
+    assert (before[valid], after[valid]) == (1, 0)
+    last_good = 'profiled_spawner_spawns_total{outcome="last_good"}'
+    assert after[last_good] == before[last_good] + 1
+    names = {name.partition("{")[0] for name in after}
+    names |= {name.removesuffix("_bucket") for name in names}
+    assert documented().keys() <= names
 
 
 async def metrics(hub: InProcessHub) -> dict[str, float]:

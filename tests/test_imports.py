@@ -18,6 +18,8 @@ PICTURE: dict[str, set[str]] = {
     "quantity": set(),
     "document": set(),
     "tree": {"yaml"},
+    "reading": set(),
+    "objects": set(),
     "advice": set(),
     "parsing": set(),
     "manifest": set(),
@@ -38,7 +40,20 @@ PICTURE: dict[str, set[str]] = {
     "cli": {"yaml"},
 }
 ROW = list(PICTURE)
-CORE = ["errors", "quantity", "document", "tree", "advice", "parsing", "manifest", "matching", "merging", "injection"]
+CORE = [
+    "errors",
+    "quantity",
+    "document",
+    "tree",
+    "reading",
+    "objects",
+    "advice",
+    "parsing",
+    "manifest",
+    "matching",
+    "merging",
+    "injection",
+]
 
 
 def parse(module: str) -> ast.Module:

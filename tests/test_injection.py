@@ -73,7 +73,7 @@ def merge(*profiles: str) -> EffectiveProfile:
 
 
 def inject(pod: V1Pod, *profiles: str) -> V1Pod:
-    return inject_profile(pod, merge(*profiles), "configmap/jhub/profiles@1").pod
+    return inject_profile(pod, merge(*profiles), "configmap/jhub/profiles@1", str).pod
 
 
 def find_notebook(sent: dict[str, Any]) -> dict[str, Any]:
@@ -452,7 +452,7 @@ def test_an_amount_that_is_no_quantity_is_left_for_kubernetes_to_refuse(send: Se
 
 def test_the_settled_resources_are_told() -> None:
     injection = inject_profile(
-        make(mem_guarantee=2147483648), merge("{name: small, resources: {mem_limit: 1Gi}}"), None
+        make(mem_guarantee=2147483648), merge("{name: small, resources: {mem_limit: 1Gi}}"), None, str
     )
 
     assert {resource: str(setting.value) for resource, setting in injection.resources.requests.items()} == {
@@ -471,7 +471,7 @@ def test_the_pod_that_is_given_stays_as_it_was(form: dict[str, Any], send: Send)
     pod, untouched = make(annotations={"own": "x"}, **form), make(annotations={"own": "x"}, **form)
     effective = merge("{env: {A: a, HUB: null}, resources: {mem_limit: 2Gi, cpu_limit: null}}")
 
-    after = inject_profile(pod, effective, "file/p.yaml").pod
+    after = inject_profile(pod, effective, "file/p.yaml", str).pod
     hidden = hide_env_values(pod)
 
     assert after != pod
@@ -499,7 +499,7 @@ def test_nothing_else_of_the_pod_changes(form: dict[str, Any], send: Send) -> No
 def test_without_profiles_only_the_annotations_are_added(form: dict[str, Any], send: Send) -> None:
     pod = make(annotations={"own": "x"}, **form)
 
-    sent = send(inject_profile(pod, merge(), "file/p.yaml").pod)
+    sent = send(inject_profile(pod, merge(), "file/p.yaml", str).pod)
 
     assert sent["metadata"]["annotations"] == {"own": "x", APPLIED: "[]", SOURCE: "file/p.yaml"}
     assert sent["spec"] == send(pod)["spec"]
@@ -508,8 +508,8 @@ def test_without_profiles_only_the_annotations_are_added(form: dict[str, Any], s
 def test_one_profile_serves_many_pods(send: Send) -> None:
     effective = merge("{env: {A: $(HUB)}, resources: {limits: {nvidia.com/gpu: 1}}}")
 
-    first = send(inject_profile(make(), effective, None).pod)
-    second = send(inject_profile(make(), effective, None).pod)
+    first = send(inject_profile(make(), effective, None, str).pod)
+    second = send(inject_profile(make(), effective, None, str).pod)
 
     assert first == second
 
@@ -529,7 +529,7 @@ def test_annotations_name_the_profiles_and_the_source_and_no_value() -> None:
 
 
 def test_no_source_is_annotated_where_there_is_none() -> None:
-    annotations = inject_profile(make(), merge("{name: a}"), None).pod.metadata.annotations
+    annotations = inject_profile(make(), merge("{name: a}"), None, str).pod.metadata.annotations
 
     assert annotations == {APPLIED: '["a"]'}
 
@@ -614,7 +614,7 @@ def test_values_of_other_containers_are_hidden_too() -> None:
 
 
 def test_no_repr_holds_a_value() -> None:
-    injection = inject_profile(make(), merge("{name: one, env: {A: canary}, resources: {cpu_limit: 2}}"), None)
+    injection = inject_profile(make(), merge("{name: one, env: {A: canary}, resources: {cpu_limit: 2}}"), None, str)
 
     assert isinstance(injection, Injection)
     assert "canary" not in repr(injection)

@@ -67,6 +67,8 @@ def test_what_is_no_manifest_is_the_document(text: str) -> None:
         pytest.param(configmap(r'"profiles:\n  - name: a\n"'), Text(DOCUMENT), id="double-quoted"),
         pytest.param(configmap("'profiles: []'"), Text("profiles: []"), id="single-quoted"),
         pytest.param(configmap(""), Text(""), id="nothing"),
+        pytest.param(configmap("|"), Text("", 3, 17), id="indicator-at-the-end"),
+        pytest.param(configmap("|\n\n"), Text("", 3, 17), id="literal-without-text"),
         pytest.param(
             json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "data": {KEY: DOCUMENT}}), Text(DOCUMENT), id="json"
         ),

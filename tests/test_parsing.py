@@ -212,7 +212,7 @@ def test_errors_are_told_in_the_order_of_the_text() -> None:
         'line 5, column 12: profiles[1].env.A: has no value; write "" for the empty text, '
         "or null to take the variable away",
         "line 5, column 14: profiles[1].env.A: given twice, first at line 5",
-        "line 6, column 1: extra: unknown key; a document has profiles",
+        "line 6, column 1: extra: unknown key; a document has profiles, sizes",
     ]
 
 

@@ -338,6 +338,27 @@ async def test_a_caller_that_is_cancelled_disturbs_nobody(
     assert reads(api) == 1
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault("hang"), id="request"),
+        pytest.param(Fault("status", status=503, retry_after=5), id="pause"),
+    ],
+)
+async def test_what_everybody_gave_up_holds_up_nobody(
+    api: EmbeddedAPI, client: CoreV1Api, write_profiles: WriteProfiles, fault: Fault
+) -> None:
+    reader = Reader(ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=60))
+    write_profiles(profiles("there"))
+    api.faults.append(Fault(**{**vars(fault), "resource": "configmaps"}))
+    given_up = (reader.read(timeout_seconds=0.3) for _ in range(2))
+    faults = await asyncio.gather(*given_up, return_exceptions=True)
+    assert [type(fault) for fault in faults] == [SourceError, SourceError]
+    # Less than what is left of either.
+    assert await reader.name(timeout_seconds=3) == "there"
+    assert reads(api) == 2
+
+
 async def test_a_defect_in_reading_is_an_error_and_not_a_hang(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fetch(self: ConfigMapSource) -> bytes:
         raise ZeroDivisionError("canary-value")

@@ -8,9 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiled_spawner.errors import DocumentError
-from profiled_spawner.tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, Mapping, Node, Scalar, Sequence, read_tree
+from profiled_spawner.tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, Mapping, Node, Scalar, Sequence, locate, read_tree
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+LINE_ENDS = {
+    "line-feed": "\n",
+    "carriage-return": "\r",
+    "both": "\r\n",
+    "next-line": "\x85",
+    "line-separator": "\u2028",
+    "paragraph-separator": "\u2029",
+}
 
 
 def read_scalar(text: str) -> Scalar:
@@ -95,6 +104,35 @@ def test_only_a_plain_null_is_null_and_only_nothing_is_empty(text: str, is_null:
 )
 def test_a_node_knows_its_place(text: str, places: list[tuple[int, int]]) -> None:
     assert [(node.line, node.column) for node in read_items(text)] == places
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        pytest.param("---", (1, 4), id="marker"),
+        pytest.param("\n---", (2, 4), id="marker-on-the-second-line"),
+        pytest.param("--- # c", (1, 8), id="comment"),
+        pytest.param("---\n", (2, 1), id="line-end"),
+        pytest.param("\ufeff---", (1, 4), id="byte-order-mark"),
+        *(pytest.param(f"{end}---", (2, 4), id=name) for name, end in LINE_ENDS.items()),
+    ],
+)
+def test_nothing_at_the_end_of_a_text_stands_within_it(text: str, place: tuple[int, int]) -> None:
+    scalar = read_scalar(text)
+    assert (scalar.line, scalar.column) == place
+
+
+def test_a_key_left_without_a_value_at_the_end_stands_within_the_text() -> None:
+    _, value = read_items("?  a")
+    assert (value.line, value.column) == (1, 5)
+
+
+@pytest.mark.parametrize("end", LINE_ENDS.values(), ids=LINE_ENDS)
+@given(lines=st.lists(st.text("ab é\ufeff"), min_size=1))
+def test_a_position_is_located_by_yamls_lines(end: str, lines: list[str]) -> None:
+    text = end.join(lines)
+    assert locate(text, len(text)) == (len(lines), len(lines[-1]) + 1)
+    assert locate(text, 0) == (1, 1)
 
 
 def test_duplicate_keys_are_all_there() -> None:
@@ -297,8 +335,32 @@ def test_another_bound_on_the_size_can_be_given() -> None:
         ),
         pytest.param(
             "# first\r%TAG ! x\n--- a",
-            "line 1, column 9: a %TAG directive; only !!str is allowed, without one",
+            "line 2, column 1: a %TAG directive; only !!str is allowed, without one",
             id="tag-directive-behind-an-old-line-end",
+        ),
+        pytest.param(
+            "\ufeff%TAG ! x\n--- a",
+            "line 1, column 1: a %TAG directive; only !!str is allowed, without one",
+            id="tag-directive-behind-a-byte-order-mark",
+        ),
+        pytest.param(
+            "a: [b",
+            "line 1, column 6: while parsing a flow sequence: did not find expected ',' or ']'",
+            id="end-without-a-line-end",
+        ),
+        pytest.param(
+            "a: [b\n",
+            "line 2, column 1: while parsing a flow sequence: did not find expected ',' or ']' "
+            "(it began at line 1, column 4)",
+            id="end-with-a-line-end",
+        ),
+        *(
+            pytest.param(
+                f"a: b{end}c: \x07",
+                "line 2, column 4: a control character, which YAML allows nowhere; in double quotes, write its escape",
+                id=f"control-character-behind-{name}",
+            )
+            for name, end in LINE_ENDS.items()
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,6 +11,7 @@ import pytest_asyncio
 
 from cluster.apiserver import ControlPlane
 from cluster.assets import Assets, AssetsUnavailableError, find_assets
+from cluster.corpus import Report, Server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,3 +44,21 @@ def namespace(control_plane: ControlPlane) -> str:
     name = f"test-{secrets.token_hex(4)}"
     control_plane.create_namespace(name)
     return name
+
+
+@pytest.fixture
+def server(control_plane: ControlPlane, namespace: str) -> Server:
+    """A namespace of the test's own, to ask about pods."""
+    return Server(control_plane, namespace)
+
+
+@pytest.fixture
+def report(capsys: pytest.CaptureFixture[str]) -> Report:
+    """Prints how much was asked, on a line that is seen."""
+
+    def write(what: str, seen: Counter[str]) -> None:
+        counts = ", ".join(f"{count} {answer}" for answer, count in sorted(seen.items()))
+        with capsys.disabled():
+            print(f"\n{what}: {counts}", end=" ")
+
+    return write

@@ -6,18 +6,49 @@ address one server that answers as a single-user server does when it is up.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 import secrets
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from unittest import mock
 
 import jupyterhub
 from aiohttp import ClientResponse, ClientSession, CookieJar, TCPConnector, web
 from jupyterhub.app import JupyterHub
 from jupyterhub.proxy import Proxy
+from kubernetes_asyncio.config import kube_config
+from kubespawner import KubeSpawner
+from kubespawner.clients import load_config
 from traitlets.config import Config
+
+
+@contextlib.asynccontextmanager
+async def found_by_kubespawner(kubeconfig: str, directory: Path) -> AsyncIterator[None]:
+    """Lets KubeSpawner find the API server of a kubeconfig, in this process and event loop."""
+    path = directory / "kubeconfig"
+    path.write_text(kubeconfig)
+    # KUBECONFIG itself is read when the client is imported.
+    with mock.patch.object(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path)), mock.patch.dict(os.environ):
+        # In a cluster's CI, the in-cluster configuration would win, and the real API server be reached.
+        os.environ.pop("KUBERNETES_SERVICE_HOST", None)
+        load_config.cache_clear()
+        try:
+            yield
+        finally:
+            load_config.cache_clear()
+            # What KubeSpawner keeps per event loop; a dead reflector would answer for the next one's pods.
+            await KubeSpawner._stop_all_reflectors()
+            clients = [
+                task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "close_client_task"
+            ]
+            for task in clients:
+                task.cancel()
+            await asyncio.gather(*clients, return_exceptions=True)
 
 
 class RouteTable(Proxy):

@@ -1,0 +1,758 @@
+"""Kubernetes' objects that a profile may hold, as far as a document can be wrong about them.
+
+`SHAPES` says which fields each has, in the client's own models' words; `RULES` what the API server demands of a
+field's text, as patterns that the JSON Schema shares; a handful of functions what it demands of several fields
+together. The source of all of it is
+https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Literal
+
+from .document import Object, Template
+from .errors import QuantityError
+from .quantity import parse_quantity
+from .reading import Path, Reader, find_closest
+from .tree import Mapping, Node, Scalar, Sequence
+
+__all__ = [
+    "FIELD_RANGES",
+    "LABEL_TEXT",
+    "LABEL_VALUE",
+    "QUALIFIED_NAME",
+    "RULES",
+    "SHAPES",
+    "TEMPLATE_FIELDS",
+    "Field",
+    "Rule",
+    "find_alternatives",
+    "read_object",
+    "read_objects",
+    "read_texts",
+]
+
+# A type's fields: "name" is a text, "name:int" a number, "name:Other" an object of another type, "[…]" and "{…}" a
+# list and a mapping of such; "!" marks what must be there. Names of types are those of Kubernetes' API, but for
+# some that stand in more than one place and may not say the same in each.
+_SHAPES = """
+EnvVarSource                secretKeyRef:SecretKeySelector configMapKeyRef:ConfigMapKeySelector
+                            fieldRef:ObjectFieldSelector resourceFieldRef:ResourceFieldSelector
+SecretKeySelector           name! key! optional:bool
+ConfigMapKeySelector        name! key! optional:bool
+ObjectFieldSelector         fieldPath! apiVersion
+ResourceFieldSelector       resource! containerName divisor
+EnvFromSource               secretRef:SecretEnvSource configMapRef:ConfigMapEnvSource prefix
+SecretEnvSource             name! optional:bool
+ConfigMapEnvSource          name! optional:bool
+
+Toleration                  key operator value effect tolerationSeconds:int
+
+NodeAffinity                requiredDuringSchedulingIgnoredDuringExecution:NodeSelector
+                            preferredDuringSchedulingIgnoredDuringExecution:[PreferredSchedulingTerm]
+NodeSelector                nodeSelectorTerms!:[NodeSelectorTerm]
+NodeSelectorTerm            matchExpressions:[NodeSelectorRequirement] matchFields:[FieldRequirement]
+NodeSelectorRequirement     key! operator! values:[text]
+FieldRequirement            key! operator! values:[text]
+PreferredSchedulingTerm     weight!:int preference!:NodeSelectorTerm
+
+MountedVolume               name! mountPath! subPath readOnly:bool
+                            persistentVolumeClaim:PersistentVolumeClaimVolumeSource secret:SecretVolumeSource
+                            configMap:ConfigMapVolumeSource emptyDir:EmptyDirVolumeSource nfs:NFSVolumeSource
+                            csi:CSIVolumeSource ephemeral:EphemeralVolumeSource projected:ProjectedVolumeSource
+                            hostPath:HostPathVolumeSource downwardAPI:DownwardAPIVolumeSource image:ImageVolumeSource
+                            azureFile:AzureFileVolumeSource azureDisk:AzureDiskVolumeSource
+                            awsElasticBlockStore:AWSElasticBlockStoreVolumeSource cephfs:CephFSVolumeSource
+                            cinder:CinderVolumeSource fc:FCVolumeSource flexVolume:FlexVolumeSource
+                            flocker:FlockerVolumeSource gcePersistentDisk:GCEPersistentDiskVolumeSource
+                            gitRepo:GitRepoVolumeSource glusterfs:GlusterfsVolumeSource iscsi:ISCSIVolumeSource
+                            photonPersistentDisk:PhotonPersistentDiskVolumeSource
+                            portworxVolume:PortworxVolumeSource quobyte:QuobyteVolumeSource rbd:RBDVolumeSource
+                            scaleIO:ScaleIOVolumeSource storageos:StorageOSVolumeSource
+                            vsphereVolume:VsphereVirtualDiskVolumeSource
+PersistentVolumeClaimVolumeSource claimName! readOnly:bool
+SecretVolumeSource          secretName! items:[KeyToPath] defaultMode:int optional:bool
+ConfigMapVolumeSource       name! items:[KeyToPath] defaultMode:int optional:bool
+KeyToPath                   key! path! mode:int
+EmptyDirVolumeSource        medium sizeLimit:quantity
+NFSVolumeSource             server! path! readOnly:bool
+CSIVolumeSource             driver! fsType nodePublishSecretRef:LocalObjectReference readOnly:bool
+                            volumeAttributes:{text}
+LocalObjectReference        name!
+HostPathVolumeSource        path! type
+DownwardAPIVolumeSource     items:[DownwardAPIVolumeFile] defaultMode:int
+DownwardAPIVolumeFile       path! fieldRef:FileFieldSelector resourceFieldRef:FileResourceSelector mode:int
+FileFieldSelector           fieldPath! apiVersion
+FileResourceSelector        resource! containerName! divisor
+ImageVolumeSource           reference! pullPolicy
+EphemeralVolumeSource       volumeClaimTemplate!:PersistentVolumeClaimTemplate
+PersistentVolumeClaimTemplate metadata:ObjectMeta spec!:PersistentVolumeClaimSpec
+ObjectMeta                  labels:{text} annotations:{text}
+PersistentVolumeClaimSpec   accessModes!:[text] resources!:VolumeResourceRequirements storageClassName volumeMode
+                            volumeName selector:LabelSelector dataSource:TypedLocalObjectReference
+                            dataSourceRef:TypedObjectReference volumeAttributesClassName
+VolumeResourceRequirements  requests!:{quantity} limits:{quantity}
+LabelSelector               matchLabels:{text} matchExpressions:[LabelSelectorRequirement]
+LabelSelectorRequirement    key! operator! values:[text]
+TypedLocalObjectReference   apiGroup kind! name!
+TypedObjectReference        apiGroup kind! name!
+ProjectedVolumeSource       sources!:[VolumeProjection] defaultMode:int
+VolumeProjection            secret:SecretProjection configMap:ConfigMapProjection
+                            downwardAPI:DownwardAPIProjection serviceAccountToken:ServiceAccountTokenProjection
+                            clusterTrustBundle:ClusterTrustBundleProjection
+                            podCertificate:PodCertificateProjection
+SecretProjection            name! items:[KeyToPath] optional:bool
+ConfigMapProjection         name! items:[KeyToPath] optional:bool
+DownwardAPIProjection       items:[DownwardAPIVolumeFile]
+ServiceAccountTokenProjection path! audience expirationSeconds:int
+ClusterTrustBundleProjection path! name signerName labelSelector:LabelSelector optional:bool
+PodCertificateProjection    signerName! keyType! maxExpirationSeconds:int credentialBundlePath keyPath
+                            certificateChainPath
+AWSElasticBlockStoreVolumeSource volumeID! fsType partition:int readOnly:bool
+AzureDiskVolumeSource       diskName! diskURI! cachingMode fsType kind readOnly:bool
+AzureFileVolumeSource       secretName! shareName! readOnly:bool
+CephFSVolumeSource          monitors!:[text] path user secretFile secretRef:LocalObjectReference readOnly:bool
+CinderVolumeSource          volumeID! fsType secretRef:LocalObjectReference readOnly:bool
+FCVolumeSource              targetWWNs:[text] lun:int wwids:[text] fsType readOnly:bool
+FlexVolumeSource            driver! fsType secretRef:LocalObjectReference options:{text} readOnly:bool
+FlockerVolumeSource         datasetName datasetUUID
+GCEPersistentDiskVolumeSource pdName! fsType partition:int readOnly:bool
+GitRepoVolumeSource         repository! directory revision
+GlusterfsVolumeSource       endpoints! path! readOnly:bool
+ISCSIVolumeSource           targetPortal! iqn! lun!:int portals:[text] iscsiInterface initiatorName fsType
+                            chapAuthDiscovery:bool chapAuthSession:bool secretRef:LocalObjectReference readOnly:bool
+PhotonPersistentDiskVolumeSource pdID! fsType
+PortworxVolumeSource        volumeID! fsType readOnly:bool
+QuobyteVolumeSource         registry! volume! user group tenant readOnly:bool
+RBDVolumeSource             monitors!:[text] image! pool user keyring fsType secretRef:LocalObjectReference
+                            readOnly:bool
+ScaleIOVolumeSource         gateway! system! secretRef!:LocalObjectReference protectionDomain storagePool storageMode
+                            volumeName! fsType sslEnabled:bool readOnly:bool
+StorageOSVolumeSource       volumeName! volumeNamespace fsType secretRef:LocalObjectReference readOnly:bool
+VsphereVirtualDiskVolumeSource volumePath! fsType storagePolicyName storagePolicyID
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a type.
+
+    Attributes:
+        name: Its name in a manifest.
+        kind: ``text``, ``int``, ``bool``, ``quantity``, or another type's name.
+        many: Whether there is a list of them, or a mapping by names.
+        required: Whether the API server wants it.
+    """
+
+    name: str
+    kind: str
+    many: Literal["", "list", "mapping"]
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What the API server demands of a text.
+
+    Attributes:
+        pattern: What all of it must be like, for Python and ECMA 262 alike.
+        what: What is wrong with one that is not.
+        longest: How many characters it may have; 0 for any number.
+        template: Whether KubeSpawner's fields are expanded in it.
+    """
+
+    pattern: str
+    what: str
+    longest: int = 0
+    template: bool = False
+
+
+_FIELD = re.compile(r"(?P<name>\w+)(?P<required>!?)(?::(?P<open>[\[{]?)(?P<kind>\w+)[\]}]?)?")
+
+
+def _read_shapes(text: str) -> dict[str, dict[str, Field]]:
+    shapes: dict[str, dict[str, Field]] = {}
+    fields: dict[str, Field] = {}
+    for line in text.splitlines():
+        words = line.split()
+        if line and not line[0].isspace():
+            fields = shapes[words.pop(0)] = {}
+        for word in words:
+            match = _FIELD.fullmatch(word)
+            assert match, word
+            many: Any = {"[": "list", "{": "mapping"}.get(match["open"] or "", "")
+            fields[match["name"]] = Field(match["name"], match["kind"] or "text", many, bool(match["required"]))
+    return shapes
+
+
+SHAPES: MappingProxyType[str, dict[str, Field]] = MappingProxyType(_read_shapes(_SHAPES))
+"""The fields of each type by name."""
+
+TEMPLATE_FIELDS = (
+    *("username", "user_server", "servername", "userid", "hubnamespace", "namespace", "pod_name", "pvc_name"),
+    *("unescaped_username", "unescaped_servername", "safe_username", "safe_servername", "safe_user_server"),
+    *("escaped_username", "escaped_servername", "escaped_user_server"),
+)
+"""What KubeSpawner 7 expands in its templates."""
+
+_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
+_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+QUALIFIED_NAME = rf"(?:(?=[^/]{{1,253}}/){_SUBDOMAIN}/)?{_NAME}"
+"""Names of labels, annotations and extended resources."""
+LABEL_VALUE = rf"(?:{_NAME})?"
+_MEMBER = rf"metadata\.(?:labels|annotations)\['{QUALIFIED_NAME}'\]"
+_NO_PARENT = r"(?!(?:.*/)?\.\.(?:/|$))"
+
+_OBJECT_NAME = Rule(
+    _SUBDOMAIN,
+    "not the name of a Kubernetes object; use lower-case letters, digits, '-' and '.'",
+    longest=253,
+    template=True,
+)
+_SECRET_KEY = Rule(r"(?!\.\.|\.$)[-._a-zA-Z0-9]+", "not a key that a Secret can have", longest=253)
+_CONFIGMAP_KEY = Rule(r"(?!\.\.|\.$)[-._a-zA-Z0-9]+", "not a key that a ConfigMap can have", longest=253)
+_FILE = Rule(rf"(?!/|\.\.){_NO_PARENT}.+", "must be a relative path without '..'")
+_ABSOLUTE = Rule(r"/[\s\S]*", "must be an absolute path, beginning with '/'")
+_LABEL_KEY = Rule(QUALIFIED_NAME, "not a label's name, such as team or example.org/team")
+LABEL_TEXT = Rule(LABEL_VALUE, "not a label's value; use up to 63 letters, digits, '-', '_' and '.'")
+_RESOURCE = Rule(
+    r"(?:limits|requests)\.(?:cpu|memory|ephemeral-storage|hugepages-[A-Za-z0-9]+)",
+    "not a resource that Kubernetes offers, such as limits.memory or requests.cpu",
+)
+_INITIATOR = Rule(
+    r"iqn\.[0-9]{4}-[0-9]{2}\.[A-Za-z0-9.-]+:[^,;*&$|\s]+|eui\.[A-Za-z0-9]{16}|naa\.[A-Za-z0-9]{32}",
+    "not an iSCSI name, such as iqn.2001-04.org.example:disk",
+)
+_CONTAINER = Rule(_LABEL, "not the name of a container", longest=63)
+_POD_FIELDS = (
+    *("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName"),
+    *("status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"),
+)
+_FILE_FIELDS = (*("metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels", "metadata.annotations"),)
+
+
+def _one_of(*words: str) -> Rule:
+    names = [word or '""' for word in words]
+    return Rule(
+        "|".join(words), f"must be {', '.join(names[:-1])} or {names[-1]}" if names[1:] else f"must be {words[0]}"
+    )
+
+
+def _field_path(fields: tuple[str, ...]) -> Rule:
+    return Rule(
+        "|".join([*(re.escape(field) for field in fields), _MEMBER]),
+        f"not a field that Kubernetes offers: {', '.join(fields)}, metadata.labels['…'] or metadata.annotations['…']",
+    )
+
+
+RULES: MappingProxyType[str, Rule] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                *("SecretKeySelector.name", "ConfigMapKeySelector.name", "SecretEnvSource.name"),
+                *("ConfigMapEnvSource.name", "SecretVolumeSource.secretName", "ConfigMapVolumeSource.name"),
+                *("PersistentVolumeClaimVolumeSource.claimName", "LocalObjectReference.name"),
+                *("SecretProjection.name", "ConfigMapProjection.name", "AzureFileVolumeSource.secretName"),
+            ),
+            _OBJECT_NAME,
+        ),
+        "SecretKeySelector.key": _SECRET_KEY,
+        "ConfigMapKeySelector.key": _CONFIGMAP_KEY,
+        "ObjectFieldSelector.fieldPath": _field_path(_POD_FIELDS),
+        "ObjectFieldSelector.apiVersion": _one_of("v1"),
+        "ResourceFieldSelector.resource": _RESOURCE,
+        "ResourceFieldSelector.containerName": _CONTAINER,
+        "EnvFromSource.prefix": Rule(
+            r"(?!\.\.|\.$)(?:[-._a-zA-Z][-._a-zA-Z0-9]*)?",
+            "not what a variable's name can begin with; use letters, digits, '_', '-' and '.', and no digit first",
+        ),
+        "Toleration.key": Rule(f"(?:{QUALIFIED_NAME})?", "not the name of a taint, such as nvidia.com/gpu"),
+        "Toleration.operator": _one_of("Exists", "Equal"),
+        "Toleration.value": Rule(LABEL_VALUE, "not a taint's value; use up to 63 letters, digits, '-', '_' and '.'"),
+        "Toleration.effect": _one_of("NoSchedule", "PreferNoSchedule", "NoExecute"),
+        "NodeSelectorRequirement.key": _LABEL_KEY,
+        "NodeSelectorRequirement.operator": _one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
+        "NodeSelectorRequirement.values": LABEL_TEXT,
+        "FieldRequirement.key": _one_of("metadata.name"),
+        "FieldRequirement.operator": _one_of("In", "NotIn"),
+        "FieldRequirement.values": Rule(_SUBDOMAIN, "not the name of a node", longest=253),
+        "MountedVolume.name": Rule(
+            _LABEL, "not the name of a volume; use up to 63 lower-case letters, digits and '-'", longest=63
+        ),
+        "MountedVolume.mountPath": Rule(
+            r"/(?=[^:]*[^:/])[^:]*", "must be an absolute path below '/', without ':'", template=True
+        ),
+        "MountedVolume.subPath": Rule(
+            rf"(?!/){_NO_PARENT}[\s\S]+", "must be a relative path without '..'", template=True
+        ),
+        "KeyToPath.key": _CONFIGMAP_KEY,
+        "KeyToPath.path": _FILE,
+        "EmptyDirVolumeSource.medium": Rule(
+            r"(?:Memory|HugePages(?:-[0-9]+[KMG]i)?)?", 'must be Memory, HugePages or "" for the node\'s disk'
+        ),
+        "NFSVolumeSource.path": _ABSOLUTE,
+        "CSIVolumeSource.driver": Rule(
+            r"[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?", "not the name of a CSI driver", longest=63
+        ),
+        "HostPathVolumeSource.path": Rule(rf"{_NO_PARENT}[\s\S]+", "must be a path without '..'"),
+        "HostPathVolumeSource.type": _one_of(
+            "", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"
+        ),
+        "DownwardAPIVolumeFile.path": _FILE,
+        "FileFieldSelector.fieldPath": _field_path(_FILE_FIELDS),
+        "FileFieldSelector.apiVersion": _one_of("v1"),
+        "FileResourceSelector.resource": _RESOURCE,
+        "FileResourceSelector.containerName": _CONTAINER,
+        "ImageVolumeSource.pullPolicy": _one_of("Always", "IfNotPresent", "Never"),
+        "PersistentVolumeClaimSpec.accessModes": _one_of(
+            "ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"
+        ),
+        "PersistentVolumeClaimSpec.volumeMode": _one_of("Filesystem"),
+        "PersistentVolumeClaimSpec.storageClassName": Rule(
+            f"(?:{_SUBDOMAIN})?", "not the name of a StorageClass", longest=253
+        ),
+        "PersistentVolumeClaimSpec.volumeAttributesClassName": Rule(
+            _SUBDOMAIN, "not the name of a VolumeAttributesClass", longest=253
+        ),
+        **dict.fromkeys(
+            ("PodCertificateProjection.signerName", "ClusterTrustBundleProjection.signerName"),
+            Rule(
+                rf"{_LABEL}\.{_SUBDOMAIN}/{_SUBDOMAIN}",
+                "not the name of a signer, such as example.com/signer",
+            ),
+        ),
+        "PodCertificateProjection.keyType": _one_of(
+            "RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"
+        ),
+        "PodCertificateProjection.credentialBundlePath": _FILE,
+        "PodCertificateProjection.keyPath": _FILE,
+        "PodCertificateProjection.certificateChainPath": _FILE,
+        "AzureDiskVolumeSource.cachingMode": _one_of("None", "ReadOnly", "ReadWrite"),
+        "AzureDiskVolumeSource.kind": _one_of("Shared", "Dedicated", "Managed"),
+        "ISCSIVolumeSource.iqn": _INITIATOR,
+        "ISCSIVolumeSource.initiatorName": _INITIATOR,
+        **dict.fromkeys(
+            ("StorageOSVolumeSource.volumeName", "StorageOSVolumeSource.volumeNamespace"),
+            Rule(_LABEL, "not what StorageOS can call it; use lower-case letters, digits and '-'", longest=63),
+        ),
+        **dict.fromkeys(
+            ("TypedLocalObjectReference.apiGroup", "TypedObjectReference.apiGroup"),
+            Rule(_SUBDOMAIN, "not the name of an API group, such as snapshot.storage.k8s.io", longest=253),
+        ),
+        "ObjectMeta.labels": LABEL_TEXT,
+        "LabelSelector.matchLabels": LABEL_TEXT,
+        "QuobyteVolumeSource.registry": Rule(
+            r"[A-Za-z0-9.-]+:[0-9]+(?:,[A-Za-z0-9.-]+:[0-9]+)*",
+            "must be a host and a port, such as registry.example.org:7861",
+        ),
+        "LabelSelectorRequirement.key": _LABEL_KEY,
+        "LabelSelectorRequirement.operator": _one_of("In", "NotIn", "Exists", "DoesNotExist"),
+        "LabelSelectorRequirement.values": LABEL_TEXT,
+        "ServiceAccountTokenProjection.path": _FILE,
+        "ClusterTrustBundleProjection.path": _FILE,
+    }
+)
+"""Rules by ``Type.field``."""
+
+_INT32 = (-(2**31), 2**31 - 1)
+# Mappings whose keys are names of labels or of annotations.
+_NAMED = frozenset({"ObjectMeta.labels", "ObjectMeta.annotations", "LabelSelector.matchLabels"})
+
+FIELD_RANGES = {
+    **dict.fromkeys(
+        (
+            *("SecretVolumeSource.defaultMode", "ConfigMapVolumeSource.defaultMode", "KeyToPath.mode"),
+            *("DownwardAPIVolumeSource.defaultMode", "DownwardAPIVolumeFile.mode"),
+            "ProjectedVolumeSource.defaultMode",
+        ),
+        (0, 0o777),
+    ),
+    "Toleration.tolerationSeconds": (-(2**63), 2**63 - 1),
+    "PreferredSchedulingTerm.weight": (1, 100),
+    "ServiceAccountTokenProjection.expirationSeconds": (600, 2**32),
+    "AWSElasticBlockStoreVolumeSource.partition": (0, 255),
+    "GCEPersistentDiskVolumeSource.partition": (0, 255),
+    "PodCertificateProjection.maxExpirationSeconds": (3600, 91 * 86400),
+    "FCVolumeSource.lun": (0, 255),
+    "ISCSIVolumeSource.lun": (0, 255),
+}
+"""The least and the most that a number may be, by ``Type.field``; what is not here is of 32 bits."""
+
+# Of these, an object has exactly one of the fields that are objects themselves.
+_ALTERNATIVES = frozenset(
+    {"EnvVarSource", "EnvFromSource", "MountedVolume", "VolumeProjection", "DownwardAPIVolumeFile"}
+)
+
+_DIVISORS = {
+    "cpu": frozenset({"0", "1m", "1"}),
+    "memory": frozenset(["0", "1", *(f"1{prefix}" for prefix in "kMGTPE"), *(f"1{prefix}i" for prefix in "KMGTPE")]),
+}
+
+_INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
+_OCTAL = re.compile(r"0o?[0-7]{1,11}")
+_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+@cache
+def find_alternatives(kind: str) -> tuple[str, ...]:
+    """The fields of which an object of the type has exactly one; none where it is not so."""
+    if kind not in _ALTERNATIVES:
+        return ()
+    return tuple(name for name, field in SHAPES[kind].items() if field.kind in SHAPES and not field.many)
+
+
+def read_object(reader: Reader, node: Node, path: Path, kind: str) -> Object | None:
+    """Reads an object of a type.
+
+    Returns:
+        The object in a manifest's form, which cannot be changed; None where there is none. A text in which
+        KubeSpawner's fields are to be expanded is a `Template`.
+    """
+    known: Object | None = reader.known.get((id(node), kind))
+    if known is not None:
+        return known
+    fields = SHAPES[kind]
+    if not isinstance(node, Mapping):
+        reader.wrong_type(node, path, f"a mapping with {_describe(kind)}")
+        return None
+    errors = reader.count
+    entries = reader.known_entries(node, path, tuple(fields), _name(path))
+    misspelled = reader.count > errors
+    for name, field in fields.items():
+        if field.required and name not in entries:
+            reader.error(node, path, f"has no '{name}'")
+    values = {name: _read_field(reader, value, (*path, name), kind, name) for name, (_, value) in entries.items()}
+    alternatives = find_alternatives(kind)
+    given = [name for name in alternatives if name in entries]
+    if alternatives and len(given) != 1 and (given or not misspelled):
+        reader.error(node, path, _one_alternative(given, alternatives))
+    found = MappingProxyType(values)
+    for where, what in _CHECKS.get(kind, _no_check)(found):
+        reader.error(entries[where][1] if where in entries else node, (*path, where) if where else path, what)
+    reader.known[id(node), kind] = found
+    return found
+
+
+def read_objects(reader: Reader, node: Node, path: Path, kind: str) -> tuple[Object, ...]:
+    """Reads a list of objects of a type."""
+    if not isinstance(node, Sequence):
+        reader.wrong_type(node, path, "a list", empty=f"{path[-1]}: []")
+        return ()
+    known: tuple[Object, ...] | None = reader.known.get((id(node), kind))
+    if known is None:
+        found = [read_object(reader, item, (*path, position), kind) for position, item in enumerate(node.items)]
+        known = reader.known[id(node), kind] = tuple([each for each in found if each is not None])
+    return known
+
+
+def read_texts(
+    reader: Reader, node: Node, path: Path, find_key_fault: Callable[[str], str | None], rule: Rule | None
+) -> MappingProxyType[str, str]:
+    """Reads a mapping of texts.
+
+    Args:
+        reader: Where errors go.
+        node: The mapping.
+        path: Where it is.
+        find_key_fault: Says what is wrong with a key.
+        rule: What a value must be like.
+    """
+    found: dict[str, str] = {}
+    if not isinstance(node, Mapping):
+        reader.wrong_type(node, path, "a mapping of names to texts", empty=f"{path[-1]}: {{}}")
+        return MappingProxyType(found)
+    known: MappingProxyType[str, str] | None = reader.known.get((id(node), path[-1]))
+    if known is not None:
+        return known
+    for name, (key, value) in reader.entries(node, path).items():
+        fault = find_key_fault(name)
+        here = (*path, name if reader.is_quotable(key) else "…")
+        if fault:
+            reader.error(key, here, fault)
+        text = _read_text(reader, value, here, rule)
+        if text is not None:
+            found[name] = text
+    view = reader.known[id(node), path[-1]] = MappingProxyType(found)
+    return view
+
+
+def _read_field(reader: Reader, node: Node, path: Path, kind: str, name: str) -> Any:
+    field = SHAPES[kind][name]
+    place = f"{kind}.{name}"
+    if not field.many:
+        return _read_value(reader, node, path, field.kind, place)
+    if field.many == "list":
+        if field.kind in SHAPES:
+            return read_objects(reader, node, path, field.kind)
+        if not isinstance(node, Sequence):
+            reader.wrong_type(node, path, "a list", empty=f"{name}: []")
+            return ()
+        return tuple(
+            [_read_value(reader, item, (*path, index), field.kind, place) for index, item in enumerate(node.items)]
+        )
+    if not isinstance(node, Mapping):
+        reader.wrong_type(node, path, "a mapping", empty=f"{name}: {{}}")
+        return MappingProxyType({})
+    entries = reader.entries(node, path)
+    if place in _NAMED:
+        for name, (key, _) in entries.items():
+            if not _compile(QUALIFIED_NAME).fullmatch(name):
+                reader.error(key, path, "has a key that is no label's name, such as team or example.org/team")
+    return MappingProxyType(
+        {name: _read_value(reader, value, (*path, name), field.kind, place) for name, (_, value) in entries.items()}
+    )
+
+
+def _read_value(reader: Reader, node: Node, path: Path, kind: str, place: str) -> Any:
+    if kind in SHAPES:
+        return read_object(reader, node, path, kind)
+    if kind == "text":
+        return _read_text(reader, node, path, RULES.get(place))
+    text = reader.text(node, path)
+    if text is None:
+        return None
+    if kind == "bool":
+        if text not in ("true", "false"):
+            reader.error(node, path, "must be true or false")
+        return text == "true"
+    if kind == "quantity":
+        try:
+            return parse_quantity(text).text
+        except QuantityError as error:
+            reader.error(node, path, str(error) if reader.is_quotable(node) else "not a Kubernetes quantity")
+            return None
+    return _read_integer(reader, node, path, text, *FIELD_RANGES.get(place, _INT32))
+
+
+def _read_integer(reader: Reader, node: Node, path: Path, text: str, least: int, most: int) -> int:
+    octal = _OCTAL.fullmatch(text)
+    if not octal and not _INTEGER.fullmatch(text):
+        reader.error(node, path, "must be a whole number")
+        return 0
+    # As YAML 1.1 and kubectl have it, which a mode of 0644 counts on.
+    number = int(text.replace("o", ""), 8) if octal else int(text)
+    if not least <= number <= most:
+        span = f"{least:o} to {most:o}, in octal digits behind a 0" if most == 0o777 else f"{least} to {most}"
+        reader.error(node, path, f"must be from {span}")
+    return number
+
+
+def _read_text(reader: Reader, node: Node, path: Path, rule: Rule | None) -> str | None:
+    # Other than in a profile's own sections, an empty text has a meaning in many of Kubernetes' fields.
+    if isinstance(node, Scalar) and not node.value and not node.plain:
+        text: str | None = ""
+    else:
+        text = reader.text(node, path)
+    if text is None or rule is None:
+        return text
+    example, fault = text, None
+    if rule.template and ("{" in text or "}" in text):
+        example, fault = _fill_in(text)
+        text = Template(text)
+    if fault is None and (
+        not _compile(rule.pattern).fullmatch(example) or (rule.longest and len(example) > rule.longest)
+    ):
+        fault = rule.what if text else "must not be empty"
+    if fault is not None:
+        reader.error(node, path, fault)
+    return text
+
+
+@cache
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+def _fill_in(template: str) -> tuple[str, str | None]:
+    """What a template may become, and what is wrong with it."""
+    fault = None
+
+    def fill(match: re.Match[str]) -> str:
+        nonlocal fault
+        name = match[1]
+        if match[0] in ("{{", "}}"):
+            return match[0][0]
+        if name is None:
+            fault = fault or "has a single brace; write {username} for a field, and {{ or }} for a brace"
+        elif name not in TEMPLATE_FIELDS:
+            meant = find_closest(name, TEMPLATE_FIELDS) if re.fullmatch(r"[a-z_]{1,30}", name) else None
+            meant = "username" if name in ("user", "name") else meant
+            hint = f"did you mean {{{meant}}}?" if meant else f"it knows {_some(TEMPLATE_FIELDS)}"
+            fault = fault or f"has a field that KubeSpawner does not know; {hint}"
+        return "x"
+
+    return _PLACEHOLDER.sub(fill, template), fault
+
+
+def _describe(kind: str) -> str:
+    required = [name for name, field in SHAPES[kind].items() if field.required]
+    return " and ".join(required[:3]) or f"one of {_some(find_alternatives(kind) or tuple(SHAPES[kind]))}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:4])
+    return shown if len(names) <= 4 else f"{shown}, …"
+
+
+def _one_alternative(given: list[str], alternatives: tuple[str, ...]) -> str:
+    if given:
+        return f"has {' and '.join(given[:3])}, of which it can have one"
+    return f"must have one of {_some(alternatives)}"
+
+
+def _name(path: Path) -> str:
+    """What an object at the path is called: ``volumes[1]`` is one of ``volumes``."""
+    return next((step for step in reversed(path) if isinstance(step, str)), "this")
+
+
+_Faults = Iterator[tuple[str, str]]
+
+
+def _no_check(_: Object) -> _Faults:
+    return iter(())
+
+
+def _check_resource_field(selector: Object) -> _Faults:
+    resource = (selector.get("resource") or "").partition(".")[2]
+    if selector.get("divisor", "0") not in _DIVISORS["cpu" if resource == "cpu" else "memory"]:
+        yield "divisor", "not a divisor that this resource can have, such as 1"
+
+
+def _check_toleration(toleration: Object) -> _Faults:
+    if toleration.get("operator") == "Exists" and toleration.get("value"):
+        yield "value", "must be left out with the operator Exists, which asks for no value"
+    if not toleration.get("key") and toleration.get("operator") != "Exists":
+        yield "key", "must be given, but for the operator Exists, which then tolerates every taint"
+    if "tolerationSeconds" in toleration and toleration.get("effect") != "NoExecute":
+        yield "tolerationSeconds", "only has a meaning with the effect NoExecute"
+
+
+def _check_requirement(requirement: Object) -> _Faults:
+    operator = requirement.get("operator")
+    values: tuple[str | None, ...] = requirement.get("values") or ()
+    if operator in ("In", "NotIn") and not values:
+        yield "values", f"must list at least one value for the operator {operator}"
+    if operator in ("Exists", "DoesNotExist") and values:
+        yield "values", f"must be left out with the operator {operator}"
+    if operator in ("Gt", "Lt") and not (len(values) == 1 and re.fullmatch(r"-?[0-9]{1,18}", values[0] or "")):
+        yield "values", f"must be one whole number for the operator {operator}"
+
+
+def _check_field_requirement(requirement: Object) -> _Faults:
+    if len(requirement.get("values") or ()) != 1:
+        yield "values", "must be the name of one node"
+
+
+def _check_node_selector(selector: Object) -> _Faults:
+    terms = selector.get("nodeSelectorTerms")
+    if terms == ():
+        yield "nodeSelectorTerms", "must have at least one term"
+    for position, term in enumerate(terms or ()):
+        if not term.get("matchExpressions") and not term.get("matchFields"):
+            yield "nodeSelectorTerms", f"has a term without expressions ({position}), which no node fits"
+
+
+def _check_claim(spec: Object) -> _Faults:
+    modes = spec.get("accessModes")
+    if modes == ():
+        yield "accessModes", "must name at least one, such as ReadWriteOnce"
+    if modes and "ReadWriteOncePod" in modes and set(modes) != {"ReadWriteOncePod"}:
+        yield "accessModes", "must be ReadWriteOncePod alone, or without it"
+    resources = spec.get("resources")
+    if resources is not None and "storage" not in (resources.get("requests") or ()):
+        yield "resources", "must request storage: {requests: {storage: 1Gi}}"
+    elif (
+        resources is not None
+        and resources["requests"]["storage"]
+        and not parse_quantity(resources["requests"]["storage"]).amount
+    ):
+        yield "resources", "must request more than no storage"
+    if "dataSource" in spec and "dataSourceRef" in spec:
+        yield "dataSource", "must be left out beside dataSourceRef"
+
+
+def _check_projected(source: Object) -> _Faults:
+    taken = set()
+    for projection in source.get("sources") or ():
+        for each in (projection or {}).values():
+            for path in [each.get("path"), *(item.get("path") for item in each.get("items") or ())] if each else ():
+                if path in taken:
+                    yield "sources", "have two files of the same path"
+                    return
+                taken.update({path} - {None})
+
+
+def _check_source(reference: Object) -> _Faults:
+    if not reference.get("apiGroup") and reference.get("kind") not in (None, "PersistentVolumeClaim"):
+        yield "kind", "must be PersistentVolumeClaim without an apiGroup"
+
+
+def _check_monitors(source: Object) -> _Faults:
+    if source.get("monitors") == ():
+        yield "monitors", "must list at least one"
+
+
+def _check_iscsi(source: Object) -> _Faults:
+    if (source.get("chapAuthDiscovery") or source.get("chapAuthSession")) and "secretRef" not in source:
+        yield "secretRef", "must be given for CHAP"
+
+
+def _check_trust_bundle(projection: Object) -> _Faults:
+    if ("name" in projection) == ("signerName" in projection):
+        yield "name", "must be given, or else signerName"
+    if "labelSelector" in projection and "signerName" not in projection:
+        yield "labelSelector", "only has a meaning with signerName"
+
+
+def _check_certificate(projection: Object) -> _Faults:
+    if not {"credentialBundlePath", "keyPath", "certificateChainPath"} & set(projection):
+        yield "credentialBundlePath", "must be given, or keyPath and certificateChainPath"
+
+
+def _check_azure_disk(disk: Object) -> _Faults:
+    managed = disk.get("kind") == "Managed"
+    prefix = "/subscriptions/" if managed else "https://"
+    if not (disk.get("diskURI") or prefix).startswith(prefix):
+        yield "diskURI", f"must begin with {prefix} for this kind of disk"
+
+
+def _check_fibre_channel(source: Object) -> _Faults:
+    names = bool(source.get("targetWWNs"))
+    if names == bool(source.get("wwids")):
+        yield "targetWWNs", "must be given, or else wwids"
+    elif names and "lun" not in source:
+        yield "lun", "must be given with targetWWNs"
+
+
+def _check_flocker(source: Object) -> _Faults:
+    if ("datasetName" in source) == ("datasetUUID" in source):
+        yield "datasetName", "must be given, or else datasetUUID"
+
+
+_CHECKS: dict[str, Callable[[Object], _Faults]] = {
+    "ResourceFieldSelector": _check_resource_field,
+    "FileResourceSelector": _check_resource_field,
+    "Toleration": _check_toleration,
+    "NodeSelectorRequirement": _check_requirement,
+    "LabelSelectorRequirement": _check_requirement,
+    "FieldRequirement": _check_field_requirement,
+    "NodeSelector": _check_node_selector,
+    "PersistentVolumeClaimSpec": _check_claim,
+    "ProjectedVolumeSource": _check_projected,
+    "TypedLocalObjectReference": _check_source,
+    "TypedObjectReference": _check_source,
+    "ClusterTrustBundleProjection": _check_trust_bundle,
+    "PodCertificateProjection": _check_certificate,
+    "CephFSVolumeSource": _check_monitors,
+    "RBDVolumeSource": _check_monitors,
+    "AzureDiskVolumeSource": _check_azure_disk,
+    "FCVolumeSource": _check_fibre_channel,
+    "ISCSIVolumeSource": _check_iscsi,
+    "FlockerVolumeSource": _check_flocker,
+}

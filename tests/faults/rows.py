@@ -1,0 +1,108 @@
+"""What can go wrong with reading and with the document, and what should be told of it; and the lanes it happens in."""
+
+from __future__ import annotations
+
+import random
+import string
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = ["EXAMPLES", "GOOD", "KEY", "LANES", "ROWS", "Lane", "Row"]
+
+KEY = "jupyterhub-singleuser-profiles.yaml"
+GOOD = "profiles: [{name: good, env: {MARK: canary-value}}]"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A failure policy, and whether the hub has read a good document before the fault comes."""
+
+    policy: Literal["last-good", "fail", "ignore"]
+    good_before: bool
+
+    def __str__(self) -> str:
+        return f"{self.policy}-{'after-a-good-read' if self.good_before else 'nothing-read-yet'}"
+
+
+LANES = [Lane(policy, good_before) for policy in ("last-good", "fail", "ignore") for good_before in (True, False)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault, as it happens to one ConfigMap.
+
+    Attributes:
+        title: What it is, for people.
+        told: Part of what the log says of it.
+        outcome: How reading it ends: an outcome of ``reads_total``, or ``invalid`` for a document that was read.
+        content: What the ConfigMap holds; None if there is no ConfigMap.
+        key: Where it holds it.
+        effect: What happens to requests for it, as arguments of `sandbox.api.Fault`.
+        unreachable: The scheme of the server that is asked in vain in place of the API server.
+        restart: Whether many starts wait for it, and the API server goes away and comes back meanwhile.
+    """
+
+    title: str
+    told: str
+    outcome: Literal["ok", "unavailable", "refused", "missing", "invalid"]
+    content: str | bytes | None = field(default=GOOD, repr=False)
+    key: str = KEY
+    effect: dict[str, Any] = field(default_factory=dict, hash=False)
+    unreachable: str = ""
+    restart: bool = False
+
+    def __str__(self) -> str:
+        return self.title
+
+
+def _status(code: int, told: str, outcome: Literal["unavailable", "refused"], title: str = "", **more: int) -> Row:
+    return Row(title or str(code), told, outcome, effect={"effect": "status", "status": code, **more})
+
+
+def _fault(title: str, told: str, effect: str) -> Row:
+    return Row(title, told, "unavailable", effect={"effect": effect})
+
+
+def _garbage() -> str:
+    return "".join(random.Random(1).choices(string.printable, k=2**20))
+
+
+def _alias_bomb() -> str:
+    levels = "\n".join(f"- &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 40))
+    return f"profiles:\n- &a0 {{env: {{A: b}}}}\n{levels}\n"
+
+
+def _example(path: Path) -> Row:
+    try:
+        return Row(path.name, "error", "invalid", path.read_bytes().decode())
+    except UnicodeDecodeError:
+        # A ConfigMap's data is text; kubectl puts what is none under binaryData.
+        return Row(path.name, "under binaryData", "missing", path.read_bytes())
+
+
+EXAMPLES = [_example(path) for path in sorted((Path(__file__).parent.parent / "invalid-examples").glob("*.yaml"))]
+ROWS = [
+    Row("no fault, for comparison", "", "ok"),
+    Row("connection refused", "could not be asked for", "unavailable", unreachable="http"),
+    _fault("connection reset before the answer", "could not be asked for", "close"),
+    _fault("connection reset amid the body", "could not be asked for", "cut"),
+    _fault("truncated body", "is no ConfigMap", "truncate"),
+    _fault("no answer", "no answer for", "hang"),
+    _status(401, "did not accept the hub's credentials", "refused"),
+    _status(403, "add this rule to its Role", "refused"),
+    Row("404", "there is no ConfigMap", "missing", content=None),
+    _status(409, "answered 409", "unavailable"),
+    _status(429, "answered 429", "unavailable", "429 with Retry-After", retry_after=5),
+    _status(500, "answered 500", "unavailable"),
+    _status(503, "answered 503", "unavailable"),
+    Row("certificate that is not trusted", "CERTIFICATE_VERIFY_FAILED", "unavailable", unreachable="https"),
+    Row("API server restarts amid 200 starts", "", "ok", effect={"effect": "hang"}, restart=True),
+    Row("document emptied", "empty; write 'profiles: []'", "invalid", ""),
+    Row("key renamed", "has no key", "missing", key="profiles.yml"),
+    Row("document replaced by binary data", "under binaryData", "missing", b"\xff\xfe\x00"),
+    Row("1 MiB of garbage", "has 1 error", "invalid", _garbage()),
+    Row("alias bomb", "with its aliases expanded", "invalid", _alias_bomb()),
+    Row("brackets nested 1,000,000 deep", "levels deep", "invalid", "[" * 1_000_000),
+    *EXAMPLES,
+]

@@ -1,0 +1,162 @@
+"""The shapes of Kubernetes' objects are those of the client's models, and rules are the API server's."""
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+from kubernetes_asyncio import client
+
+from profiled_spawner.objects import FIELD_RANGES, RULES, SHAPES, TEMPLATE_FIELDS, Field
+from profiled_spawner.parsing import check_document
+
+# What the models call the types that stand in more than one place here.
+MODELS = {
+    "FieldRequirement": "NodeSelectorRequirement",
+    "FileFieldSelector": "ObjectFieldSelector",
+    "FileResourceSelector": "ResourceFieldSelector",
+    "MountedVolume": "Volume",
+}
+KINDS = {"str": "text", "int": "int", "bool": "bool"}
+# Fields of a model that a document cannot have, and why.
+LEFT_OUT = {
+    "EnvVarSource": {"fileKeyRef"},  # not in every release that is supported
+    "TypedObjectReference": {"namespace"},  # likewise
+    "PodCertificateProjection": {"userAnnotations"},  # likewise
+    "ObjectMeta": None,  # the API server takes labels and annotations of a claim's template, and drops the rest
+}
+OURS = {"MountedVolume": {"mountPath", "subPath", "readOnly"}}
+
+
+def find_model(kind: str) -> Any:
+    return getattr(client, f"V1{MODELS.get(kind, kind)}")
+
+
+def describe_field(model: Any, attribute: str) -> tuple[str, str]:
+    """What kind a model's field is, and how many there are."""
+    declared = model.openapi_types[attribute]
+    match = re.fullmatch(r"(?:(list)\[|(dict)[\[(]str, ?)?(\w+)[\])]?", declared)
+    assert match, declared
+    kind = KINDS.get(match[3]) or match[3].removeprefix("V1")
+    return kind, "list" if match[1] else "mapping" if match[2] else ""
+
+
+def is_required(model: Any, attribute: str) -> bool:
+    return "must not be `None`" in inspect.getsource(getattr(model, attribute).fset)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_shape_has_the_fields_of_its_model(kind: str) -> None:
+    model = find_model(kind)
+    attributes = {manifest: attribute for attribute, manifest in model.attribute_map.items()}
+
+    ours = set(SHAPES[kind]) - OURS.get(kind, set())
+
+    left_out = LEFT_OUT.get(kind, set())
+    assert ours <= set(attributes)
+    if left_out is not None:
+        assert set(attributes) - ours <= left_out
+    for name in ours:
+        field = SHAPES[kind][name]
+        declared, many = describe_field(model, attributes[name])
+        expected = "text" if field.kind == "quantity" else MODELS.get(field.kind, field.kind)
+        assert (expected, field.many) == (declared, many), name
+        assert field.required or not is_required(model, attributes[name]), name
+
+
+def test_every_type_that_a_field_has_is_there() -> None:
+    kinds = {field.kind for fields in SHAPES.values() for field in fields.values()}
+
+    assert kinds - set(SHAPES) == {"text", "int", "bool", "quantity"}
+
+
+@pytest.mark.parametrize("place", [*RULES, *FIELD_RANGES])
+def test_a_rule_is_one_of_a_field(place: str) -> None:
+    kind, _, name = place.partition(".")
+    field = SHAPES[kind][name]
+
+    assert isinstance(field, Field)
+    assert field.kind == ("int" if place in FIELD_RANGES else "text")
+
+
+def test_the_template_fields_are_those_that_kubespawner_expands() -> None:
+    from kubespawner import KubeSpawner
+
+    source = inspect.getsource(KubeSpawner._expand_user_properties)
+    given = set(re.findall(r"^ +(\w+)=", source[source.index("ns = dict(") :], re.MULTILINE))
+
+    assert given | {"pod_name", "pvc_name", "namespace"} == set(TEMPLATE_FIELDS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("{username}", id="a field"),
+        pytest.param("a-{user_server}.b", id="a field in between"),
+        pytest.param("{username}{servername}", id="two fields"),
+    ],
+)
+def test_a_template_is_taken_where_objects_are_named(name: str) -> None:
+    assert check_document(f'profiles: [{{env_from: [{{secretRef: {{name: "{name}"}}}}]}}]').errors == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        pytest.param("{user}", r"did you mean \{username\}\?", id="unknown"),
+        pytest.param("{username.__class__}", "a field that KubeSpawner does not know; it knows", id="attribute"),
+        pytest.param("{username!r}", "a field that KubeSpawner does not know", id="conversion"),
+        pytest.param("{username:>9999999}", "a field that KubeSpawner does not know", id="format"),
+        pytest.param("{}", "a field that KubeSpawner does not know", id="without a name"),
+        pytest.param("{0}", "a field that KubeSpawner does not know", id="position"),
+        pytest.param("a}", "has a single brace", id="closed only"),
+        pytest.param("{{username}}", "not the name of a Kubernetes object", id="braces"),
+        pytest.param("A-{username}", "not the name of a Kubernetes object", id="capital beside a field"),
+    ],
+)
+def test_a_template_that_kubespawner_could_not_expand_is_an_error(name: str, what: str) -> None:
+    (error,) = check_document(f'profiles: [{{env_from: [{{secretRef: {{name: "{name}"}}}}]}}]').errors
+
+    assert re.search(what, error.what)
+    assert error.path == "profiles[0].env_from[0].secretRef.name"
+
+
+def test_values_of_variables_are_no_templates() -> None:
+    checked = check_document('profiles: [{env: {A: "{username}"}, annotations: {b: "{nobody}"}}]')
+
+    assert checked.errors == ()
+    assert checked.document is not None
+    assert type(checked.document.profiles[0].env["A"]) is str
+
+
+@pytest.mark.parametrize(
+    ("written", "mode"),
+    [("0644", 0o644), ("420", 420), ("0o600", 0o600), ("0", 0), ('"0400"', 0o400)],
+)
+def test_a_mode_is_the_number_that_kubectl_takes_it_for(written: str, mode: int) -> None:
+    volume = f"{{name: a, mountPath: /a, secret: {{secretName: a, defaultMode: {written}}}}}"
+
+    document = check_document(f"profiles: [{{volumes: [{volume}]}}]").document
+
+    assert document is not None
+    assert document.profiles[0].volumes[0]["secret"]["defaultMode"] == mode
+
+
+def test_a_section_that_an_alias_repeats_is_told_wrong_once() -> None:
+    repeated = ", ".join(["{volumes: *v}"] * 1000)
+
+    errors = check_document(f"profiles: [{{volumes: &v [{{name: a}}]}}, {repeated}]").errors
+
+    assert [error.what for error in errors] == [
+        "has no 'mountPath'",
+        "must have one of persistentVolumeClaim, secret, configMap, emptyDir, …",
+    ]
+
+
+def test_what_is_read_cannot_be_changed() -> None:
+    document = check_document("profiles: [{volumes: [{name: a, mountPath: /a, emptyDir: {}}]}]").document
+    assert document is not None
+    volume: Any = document.profiles[0].volumes[0]
+
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        volume["emptyDir"]["medium"] = "Memory"

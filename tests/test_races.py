@@ -1,0 +1,262 @@
+"""Who leaves while reading disturbs nobody, and a hub that ends leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import threading
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
+from kubernetes_asyncio.config import load_kube_config_from_dict
+
+from profiled_spawner import ProfiledKubeSpawner
+from profiled_spawner.errors import DocumentError, SourceError
+from profiled_spawner.sources import ConfigMapSource
+from profiled_spawner.store import Reading, Store, find_store
+from sandbox.api import EmbeddedAPI, Fault
+
+from .conftest import CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles
+
+log = logging.getLogger("hub")
+
+DOCUMENT = "profiles: [{name: good, env: {A: good}}]"
+
+# What a read may be at when it is disturbed.
+FAULTS = [
+    pytest.param(Fault("hang"), id="no-answer"),
+    pytest.param(Fault("status", status=503, times=None), id="retries"),
+    pytest.param(Fault(delay=0.2), id="slow-answer"),
+]
+
+
+def reads(api: EmbeddedAPI) -> int:
+    return sum(request.resource == "configmaps" for request in api.requests)
+
+
+async def until_asked(api: EmbeddedAPI) -> None:
+    while not reads(api):
+        await asyncio.sleep(0.001)
+
+
+def break_reads(api: EmbeddedAPI, fault: Fault) -> None:
+    api.faults.append(Fault(**{**vars(fault), "resource": "configmaps"}))
+
+
+def reading_tasks() -> list[asyncio.Task[object]]:
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("read ")]
+
+
+async def applied(api: EmbeddedAPI, spawner: ProfiledKubeSpawner) -> list[str]:
+    """The profiles of the pod that was created."""
+    pod = api.get("pods", spawner.namespace, spawner.pod_name)
+    names: list[str] = json.loads(pod["metadata"]["annotations"]["profiled-spawner/applied"])
+    return names
+
+
+async def leave(task: asyncio.Task[object], how: str) -> None:
+    """Ends a spawn as JupyterHub does: 6 cancels it when its time is over."""
+    if how == "cancelled":
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    else:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(task, 0.01)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timed-out"])
+@pytest.mark.parametrize("leaves", [0, 1], ids=["who-asked-first", "who-joined"])
+@pytest.mark.usefixtures("kubelet")
+async def test_a_spawn_that_leaves_while_reading_disturbs_nobody(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, how: str, leaves: int
+) -> None:
+    write_profiles(DOCUMENT)
+    break_reads(api, Fault(delay=0.2))
+    spawners = [make_spawner("ada"), make_spawner("grace")]
+    tasks = [asyncio.create_task(spawner.start()) for spawner in spawners]
+    await until_asked(api)
+
+    await leave(tasks[leaves], how)
+
+    await tasks[1 - leaves]
+    assert await applied(api, spawners[1 - leaves]) == ["good"]
+    assert reads(api) == 1
+    again = make_spawner(spawners[leaves].user.name)
+    await again.start()
+    assert await applied(api, again) == ["good"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.usefixtures("kubelet")
+async def test_a_read_that_everybody_has_left_ends_and_poisons_nothing(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, fault: Fault
+) -> None:
+    write_profiles(DOCUMENT)
+    break_reads(api, fault)
+    tasks = [asyncio.create_task(make_spawner(user, k8s_api_request_timeout=1).start()) for user in ("ada", "grace")]
+    await until_asked(api)
+    assert len(reading_tasks()) == 1
+
+    for task in tasks:
+        await leave(task, "cancelled")
+
+    while reading_tasks():
+        await asyncio.sleep(0.01)
+    api.faults.clear()
+    spawner = make_spawner("ada")
+    await spawner.start()
+    assert await applied(api, spawner) == ["good"]
+
+
+async def test_a_spawn_that_comes_while_the_others_leave_is_served(
+    api: EmbeddedAPI, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(DOCUMENT)
+    async with open_source(api) as source:
+        for steps in range(30):
+            leaving = asyncio.create_task(read(source))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            coming = asyncio.create_task(read(source))
+            leaving.cancel()
+            assert (await coming).fault is None
+            await asyncio.gather(leaving, return_exceptions=True)
+        assert not reading_tasks()
+
+
+@pytest.mark.parametrize(
+    ("fault", "document"),
+    [
+        *(pytest.param(*each.values, DOCUMENT, id=each.id) for each in FAULTS),
+        pytest.param(None, f"profiles: [{'{name: a}, ' * 50_000}]", id="parses"),
+    ],
+)
+async def test_a_read_in_flight_when_the_loop_ends_leaves_nothing(
+    api: EmbeddedAPI,
+    make_spawner: MakeSpawner,
+    write_profiles: WriteProfiles,
+    caplog: pytest.LogCaptureFixture,
+    fault: Fault | None,
+    document: str,
+) -> None:
+    write_profiles(document)
+    if fault:
+        break_reads(api, fault)
+
+    async def live() -> tuple[weakref.ref[Store], list[asyncio.Task[object]]]:
+        spawns = [make_spawner(user) for user in ("ada", "grace")]
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(spawner.start()) for spawner in spawns]
+        await until_asked(api)
+        return weakref.ref(find_store(spawns[0]._source())), [*tasks, *reading_tasks()]
+
+    store, tasks = await asyncio.to_thread(asyncio.run, live())
+
+    assert len(tasks) == 3
+    assert all(task.cancelled() for task in tasks)
+    tasks.clear()
+    # What is destroyed while it is pending, or never retrieved, is told by asyncio when it is collected; a connection
+    # that was not closed gives a warning, which is an error here.
+    gc.collect()
+    assert store() is None
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "document", "message"),
+    [
+        pytest.param(Fault("status", status=403), DOCUMENT, "may not read", id="refused"),
+        pytest.param(Fault("truncate"), DOCUMENT, "is no ConfigMap", id="truncated"),
+        pytest.param(Fault("none"), "profiles: [{nmae: a}]", "unknown key", id="invalid"),
+    ],
+)
+async def test_a_failure_that_a_hub_has_told_keeps_nothing_of_its_loop(
+    api: EmbeddedAPI, write_profiles: WriteProfiles, fault: Fault, document: str, message: str
+) -> None:
+    write_profiles(document)
+    break_reads(api, fault)
+
+    async def live() -> tuple[weakref.ref[Store], weakref.ref[asyncio.AbstractEventLoop]]:
+        async with open_source(api) as source:
+            with pytest.raises((SourceError, DocumentError), match=message):
+                await read(source)
+            return weakref.ref(find_store(source)), weakref.ref(asyncio.get_running_loop())
+
+    store, loop = await asyncio.to_thread(asyncio.run, live())
+
+    gc.collect()
+    assert store() is None
+    assert loop() is None
+
+
+async def test_two_hubs_in_one_process_share_no_document(api: EmbeddedAPI, write_profiles: WriteProfiles) -> None:
+    write_profiles(DOCUMENT)
+    has_read, is_over = threading.Event(), threading.Event()
+
+    async def hub_that_has_read() -> tuple[int, Reading]:
+        async with open_source(api) as source:
+            await read(source)
+            api.deny("get", "configmaps")
+            has_read.set()
+            await asyncio.to_thread(is_over.wait)
+            return id(find_store(source)), await read(source)
+
+    async def hub_that_has_not() -> int:
+        try:
+            async with open_source(api) as source:
+                await asyncio.to_thread(has_read.wait)
+                with pytest.raises(SourceError, match="may not read"):
+                    await read(source)
+                return id(find_store(source))
+        finally:
+            is_over.set()
+
+    (one, reading), other = await asyncio.gather(
+        asyncio.to_thread(asyncio.run, hub_that_has_read()), asyncio.to_thread(asyncio.run, hub_that_has_not())
+    )
+
+    assert one != other
+    assert [profile.name for profile in reading.document.profiles] == ["good"]
+    assert isinstance(reading.fault, SourceError)
+
+
+async def test_a_hub_that_ends_does_not_end_the_read_of_another(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    write_profiles(DOCUMENT)
+    break_reads(api, Fault(delay=0.3, times=2))
+
+    async def hub_that_ends() -> None:
+        task = asyncio.create_task(make_spawner("ada").start())
+        while reads(api) < 2:
+            await asyncio.sleep(0.001)
+        assert not task.done()
+
+    async def hub_that_stays() -> Reading:
+        async with open_source(api) as source:
+            return await read(source)
+
+    _, reading = await asyncio.gather(
+        asyncio.to_thread(asyncio.run, hub_that_ends()), asyncio.to_thread(asyncio.run, hub_that_stays())
+    )
+
+    assert reading.fault is None
+    assert [profile.name for profile in reading.document.profiles] == ["good"]
+
+
+@asynccontextmanager
+async def open_source(api: EmbeddedAPI) -> AsyncIterator[ConfigMapSource]:
+    """The ConfigMap, through a client of the running loop's own."""
+    configuration = Configuration()
+    await load_kube_config_from_dict(json.loads(api.kubeconfig()), client_configuration=configuration)
+    async with ApiClient(configuration) as client:
+        yield ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, CoreV1Api(client), timeout_seconds=5)
+
+
+async def read(source: ConfigMapSource) -> Reading:
+    return await find_store(source).read(source, policy="last-good", timeout_seconds=10, log=log)
