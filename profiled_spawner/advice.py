@@ -53,6 +53,10 @@ class Advice:
         self._consider_references(profile, path, entries)
         self._consider_resources(profile, path, entries)
 
+    def ignore(self, key: Node, path: _Path, advice: str) -> None:
+        """Says that a key is one of another library's documents, and what to do instead."""
+        self._warn(key, path, f"ignored, a key of jupyterhub-singleuser-profiles; {advice}")
+
     def _warn(self, node: Node, path: _Path, what: str) -> None:
         self.warnings.append(Diagnostic(what, format_path(path), node.line, node.column, "warning"))
 

@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 
 from . import __version__, diagnosis, explanation
-from .document import Document
-from .errors import DocumentError, ProfiledSpawnerError, SourceError
+from .document import Document, combine_documents
+from .errors import Diagnostic, DocumentError, ProfiledSpawnerError, SourceError
 from .manifest import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 from .matching import Subject
 from .parsing import Checked, check_document, parse_document
@@ -52,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare(sys.stdout)
     prepare(sys.stderr)
     try:
-        arguments = _make_parser().parse_args(argv)
+        parser = _make_parser()
+        arguments = parser.parse_args(argv)
+        if getattr(arguments, "label_selector", None) and not arguments.configmap:
+            parser.error("argument --label-selector: needs --configmap")
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except ProfiledSpawnerError as error:
@@ -147,6 +150,12 @@ def _add_source(command: argparse.ArgumentParser) -> None:
         help="a live ConfigMap in place of SOURCE, read through your kubeconfig",
     )
     command.add_argument(
+        "--label-selector",
+        metavar="SELECTOR",
+        type=_text,
+        help="with --configmap: further ConfigMaps beside it, as ProfiledKubeSpawner.configmap_label_selector",
+    )
+    command.add_argument(
         "--key",
         metavar="KEY",
         default=DEFAULT_KEY,
@@ -195,18 +204,21 @@ class _Input:
         revision: What a pod's annotation calls it.
         file: The file that diagnostics can be attached to; None where it is none.
         text: What was found in it; an error where that is no text.
+        configmap: The ConfigMap that was selected beside the main one; None for the main one itself, or a file.
     """
 
     name: str
     revision: str
     file: str | None
     text: Text | DocumentError
+    configmap: str | None = None
 
 
-def _read(arguments: argparse.Namespace) -> _Input:
+def _read(arguments: argparse.Namespace) -> list[_Input]:
+    """The main source first."""
     if arguments.configmap:
         namespace, name = arguments.configmap
-        return _read_configmap(namespace, name, arguments.key)
+        return _read_configmaps(namespace, name, arguments.key, arguments.label_selector or "")
     raw = _read_file(arguments.source)
     name, file = ("<stdin>", None) if arguments.source == "-" else (arguments.source, arguments.source)
     text: Text | DocumentError
@@ -214,7 +226,7 @@ def _read(arguments: argparse.Namespace) -> _Input:
         text = find_document(decode_text(raw), arguments.key, source=name)
     except DocumentError as error:
         text = error
-    return _Input(name, f"file/{name}@sha256:{hashlib.sha256(raw).hexdigest()[:12]}", file, text)
+    return [_Input(name, f"file/{name}@sha256:{hashlib.sha256(raw).hexdigest()[:12]}", file, text)]
 
 
 def _read_file(path: str) -> bytes:
@@ -232,13 +244,24 @@ def _read_file(path: str) -> bytes:
     raise SourceError("the standard input is closed", outcome="missing")
 
 
-def _read_configmap(namespace: str, name: str, key: str) -> _Input:
+def _read_configmaps(namespace: str, name: str, key: str, label_selector: str) -> list[_Input]:
     import asyncio
 
-    from .kubeconfig import read_configmap
+    from .kubeconfig import read_configmaps
 
-    revision = asyncio.run(read_configmap(namespace, name, key, timeout_seconds=_API_TIMEOUT_SECONDS))
-    return _Input(revision.name.partition("@")[0], revision.name, None, revision.text)
+    revision, selected = asyncio.run(
+        read_configmaps(namespace, name, key, label_selector=label_selector, timeout_seconds=_API_TIMEOUT_SECONDS)
+    )
+    inputs = [_Input(revision.name.partition("@")[0], revision.name, None, revision.text)]
+    for configmap in selected:
+        try:
+            revision = configmap.extract()
+        except SourceError as error:
+            fault = DocumentError([Diagnostic(str(error))])
+            inputs.append(_Input(configmap.source, configmap.source, None, fault, configmap.name))
+        else:
+            inputs.append(_Input(configmap.source, revision.name, None, revision.text, configmap.name))
+    return inputs
 
 
 def _check(source: _Input) -> Checked:
@@ -248,16 +271,47 @@ def _check(source: _Input) -> Checked:
     return check_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
 
 
-def _parse(source: _Input) -> Document | None:
-    """The document; None where it has errors, which then have been told on the standard error."""
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """What a hub would start servers with that has never read anything else.
+
+    Attributes:
+        document: The main document with the selected ones behind it.
+        revision: Where the main one is from.
+        selected: Where the others are from.
+        complete: Whether all of those that were selected are in it.
+    """
+
+    document: Document
+    revision: str
+    selected: tuple[str, ...]
+    complete: bool
+
+
+def _parse(sources: list[_Input]) -> _Parsed | None:
+    """The documents as one; None where the main one has errors. Errors have been told on the standard error."""
+    documents = [_parse_one(source) for source in sources]
+    if documents[0] is None:
+        return None
+    found = [(source, document) for source, document in zip(sources, documents, strict=True) if document is not None]
+    return _Parsed(
+        combine_documents(document for _, document in found),
+        sources[0].revision,
+        tuple(source.revision for source, _ in found[1:]),
+        complete=len(found) == len(sources),
+    )
+
+
+def _parse_one(source: _Input) -> Document | None:
     text = source.text
     try:
         if isinstance(text, DocumentError):
             raise text
-        return parse_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
+        document = parse_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
     except DocumentError as error:
         print(diagnosis.format_text(source.name, _refuse(error), find_style(sys.stderr)), file=sys.stderr)
-    return None
+        return None
+    return document if source.configmap is None else document.of_configmap(source.configmap)
 
 
 def _refuse(error: DocumentError) -> Checked:
@@ -265,35 +319,36 @@ def _refuse(error: DocumentError) -> Checked:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    source = _read(arguments)
-    checked = _check(source)
+    checks = [(source, _check(source)) for source in _read(arguments)]
     if arguments.format == "json":
-        _print_json(diagnosis.to_json(source.name, checked))
-    elif arguments.format == "github":
-        # GitHub takes a path to be relative to the workspace, whichever directory this step is in.
-        file = source.file and os.path.relpath(source.file, os.environ.get("GITHUB_WORKSPACE") or None)
-        print(diagnosis.format_for_github(source.name, file, checked))
-    else:
-        print(diagnosis.format_text(source.name, checked, find_style(sys.stdout)))
-    return _NOT_GOOD if checked.errors or (arguments.strict and checked.warnings) else _GOOD
+        main, *others = (diagnosis.to_json(source.name, checked) for source, checked in checks)
+        _print_json(main | {"selected": others} if arguments.label_selector else main)
+    for source, checked in checks if arguments.format != "json" else ():
+        if arguments.format == "github":
+            # GitHub takes a path to be relative to the workspace, whichever directory this step is in.
+            file = source.file and os.path.relpath(source.file, os.environ.get("GITHUB_WORKSPACE") or None)
+            print(diagnosis.format_for_github(source.name, file, checked))
+        else:
+            print(diagnosis.format_text(source.name, checked, find_style(sys.stdout)))
+    not_good = any(checked.errors or (arguments.strict and checked.warnings) for _, checked in checks)
+    return _NOT_GOOD if not_good else _GOOD
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    document = _parse(_read(arguments))
-    if document is None:
+    parsed = _parse(_read(arguments))
+    if parsed is None:
         return _NOT_GOOD
-    explained = explanation.explain_document(document, _subject(arguments), arguments.merge_order)
+    explained = explanation.explain_document(parsed.document, _subject(arguments), arguments.merge_order)
     if arguments.format == "json":
         _print_json(explanation.to_json(explained, show_values=arguments.show_values))
     else:
         print(explanation.format_text(explained, find_style(sys.stdout), show_values=arguments.show_values))
-    return _GOOD
+    return _GOOD if parsed.complete else _NOT_GOOD
 
 
 def _render(arguments: argparse.Namespace) -> int:
-    source = _read(arguments)
-    document = _parse(source)
-    if document is None:
+    parsed = _parse(_read(arguments))
+    if parsed is None:
         return _NOT_GOOD
     import asyncio
 
@@ -302,7 +357,7 @@ def _render(arguments: argparse.Namespace) -> int:
 
     pod = asyncio.run(
         render_pod(
-            Reading(document, source.revision),
+            Reading(parsed.document, parsed.revision, selected=parsed.selected),
             _subject(arguments),
             server=arguments.server or "",
             config_file=arguments.config,
@@ -313,7 +368,7 @@ def _render(arguments: argparse.Namespace) -> int:
         _print_json(pod)
     else:
         print(yaml.safe_dump(pod, sort_keys=False), end="")
-    return _GOOD
+    return _GOOD if parsed.complete else _NOT_GOOD
 
 
 def _schema(_: argparse.Namespace) -> int:

@@ -8,8 +8,8 @@ Schema and the reference are made from it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -26,6 +26,7 @@ __all__ = [
     "Profile",
     "Size",
     "Template",
+    "combine_documents",
     "find_env_name_fault",
     "is_hub_owned",
     "is_kubespawner_owned",
@@ -110,7 +111,7 @@ class Profile:
     """
 
     index: int
-    """Position in the document, from 0, by which machines know it."""
+    """Position in its document, from 0."""
     name: str | None = field(
         default=None,
         metadata=_section(
@@ -177,13 +178,16 @@ class Profile:
     annotations: Mapping[str, str] = field(
         default_factory=_nothing, metadata=_section("Annotations of the server's pod.")
     )
+    configmap: str | None = None
+    """The ConfigMap that it is from, by name; None where that is the main one, or a file."""
 
     @property
     def label(self) -> str:
-        """What people know the profile by: its name on one line, or ``profiles[3]``."""
+        """What people know the profile by: its name on one line, or ``profiles[3]``, behind its ConfigMap's name."""
+        configmap = "" if self.configmap is None else f"{self.configmap}/"
         if self.name is None:
-            return f"profiles[{self.index}]"
-        return "".join(character if character.isprintable() else "·" for character in self.name)
+            return f"{configmap}profiles[{self.index}]"
+        return configmap + "".join(character if character.isprintable() else "·" for character in self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +210,31 @@ class Document:
     """A document without errors.
 
     Attributes:
-        profiles: In the document's order; each one's `index` is its position.
+        profiles: In the document's order.
         sizes: What people may choose from, likewise.
+        ignored: Keys that it has and this format does not, each once (see `legacy`).
     """
 
     profiles: tuple[Profile, ...] = ()
     sizes: tuple[Size, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def of_configmap(self, name: str) -> Document:
+        """The same document, whose profiles and sizes know that they are from the ConfigMap `name`."""
+        return replace(
+            self,
+            profiles=tuple(replace(profile, configmap=name) for profile in self.profiles),
+            sizes=tuple(replace(size, configmap=name) for size in self.sizes),
+        )
+
+
+def combine_documents(documents: Iterable[Document]) -> Document:
+    """Documents as one, in their order; of sizes with the same name the first is the one."""
+    documents = tuple(documents)
+    sizes: dict[str | None, Size] = {}
+    for size in (size for document in documents for size in document.sizes):
+        sizes.setdefault(size.name, size)
+    return Document(tuple(profile for document in documents for profile in document.profiles), tuple(sizes.values()))
 
 
 def find_env_name_fault(name: str) -> str | None:

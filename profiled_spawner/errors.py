@@ -84,6 +84,14 @@ class DocumentError(ProfiledSpawnerError):
         self.source = source
         super().__init__(diagnostics, omitted, source)
 
+    def again(self) -> DocumentError:
+        """The same as one of its own, without what it was raised from and through.
+
+        One that many spawns raise would gather their tracebacks; one that is kept would keep, by those, the client and
+        its event loop.
+        """
+        return DocumentError(self.diagnostics, omitted=self.omitted, source=self.source)
+
     def __str__(self) -> str:
         count = len(self.diagnostics) + self.omitted
         source = self.source or "the document"
@@ -120,3 +128,12 @@ class SourceError(ProfiledSpawnerError):
         self.transient = transient
         self.retry_after_seconds = retry_after_seconds
         super().__init__(message)
+
+    def again(self) -> SourceError:
+        """The same as one of its own, as `DocumentError.again` has it."""
+        return SourceError(
+            str(self),
+            outcome=self.outcome,
+            transient=self.transient,
+            retry_after_seconds=self.retry_after_seconds,
+        )

@@ -6,11 +6,11 @@ here. Values are only told to who asks for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .document import Document, EnvValue, EnvVarSource, Object, Profile
+from .document import Document, EnvValue, EnvVarSource, Object
 from .errors import PodError
 from .matching import Match, MergeOrder, Subject, explain_match, order_profiles
 from .merging import EffectiveProfile, Resources, Setting, combine_terms, merge_profiles, settle_resources
@@ -22,6 +22,8 @@ __all__ = ["Explanation", "explain_document", "format_text", "to_json"]
 
 _MASK = "***"
 
+# Adds to what is told of a setting which profile gave it.
+_WithOrigin = Callable[[dict[str, Any], Setting[Any]], dict[str, Any]]
 _Amounts = Mapping[str, Setting[Quantity | None]]
 
 
@@ -80,34 +82,41 @@ def explain_document(document: Document, subject: Subject, order: MergeOrder = "
 
 
 def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str, Any]:
-    """An explanation as an object of JSON, in which profiles are known by their index.
+    """An explanation as an object of JSON, in which profiles are known by their index among all of them.
 
     Args:
         explanation: What to tell.
         show_values: Whether values of environment variables are told.
     """
     subject, effective = explanation.subject, explanation.effective
+    # Not their own index, which is that in their own ConfigMap's document.
+    indices = {id(match.profile): index for index, match in enumerate(explanation.matches)}
+
+    def with_origin(told: dict[str, Any], setting: Setting[Any]) -> dict[str, Any]:
+        return {**told, "profile": None if setting.profile is None else indices[id(setting.profile)]}
+
     return {
         "subject": {"user": subject.user, "groups": sorted(subject.groups), "image": subject.image},
         "profiles": [
             {
-                "index": match.profile.index,
+                "index": index,
                 "name": match.profile.name,
+                **({} if match.profile.configmap is None else {"configmap": match.profile.configmap}),
                 "fits": match.fits,
                 "reasons": list(match.reasons),
             }
-            for match in explanation.matches
+            for index, match in enumerate(explanation.matches)
         ],
-        "applied": [profile.index for profile in effective.applied],
+        "applied": [indices[id(profile)] for profile in effective.applied],
         "env": [
-            {"name": name, **_env_to_json(setting.value, show_values), "profile": _index(setting.profile)}
+            with_origin({"name": name, **_env_to_json(setting.value, show_values)}, setting)
             for name, setting in sorted(effective.env.items())
         ],
         "resources": {
-            "limits": _amounts_to_json(explanation.limits),
-            "requests": _amounts_to_json(explanation.requests),
+            "limits": _amounts_to_json(explanation.limits, with_origin),
+            "requests": _amounts_to_json(explanation.requests, with_origin),
         },
-        **{section: told for section, told in _sections_to_json(effective) if told},
+        **{section: told for section, told in _sections_to_json(effective, with_origin) if told},
         "warnings": list(explanation.warnings),
     }
 
@@ -147,45 +156,37 @@ def _rank(resource: str) -> tuple[bool, bool, str]:
     return resource != "memory", resource != "cpu", resource
 
 
-def _index(profile: Profile | None) -> int | None:
-    return None if profile is None else profile.index
-
-
 def _env_to_json(value: EnvValue, show_values: bool) -> dict[str, Any]:
     if isinstance(value, EnvVarSource):
         return {"valueFrom": value.to_kubernetes()}
     return {"value": value if show_values or value is None else _MASK}
 
 
-def _amounts_to_json(amounts: _Amounts) -> dict[str, Any]:
+def _amounts_to_json(amounts: _Amounts, with_origin: _WithOrigin) -> dict[str, Any]:
     return {
-        resource: {"quantity": setting.value and setting.value.text, "profile": _index(setting.profile)}
+        resource: with_origin({"quantity": setting.value and setting.value.text}, setting)
         for resource, setting in amounts.items()
     }
 
 
-def _sections_to_json(effective: EffectiveProfile) -> Iterator[tuple[str, Any]]:
-    yield "env_from", _objects_to_json(effective.env_from, "source")
-    yield "node_selector", _texts_to_json(effective.node_selector)
-    yield "node_tolerations", _objects_to_json(effective.node_tolerations, "toleration")
+def _sections_to_json(effective: EffectiveProfile, with_origin: _WithOrigin) -> Iterator[tuple[str, Any]]:
+    def objects(settings: Iterable[Setting[Any]], name: str) -> list[dict[str, Any]]:
+        return [with_origin({name: _to_plain(setting.value)}, setting) for setting in settings]
+
+    def texts(settings: Mapping[str, Setting[str]]) -> dict[str, Any]:
+        return {name: with_origin({"value": setting.value}, setting) for name, setting in sorted(settings.items())}
+
+    yield "env_from", objects(effective.env_from, "source")
+    yield "node_selector", texts(effective.node_selector)
+    yield "node_tolerations", objects(effective.node_tolerations, "toleration")
     affinity = {
-        "required": _objects_to_json(effective.node_requirements, "terms"),
-        "preferred": _objects_to_json(effective.node_preferences, "term"),
+        "required": objects(effective.node_requirements, "terms"),
+        "preferred": objects(effective.node_preferences, "term"),
     }
     yield "node_affinity", {kind: told for kind, told in affinity.items() if told}
-    yield "volumes", _objects_to_json(effective.volumes, "volume")
-    yield "labels", _texts_to_json(effective.labels)
-    yield "annotations", _texts_to_json(effective.annotations)
-
-
-def _objects_to_json(settings: Iterable[Setting[Any]], name: str) -> list[dict[str, Any]]:
-    return [{name: _to_plain(setting.value), "profile": _index(setting.profile)} for setting in settings]
-
-
-def _texts_to_json(settings: Mapping[str, Setting[str]]) -> dict[str, Any]:
-    return {
-        name: {"value": setting.value, "profile": _index(setting.profile)} for name, setting in sorted(settings.items())
-    }
+    yield "volumes", objects(effective.volumes, "volume")
+    yield "labels", texts(effective.labels)
+    yield "annotations", texts(effective.annotations)
 
 
 def _to_plain(value: Any) -> Any:
@@ -210,7 +211,9 @@ def _format_profiles(explanation: Explanation, style: Style) -> list[str]:
     applied = explanation.effective.applied
     if not matches:
         return [style.bold("Profiles"), "  none; the document says 'profiles: []'"]
-    rows = [[str(match.profile.index), match.profile.label, printable("; ".join(match.reasons))] for match in matches]
+    rows = [
+        [str(index), match.profile.label, printable("; ".join(match.reasons))] for index, match in enumerate(matches)
+    ]
     lines = [style.bold(f"Profiles: {len(applied)} of {len(matches)} fit")]
     for match, cells in zip(matches, align(rows), strict=True):
         row = "  ".join(cells).rstrip()

@@ -1,4 +1,4 @@
-"""A live ConfigMap, read by a person: with their kubeconfig, or in a pod with its service account."""
+"""Live ConfigMaps, read by a person: with their kubeconfig, or in a pod with its service account."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubernetes_asyncio.config import kube_config
 
 from .errors import SourceError
-from .sources import ConfigMapSource, Revision
+from .sources import ConfigMapSource, Revision, SelectedConfigMap, SelectedConfigMapsSource
 
-__all__ = ["read_configmap"]
+__all__ = ["read_configmaps"]
 
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-async def read_configmap(namespace: str, name: str, key: str, *, timeout_seconds: float) -> Revision:
-    """Reads a ConfigMap once, as `kubectl` would.
+async def read_configmaps(
+    namespace: str, name: str, key: str, *, label_selector: str, timeout_seconds: float
+) -> tuple[Revision, tuple[SelectedConfigMap, ...]]:
+    """Reads a ConfigMap once, as `kubectl` would, and those beside it that a label selector selects.
 
     Args:
         namespace: Its namespace; empty for that of the kubeconfig's current context.
         name: Its name.
         key: The key of its ``data`` that holds the document.
+        label_selector: Which others are read; empty for none.
         timeout_seconds: How long to wait for the API server.
 
     Raises:
-        SourceError: It cannot be read, or has no such key.
+        SourceError: They cannot be read, or the first has no such key.
     """
     configuration = Configuration()
     try:
@@ -41,22 +44,30 @@ async def read_configmap(namespace: str, name: str, key: str, *, timeout_seconds
         ) from None
     namespace = namespace or own_namespace
     async with ApiClient(configuration) as client:
-        source = ConfigMapSource(namespace, name, key, CoreV1Api(client), timeout_seconds)
-        try:
-            raw = await source.fetch()
-        except SourceError as error:
-            # Its own words are for a hub and whoever administers it.
-            if error.outcome == "missing":
-                what = f"there is no ConfigMap {name!r} in namespace {namespace!r}"
-            elif error.outcome == "refused":
-                what = (
-                    f"you may not read {source.name} with these credentials; "
-                    f"see `kubectl auth can-i get configmaps/{name} --namespace {namespace}`"
-                )
-            else:
-                raise
-            raise SourceError(what, outcome=error.outcome) from None
-    return source.extract(raw)
+        api = CoreV1Api(client)
+        source = ConfigMapSource(namespace, name, key, api, timeout_seconds)
+        revision = source.extract(await _fetch(source, "get", f"configmaps/{name}"))
+        if not label_selector:
+            return revision, ()
+        others = SelectedConfigMapsSource(namespace, label_selector, key, name, api, timeout_seconds)
+        return revision, others.extract(await _fetch(others, "list", "configmaps"))
+
+
+async def _fetch(source: ConfigMapSource | SelectedConfigMapsSource, verb: str, resource: str) -> bytes:
+    try:
+        return await source.fetch()
+    except SourceError as error:
+        # Its own words are for a hub and whoever administers it.
+        if error.outcome == "missing" and isinstance(source, ConfigMapSource):
+            what = f"there is no ConfigMap {source.configmap!r} in namespace {source.namespace!r}"
+        elif error.outcome == "refused":
+            what = (
+                f"you may not {'read' if verb == 'get' else verb} {source.name} with these credentials; "
+                f"see `kubectl auth can-i {verb} {resource} --namespace {source.namespace}`"
+            )
+        else:
+            raise
+        raise SourceError(what, outcome=error.outcome) from None
 
 
 async def _load_config(configuration: Configuration) -> str:

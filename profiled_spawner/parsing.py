@@ -28,6 +28,7 @@ from .document import (
     shown_env_name,
 )
 from .errors import Diagnostic, DocumentError, QuantityError
+from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
 from .objects import LABEL_TEXT, QUALIFIED_NAME, read_object, read_objects, read_texts
 from .quantity import Quantity, check_resource, parse_quantity
 from .reading import MAX_DIAGNOSTICS, Entries, Path, Reader, find_closest
@@ -140,13 +141,24 @@ class _Reader(Reader):
         if isinstance(root, Scalar):
             self.error(root, (), "must be a mapping with the key 'profiles'")
             return Document()
-        entries = self.known_entries(root, (), _DOCUMENT_KEYS, "a document")
+        entries = self.known_entries(root, (), _DOCUMENT_KEYS, "a document", ignored=DOCUMENT_ADVICE)
         if "profiles" not in entries and not self.count:
             self.error(root, (), "has no 'profiles'; write 'profiles: []' if there are to be none")
         profiles = [self.profile(item, index) for index, item in self.items(entries, "profiles", "a list of profiles")]
         sizes = [self.size(item, index) for index, item in self.items(entries, "sizes", "a list of sizes")]
         self.check_names(sizes, entries)
-        return Document(tuple(profiles), tuple(sizes))
+        if self.advice is not None:
+            self.advise_on_ignored(self.advice)
+        return Document(tuple(profiles), tuple(sizes), tuple(dict.fromkeys(key.value for key, _, _ in self.ignored)))
+
+    def advise_on_ignored(self, advice: Advice) -> None:
+        for key, value, path in self.ignored:
+            known = DOCUMENT_ADVICE if len(path) == 1 else PROFILE_ADVICE
+            advice.ignore(key, path, known[key.value])
+            if path == ("ui",) and isinstance(value, Mapping):
+                for member, _ in value.pairs():
+                    if isinstance(member, Scalar) and member.value in UI_ADVICE:
+                        advice.ignore(member, (*path, member.value), UI_ADVICE[member.value])
 
     def items(self, entries: Entries, key: str, wanted: str) -> Iterable[tuple[int, Node]]:
         if key not in entries:
@@ -162,7 +174,7 @@ class _Reader(Reader):
         if not isinstance(node, Mapping):
             self.wrong_type(node, path, "a mapping, such as {name: …, users: […], env: {…}}")
             return Profile(index)
-        entries = self.known_entries(node, path, _PROFILE_KEYS, "a profile")
+        entries = self.known_entries(node, path, _PROFILE_KEYS, "a profile", ignored=PROFILE_ADVICE)
         profile = Profile(index, **self.sections(entries, path))
         if self.advice is not None:
             self.advice.consider(profile, path, node, entries, self.is_quotable)
@@ -173,7 +185,7 @@ class _Reader(Reader):
         if not isinstance(node, Mapping):
             self.wrong_type(node, path, "a mapping, such as {name: …, resources: {…}}")
             return Size(index)
-        entries = self.known_entries(node, path, _SIZE_KEYS, "a size")
+        entries = self.known_entries(node, path, _SIZE_KEYS, "a size", ignored=PROFILE_ADVICE)
         if "name" not in entries:
             self.error(node, path, "has no 'name', by which people choose it")
         size = Size(index, **self.sections(entries, path))

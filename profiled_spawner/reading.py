@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -54,6 +54,8 @@ class Reader:
         self.root = root
         self.errors: list[Diagnostic] = []
         self.count = 0
+        # Keys that are known and have no meaning here, each with what is behind it.
+        self.ignored: list[tuple[Scalar, Node, Path]] = []
         self._said: set[int] = set()
         # What was read of a node, by the node's identity and as what: a section that an alias repeats is read once.
         self.known: dict[tuple[int, str | int], Any] = {}
@@ -128,11 +130,20 @@ class Reader:
         return found
 
     def known_entries(
-        self, node: Mapping, path: Path, known: tuple[str, ...], what: str, shown: Callable[[str], str] = str
+        self,
+        node: Mapping,
+        path: Path,
+        known: tuple[str, ...],
+        what: str,
+        shown: Callable[[str], str] = str,
+        ignored: Container[str] = (),
     ) -> Entries:
         entries = self.entries(node, path, shown)
         for name in [name for name in entries if name not in known]:
-            key, _ = entries.pop(name)
+            key, value = entries.pop(name)
+            if name in ignored:
+                self.ignored.append((key, value, (*path, name)))
+                continue
             meant = find_closest(name, known) if len(self.errors) < MAX_DIAGNOSTICS else None
             others = ", …" if len(known) > _MOST_SHOWN else ""
             hint = f"did you mean '{meant}'?" if meant else f"{what} has {', '.join(known[:_MOST_SHOWN])}{others}"

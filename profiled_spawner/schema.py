@@ -8,9 +8,11 @@ YAML parser makes numbers and booleans of plain scalars, which here are text, so
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from .document import GPU, Size
+from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
 from .objects import (
     FIELD_RANGES,
     LABEL_VALUE,
@@ -68,6 +70,7 @@ def make_schema() -> dict[str, Any]:
                 "type": "array",
                 "items": {"$ref": "#/$defs/size"},
             },
+            **_deprecated(DOCUMENT_ADVICE, ui={"properties": _deprecated(UI_ADVICE)}),
         },
         "required": ["profiles"],
         "additionalProperties": False,
@@ -110,6 +113,7 @@ def _profile() -> dict[str, Any]:
             ),
             **_who(),
             **_shape(),
+            **_deprecated(PROFILE_ADVICE),
         },
         "additionalProperties": False,
     }
@@ -124,6 +128,7 @@ def _size() -> dict[str, Any]:
             "description": {"description": _HELP["description"], **_TEXT, "examples": ["For whole years of data"]},
             **_who(),
             **_shape(),
+            **_deprecated(PROFILE_ADVICE),
         },
         "required": ["name"],
         "additionalProperties": False,
@@ -251,6 +256,18 @@ def _scalar(kind: str, place: str) -> dict[str, Any]:
 
 def _pattern(pattern: str) -> dict[str, Any]:
     return {"type": ["string", "number", "boolean"], "pattern": f"^(?:{pattern})$"}
+
+
+def _deprecated(advice: Mapping[str, str], **more: dict[str, Any]) -> dict[str, Any]:
+    """Keys of another library's documents, with whatever behind them."""
+    return {
+        key: {
+            "description": f"Ignored, a key of jupyterhub-singleuser-profiles; {what}.",
+            "deprecated": True,
+            **more.get(key, {}),
+        }
+        for key, what in advice.items()
+    }
 
 
 def _texts(description: str, *examples: list[str]) -> dict[str, Any]:

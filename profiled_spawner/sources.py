@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import ssl
-from collections.abc import Hashable
+from collections.abc import Awaitable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,10 +20,20 @@ import aiohttp
 from .errors import SourceError
 from .manifest import MAX_MANIFEST_BYTES, Text, decode_text, find_document, missing_key
 
-__all__ = ["ConfigMapSource", "FileSource", "Revision", "Source"]
+__all__ = [
+    "ConfigMapSource",
+    "Fetching",
+    "FileSource",
+    "Revision",
+    "SelectedConfigMap",
+    "SelectedConfigMapsSource",
+    "Source",
+]
 
 # An object is at most about 1.5 MiB in etcd; JSON may double that.
-_MAX_RESPONSE_BYTES = 8 * 2**20
+_MAX_CONFIGMAP_BYTES = 8 * 2**20
+# Of all the ConfigMaps that a selector selects.
+_MAX_SELECTED_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +51,12 @@ class Revision:
     text: Text
 
 
-class Source(Protocol):
-    """Where a document is read from. Equal sources are one."""
+class Fetching(Protocol):
+    """Where bytes are read from."""
 
     @property
     def name(self) -> str:
         """What people know it by, such as ``configmap/jhub/jupyter-singleuser-profiles``."""
-
-    @property
-    def key(self) -> str:
-        """The key of a ConfigMap's ``data`` that holds the document."""
 
     async def fetch(self) -> bytes:
         """Brings the source's bytes as they are now.
@@ -58,6 +64,14 @@ class Source(Protocol):
         Raises:
             SourceError: It could not.
         """
+
+
+class Source(Fetching, Protocol):
+    """Where a document is read from. Equal sources are one."""
+
+    @property
+    def key(self) -> str:
+        """The key of a ConfigMap's ``data`` that holds the document."""
 
     def extract(self, raw: bytes) -> Revision:
         """Finds the document in what `fetch` brought.
@@ -92,85 +106,142 @@ class ConfigMapSource:
 
     async def fetch(self) -> bytes:
         """Sends one GET. Without a resourceVersion, the API server answers with the newest state there is."""
-        try:
-            # Without preloading, the client neither deserializes the body nor logs it at DEBUG.
-            response = await self.api.read_namespaced_config_map(
+        response = await _request(
+            self.api.read_namespaced_config_map(
                 self.configmap,
                 self.namespace,
                 _preload_content=False,
                 _request_timeout=self.timeout_seconds,
-            )
-            async with response:
-                body = await self._read(response.content)
-        except TimeoutError:
-            raise SourceError(
-                f"the API server gave no answer for {self.name} within {self.timeout_seconds:g} s",
-                outcome="unavailable",
-                transient=True,
-            ) from None
-        except (aiohttp.ClientError, OSError) as error:
-            # What is no OSError is the parser's, who quotes the answer that it stumbled over.
-            why = (isinstance(error, OSError) and str(error)) or type(error).__name__
-            raise SourceError(
-                f"the API server could not be asked for {self.name}: {why}",
-                outcome="unavailable",
-                # A certificate does not become valid by asking again.
-                transient=not isinstance(error, aiohttp.ClientSSLError | ssl.SSLError),
-            ) from None
+            ),
+            self.name,
+            self.timeout_seconds,
+            max_bytes=_MAX_CONFIGMAP_BYTES,
+            too_large=f"the answer for {self.name} is larger than any ConfigMap",
+        )
         if response.status == 200:
-            return body
-        raise self._refusal(response.status, body, response.headers.get("Retry-After", ""))
-
-    async def _read(self, content: aiohttp.StreamReader) -> bytes:
-        body = bytearray()
-        async for chunk in content.iter_any():
-            body += chunk
-            if len(body) > _MAX_RESPONSE_BYTES:
-                raise SourceError(f"the answer for {self.name} is larger than any ConfigMap", outcome="unavailable")
-        return bytes(body)
-
-    def _refusal(self, status: int, body: bytes, retry_after: str) -> SourceError:
-        said = _status_message(body)
-        if status == 401:
-            return SourceError(
-                f"the API server did not accept the hub's credentials when asked for {self.name} (401{said}); "
-                "check the hub's service account and its token",
-                outcome="refused",
-            )
-        if status == 403:
-            return SourceError(
-                f"the hub may not read {self.name} (403{said}); add this rule to its Role in namespace "
+            return response.body
+        if response.status == 403:
+            raise SourceError(
+                f"the hub may not read {self.name} (403{response.message}); add this rule to its Role in namespace "
                 f'{self.namespace}: {{apiGroups: [""], resources: ["configmaps"], '
                 f'resourceNames: ["{self.configmap}"], verbs: ["get"]}}',
                 outcome="refused",
             )
-        if status == 404:
-            return SourceError(
+        if response.status == 404:
+            raise SourceError(
                 f"there is no ConfigMap {self.configmap!r} in namespace {self.namespace!r} (404); create it with the "
                 f"document under the key {self.key!r}, or name another with configmap_name and configmap_namespace",
                 outcome="missing",
             )
-        return SourceError(
-            f"the API server answered {status} when asked for {self.name}{said}",
-            outcome="unavailable",
-            transient=status == 429 or status >= 500,
-            retry_after_seconds=float(retry_after) if retry_after.isdecimal() else 0,
-        )
+        raise _refusal(response, self.name)
 
     def extract(self, raw: bytes) -> Revision:
+        return _find_revision(_read_json(raw), self.name, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedConfigMap:
+    """One of the ConfigMaps that a selector selects.
+
+    Attributes:
+        name: Its name.
+        uid: What tells it from one of the same name before or after it.
+        source: What people know it by, such as ``configmap/jhub/forecasting``.
+        manifest: The object.
+        key: The key of its ``data`` that holds the document.
+    """
+
+    name: str
+    uid: str
+    source: str
+    manifest: Any = field(repr=False)
+    key: str
+
+    def extract(self) -> Revision:
+        """Finds the document.
+
+        Raises:
+            SourceError: It is not there.
+        """
+        return _find_revision(self.manifest, self.source, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedConfigMapsSource:
+    """A key of each ConfigMap that a label selector selects.
+
+    Attributes:
+        namespace: The ConfigMaps' namespace.
+        label_selector: Which they are.
+        key: The key of their ``data``.
+        excluded: The name of one that does not count as selected, since it is read by itself; None for no such.
+        api: A CoreV1Api of kubernetes_asyncio that belongs to the running event loop.
+        timeout_seconds: How long one request may take.
+    """
+
+    namespace: str
+    label_selector: str
+    key: str
+    excluded: str | None
+    api: Any = field(compare=False, repr=False)
+    timeout_seconds: float = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"configmaps/{self.namespace}?labelSelector={self.label_selector}"
+
+    async def fetch(self) -> bytes:
+        """Sends one LIST. Without a resourceVersion, the API server answers with the newest state there is."""
+        response = await _request(
+            self.api.list_namespaced_config_map(
+                self.namespace,
+                label_selector=self.label_selector,
+                _preload_content=False,
+                _request_timeout=self.timeout_seconds,
+            ),
+            self.name,
+            self.timeout_seconds,
+            max_bytes=_MAX_SELECTED_BYTES,
+            too_large=f"the ConfigMaps of {self.name} are larger than {_MAX_SELECTED_BYTES >> 20} MiB together",
+        )
+        if response.status == 200:
+            return response.body
+        if response.status == 400:
+            raise SourceError(
+                f"the API server cannot answer for {self.name} (400{response.message}); check the label selector",
+                outcome="unavailable",
+            )
+        if response.status == 403:
+            raise SourceError(
+                f"the hub may not list {self.name} (403{response.message}); add this rule to its Role in namespace "
+                f'{self.namespace}: {{apiGroups: [""], resources: ["configmaps"], verbs: ["list"]}}, '
+                "without resourceNames, which cannot be given for a list with a label selector",
+                outcome="refused",
+            )
+        raise _refusal(response, self.name)
+
+    def extract(self, raw: bytes) -> tuple[SelectedConfigMap, ...]:
+        """Finds the ConfigMaps in what `fetch` brought, in order of name.
+
+        Raises:
+            SourceError: It is no list of them, or not all of it.
+        """
+        found = {}
         try:
-            manifest = json.loads(raw)
-            metadata = manifest["metadata"]
-            version = (metadata["uid"], metadata["resourceVersion"])
-            data = manifest.get("data") or {}
-            text = data.get(self.key)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            manifest = text = None
-        if manifest is None or not isinstance(text, str | None):
-            raise SourceError(f"the answer for {self.name} is no ConfigMap", outcome="unavailable")
-        if text is None:
-            raise missing_key(self.key, data, manifest.get("binaryData") or {}, f"ConfigMap {self.name[10:]}")
-        return Revision(version, f"{self.name}@{metadata['resourceVersion']}", Text(text))
+            answer = _read_json(raw)
+            # Nothing was said of pages when it was asked for.
+            is_whole = answer["kind"] == "ConfigMapList" and not answer["metadata"].get("continue")
+            for manifest in answer["items"] or () if is_whole else ():
+                name, uid = manifest["metadata"]["name"], manifest["metadata"]["uid"]
+                if name != self.excluded:
+                    source = f"configmap/{self.namespace}/{name}"
+                    found[name] = SelectedConfigMap(name, uid, source, manifest, self.key)
+            in_order = tuple(found[name] for name in sorted(found))
+        except (TypeError, KeyError, AttributeError):
+            is_whole = False
+        if not is_whole:
+            raise SourceError(f"the answer for {self.name} is no list of ConfigMaps", outcome="unavailable")
+        return in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +281,103 @@ class FileSource:
         return Revision(digest, f"{self.name}@sha256:{digest[:12]}", text)
 
 
-def _status_message(body: bytes) -> str:
-    """What the API server's Status says, as ``: text``; nothing if it is none."""
+@dataclass(frozen=True, slots=True)
+class _Response:
+    status: int
+    body: bytes = field(repr=False)
+    retry_after: str
+
+    @property
+    def message(self) -> str:
+        """What the API server's Status says, as ``: text``; nothing if it is none."""
+        try:
+            message = json.loads(self.body[:65536])["message"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return ""
+        return f": {message[:500]}" if isinstance(message, str) and message else ""
+
+
+async def _request(
+    # Without preloading, the client neither deserializes the body nor logs it at DEBUG.
+    answering: Awaitable[aiohttp.ClientResponse],
+    name: str,
+    timeout_seconds: float,
+    *,
+    max_bytes: int,
+    too_large: str,
+) -> _Response:
+    """Waits for the answer to a request of the client, whatever its status.
+
+    Args:
+        answering: The request.
+        name: What it asks for.
+        timeout_seconds: How long it may take.
+        max_bytes: How much of an answer is read.
+        too_large: What is wrong where there is more.
+
+    Raises:
+        SourceError: There is no answer.
+    """
     try:
-        message = json.loads(body[:65536])["message"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return ""
-    return f": {message[:500]}" if isinstance(message, str) and message else ""
+        async with await answering as response:
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise SourceError(too_large, outcome="unavailable")
+    except TimeoutError:
+        raise SourceError(
+            f"the API server gave no answer for {name} within {timeout_seconds:g} s",
+            outcome="unavailable",
+            transient=True,
+        ) from None
+    except (aiohttp.ClientError, OSError) as error:
+        # What is no OSError is the parser's, who quotes the answer that it stumbled over.
+        why = (isinstance(error, OSError) and str(error)) or type(error).__name__
+        raise SourceError(
+            f"the API server could not be asked for {name}: {why}",
+            outcome="unavailable",
+            # A certificate does not become valid by asking again.
+            transient=not isinstance(error, aiohttp.ClientSSLError | ssl.SSLError),
+        ) from None
+    return _Response(response.status, bytes(body), response.headers.get("Retry-After", ""))
+
+
+def _refusal(response: _Response, name: str) -> SourceError:
+    """Why there is nothing in an answer, where that does not depend on what was asked for."""
+    status, retry_after = response.status, response.retry_after
+    if status == 401:
+        return SourceError(
+            f"the API server did not accept the hub's credentials when asked for {name} (401{response.message}); "
+            "check the hub's service account and its token",
+            outcome="refused",
+        )
+    return SourceError(
+        f"the API server answered {status} when asked for {name}{response.message}",
+        outcome="unavailable",
+        transient=status == 429 or status >= 500,
+        retry_after_seconds=float(retry_after) if retry_after.isdecimal() else 0,
+    )
+
+
+def _read_json(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _find_revision(manifest: Any, name: str, key: str) -> Revision:
+    """Finds the document in a ConfigMap as the API server gives it."""
+    try:
+        metadata = manifest["metadata"]
+        version = (metadata["uid"], metadata["resourceVersion"])
+        data = manifest.get("data") or {}
+        text = data.get(key)
+    except (TypeError, KeyError, AttributeError):
+        manifest = text = None
+    if manifest is None or not isinstance(text, str | None):
+        raise SourceError(f"the answer for {name} is no ConfigMap", outcome="unavailable")
+    if text is None:
+        raise missing_key(key, data, manifest.get("binaryData") or {}, f"ConfigMap {name[10:]}")
+    return Revision(version, f"{name}@{metadata['resourceVersion']}", Text(text))

@@ -26,8 +26,9 @@ from .masking import MaskedPod, withhold_response_bodies
 from .matching import Subject, match_profiles
 from .merging import EffectiveProfile, Resources, merge_profiles
 from .quantity import format_amount
-from .sources import ConfigMapSource, FileSource, Source
-from .store import Reading, find_store
+from .selection import read_documents
+from .sources import ConfigMapSource, FileSource, SelectedConfigMapsSource, Source
+from .store import Reading
 
 __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
 
@@ -102,6 +103,20 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         Key of the ConfigMap's `data` that holds the profile document.
 
         The same key is looked for where `profiles_file` is a ConfigMap manifest.
+        """,
+    )
+
+    configmap_label_selector = Unicode(
+        "",
+        config=True,
+        help="""
+        Label selector of further ConfigMaps with profiles, such as `jupyterhub=singleuser-profiles`.
+
+        All that it selects in `configmap_namespace` are read at every start too, under the same key. Their profiles
+        stand behind those of the main one, in order of the ConfigMaps' names. One that is broken counts as it last
+        was good, or not at all; whether a server starts, the main one alone decides.
+
+        The hub's service account must be allowed to `list` ConfigMaps. Empty, which is the default, means none.
         """,
     )
 
@@ -192,7 +207,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         subject = Subject(self.user.name, groups, find_image(pod))
         effective = merge_profiles(match_profiles(reading.document, subject, self.merge_order))
         try:
-            injection = inject_profile(pod, effective, reading.source, self._expand_user_properties)
+            injection = inject_profile(pod, effective, reading.origin, self._expand_user_properties)
         except PodError as error:
             self.log.error("Not starting %s, because %s", self._log_name, error)  # noqa: TRY400  it says it all
             raise self._refusal("its settings do not go together") from None
@@ -226,16 +241,16 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             raise error.with_traceback(None) from None
 
     async def _read_profiles(self) -> Reading:
-        source = self._source()
         try:
-            reading = await find_store(source).read(
-                source,
+            reading = await read_documents(
+                self._source(),
+                self._selected_source(),
                 policy=self.failure_policy,
                 timeout_seconds=min(self.k8s_api_request_retry_timeout, self.start_timeout / 2),
                 log=self.log,
             )
         except (SourceError, DocumentError):
-            # The store has said what is wrong.
+            # What is wrong has been logged.
             metrics.SPAWNS.labels("failed").inc()
             raise self._refusal("its settings could not be read") from None
         given = "current" if reading.fault is None else "last_good" if reading.source else "ignored"
@@ -260,6 +275,18 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             self.k8s_api_request_timeout,
         )
 
+    def _selected_source(self) -> SelectedConfigMapsSource | None:
+        if not self.configmap_label_selector:
+            return None
+        return SelectedConfigMapsSource(
+            self.configmap_namespace,
+            self.configmap_label_selector,
+            self.configmap_key,
+            None if self.profiles_file else self.configmap_name,
+            self.api,
+            self.k8s_api_request_timeout,
+        )
+
     def _tell(self, subject: Subject, effective: EffectiveProfile, injection: Injection, reading: Reading) -> None:
         """Says what was applied: one line for the log, one for the spawn page. Names, never values."""
         applied = format_names((profile.label for profile in effective.applied), max_bytes=1000)
@@ -271,7 +298,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             applied,
             format_names(sorted(effective.env), max_bytes=1000),
             amounts,
-            reading.source or "none, as failure_policy says",
+            reading.origin or "none, as failure_policy says",
         )
         for conflict in injection.resources.conflicts:
             # Nobody wrote a wrong document where a profile's limit is below the hub's general guarantee.

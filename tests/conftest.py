@@ -22,7 +22,7 @@ CONFIGMAP = "jupyter-singleuser-profiles"
 KEY = "jupyterhub-singleuser-profiles.yaml"
 NAMESPACE = "jhub"
 
-WriteProfiles = Callable[[str], dict[str, Any]]
+WriteProfiles = Callable[..., dict[str, Any]]
 MakeSpawner = Callable[..., ProfiledKubeSpawner]
 
 
@@ -60,12 +60,14 @@ def user_namespaces(api: EmbeddedAPI) -> None:
 def write_profiles(api: EmbeddedAPI) -> WriteProfiles:
     """Puts a text into the ConfigMap, as it is, and returns the object."""
 
-    def write(text: str, *, key: str = KEY, name: str = CONFIGMAP) -> dict[str, Any]:
+    def write(
+        text: str, *, key: str = KEY, name: str = CONFIGMAP, labels: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         return api.put(
             {
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
-                "metadata": {"name": name, "namespace": NAMESPACE},
+                "metadata": {"name": name, "namespace": NAMESPACE, **({"labels": labels} if labels else {})},
                 "data": {key: text},
             }
         )

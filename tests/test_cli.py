@@ -334,6 +334,9 @@ class TestSource:
             pytest.param(["validate", "--configmap", "a/b/c"], "'a/b/c' is not NAME or NAMESPACE/NAME", id="slashes"),
             pytest.param(["validate", "--configmap", "/b"], "'/b' is not NAME or NAMESPACE/NAME", id="no namespace"),
             pytest.param(["validate", "--configmap", ""], "'' is not NAME or NAMESPACE/NAME", id="no name"),
+            pytest.param(
+                ["validate", "a", "--label-selector", "b=c"], "--label-selector: needs --configmap", id="file"
+            ),
             pytest.param(["explain", "a", "--user", "", "--image", "b"], "--user: must not be empty", id="no user"),
             pytest.param(["explain", "a", "--user", "\udcff", "--image", "b"], "--user: not UTF-8 text", id="bytes"),
             pytest.param(["explain", "a", "--user", "b"], "arguments are required: --image", id="no image"),
@@ -450,6 +453,102 @@ class TestConfigMap:
             0,
             f"✔ configmap/jhub/{CONFIGMAP}: 2 profiles, no errors\n",
             "",
+        )
+
+
+class TestSeveralConfigMaps:
+    pytestmark = pytest.mark.usefixtures("api")
+
+    @pytest.fixture
+    def run_on(self, run: Run, write_profiles: WriteProfiles) -> Callable[..., Any]:
+        """Runs a command on the main ConfigMap with those of two teams beside it."""
+
+        async def run_on(command: str, *arguments: str, aviation: str, zoology: str = GOOD) -> tuple[int, str, str]:
+            write_profiles(GOOD, labels={"team": "no"})
+            write_profiles(zoology, name="zoology", labels={"team": "yes"})
+            write_profiles(aviation, name="aviation", labels={"team": "yes"})
+            options = ("--configmap", CONFIGMAP, "--label-selector", "team=yes", *arguments)
+            return await asyncio.to_thread(run, command, *options)
+
+        return run_on
+
+    async def test_each_is_validated(self, run_on: Callable[..., Any]) -> None:
+        code, out, err = await run_on("validate", aviation=BAD)
+
+        assert (code, err) == (1, "")
+        lines = out.splitlines()
+        assert lines[0] == f"✔ configmap/jhub/{CONFIGMAP}: 2 profiles, no errors"
+        assert lines[2].startswith("configmap/jhub/aviation:4:5: error: profiles[0].resorces: unknown key")
+        assert lines[4:] == [SUMMARY, "✔ configmap/jhub/zoology: 2 profiles, no errors"]
+
+    async def test_each_is_validated_for_programs(
+        self, run_on: Callable[..., Any], write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles("x", name="empty", key="other", labels={"team": "yes"})
+
+        code, out, _ = await run_on("validate", "--format", "json", aviation=BAD)
+
+        assert code == 1
+        told = json.loads(out)
+        assert (told["source"], told["valid"]) == (f"configmap/jhub/{CONFIGMAP}", True)
+        assert [(each["source"], each["valid"]) for each in told["selected"]] == [
+            ("configmap/jhub/aviation", False),
+            ("configmap/jhub/empty", False),
+            ("configmap/jhub/zoology", True),
+        ]
+        assert told["selected"][1]["errors"][0]["what"] == f"ConfigMap jhub/empty has no key '{KEY}'; it has 'other'"
+
+    async def test_they_are_explained_as_one(self, run_on: Callable[..., Any]) -> None:
+        subject = ("--user", "ada", "--image", "x", "--format", "json")
+        code, out, err = await run_on("explain", *subject, aviation="profiles: [{env: {ENDPOINT: b}}]")
+
+        assert (code, err) == (0, "")
+        told = json.loads(out)
+        known = [(each["index"], each["name"], each.get("configmap")) for each in told["profiles"]]
+        assert known == [
+            (0, "globals", None),
+            (1, "forecasting", None),
+            (2, None, "aviation"),
+            (3, "globals", "zoology"),
+            (4, "forecasting", "zoology"),
+        ]
+        assert told["applied"] == [0, 2, 3]
+        assert told["env"] == [{"name": "ENDPOINT", "value": "***", "profile": 3}]
+        assert told["resources"]["limits"]["memory"] == {"quantity": "1Gi", "profile": 3}
+
+    async def test_text_names_the_configmap_of_a_profile(self, run_on: Callable[..., Any]) -> None:
+        code, out, _ = await run_on("explain", "--user", "ada", "--image", "x", aviation="profiles: [{env: {A: b}}]")
+
+        assert code == 0
+        assert "the later winning: globals, aviation/profiles[0], zoology/globals" in out
+        assert "from aviation/profiles[0]" in out
+
+    @pytest.mark.parametrize("command", ["explain", "render"])
+    async def test_one_that_is_broken_is_told_and_left_out(self, run_on: Callable[..., Any], command: str) -> None:
+        code, out, err = await run_on(
+            command, "--user", "ada", "--image", "x", "--format", "json", aviation=BAD, zoology="profiles: []"
+        )
+
+        assert code == 1
+        assert err.startswith("configmap/jhub/aviation:")
+        told = json.loads(out)
+        if command == "explain":
+            assert told["applied"] == [0]
+        else:
+            source = told["metadata"]["annotations"]["profiled-spawner/source"]
+            assert [each.partition("@")[0] for each in source.split(", ")] == [
+                f"configmap/jhub/{CONFIGMAP}",
+                "configmap/jhub/zoology",
+            ]
+
+    async def test_what_may_not_be_listed_is_told(self, run_on: Callable[..., Any], api: EmbeddedAPI) -> None:
+        api.deny("list", "configmaps")
+
+        assert await run_on("validate", aviation=GOOD) == (
+            2,
+            "",
+            "profiled-spawner: you may not list configmaps/jhub?labelSelector=team=yes with these credentials; "
+            "see `kubectl auth can-i list configmaps --namespace jhub`\n",
         )
 
 

@@ -17,6 +17,7 @@ PICTURE: dict[str, set[str]] = {
     "errors": set(),
     "quantity": set(),
     "document": set(),
+    "legacy": set(),
     "tree": {"yaml"},
     "reading": set(),
     "objects": set(),
@@ -33,27 +34,16 @@ PICTURE: dict[str, set[str]] = {
     "masking": {"kubernetes_asyncio"},
     "metrics": {"prometheus_client"},
     "sources": {"aiohttp"},
+    "reads": set(),
     "store": set(),
+    "selection": set(),
     "spawner": {"jupyterhub", "kubernetes_asyncio", "kubespawner", "tornado", "traitlets"},
     "kubeconfig": {"kubernetes_asyncio"},
     "rendering": {"jupyterhub", "kubespawner", "sqlalchemy", "traitlets"},
     "cli": {"yaml"},
 }
 ROW = list(PICTURE)
-CORE = [
-    "errors",
-    "quantity",
-    "document",
-    "tree",
-    "reading",
-    "objects",
-    "advice",
-    "parsing",
-    "manifest",
-    "matching",
-    "merging",
-    "injection",
-]
+CORE = [*ROW[: ROW.index("merging") + 1], "injection"]
 
 
 def parse(module: str) -> ast.Module:

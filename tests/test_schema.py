@@ -233,6 +233,27 @@ def test_a_section_that_was_left_empty_is_refused(section: str) -> None:
     assert refused(with_profile(**{section: None})) == {("profiles", 0, section)}
 
 
+def test_keys_of_an_older_library_are_let_through_and_marked() -> None:
+    document = {"profiles": [{"services": {"a": 1}}], "gpuTypes": [], "ui": {"gpuConfig": None, "another": 1}}
+    schema = make_schema()
+
+    assert refused(document) == set()
+    assert refused({"profiles": [{"gpuTypes": []}]}) == {("profiles", 0, "gpuTypes")}
+    for part in (
+        schema["properties"]["gpuTypes"],
+        schema["properties"]["ui"]["properties"]["imageConfig"],
+        schema["$defs"]["profile"]["properties"]["services"],
+    ):
+        assert part["deprecated"] is True
+        assert part["description"].startswith("Ignored, a key of jupyterhub-singleuser-profiles; ")
+
+
+def test_the_schema_advises_as_validate_does() -> None:
+    (warning,) = check_document("{profiles: [{services: {}}]}").warnings
+    description = make_schema()["$defs"]["profile"]["properties"]["services"]["description"]
+    assert description.lower() == f"{warning.what}.".lower()
+
+
 def test_every_section_is_explained() -> None:
     schema = make_schema()
     sections = schema["$defs"]["profile"]["properties"]

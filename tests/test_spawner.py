@@ -479,3 +479,44 @@ async def test_the_configmap_is_looked_for_where_the_hub_runs(
     spawner = ProfiledKubeSpawner(_mock=True, config=Config(KubeSpawner={"namespace": "servers"}))
     assert spawner.namespace == "servers"
     assert spawner.configmap_namespace == "hub-namespace"
+
+
+async def test_profiles_of_several_configmaps_are_told_apart(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    labels = {"team": "yes"}
+    versions = [
+        write_profiles("profiles: [{name: globals, env: {A: main, B: main}}]")["metadata"]["resourceVersion"],
+        write_profiles("profiles: [{name: globals, env: {B: team}}, {}]", name="aviation", labels=labels)["metadata"][
+            "resourceVersion"
+        ],
+    ]
+    spawner = make_spawner("ada", configmap_label_selector="team=yes")
+    progress = asyncio.create_task(anext(spawner.progress()))
+    await asyncio.sleep(0)
+
+    pod = await start(api, spawner)
+
+    assert env_of(pod)["A"] == "main"
+    assert env_of(pod)["B"] == "team"
+    annotations = pod["metadata"]["annotations"]
+    applied = ["globals", "aviation/globals", "aviation/profiles[1]"]
+    assert json.loads(annotations["profiled-spawner/applied"]) == applied
+    origin = f"configmap/{NAMESPACE}/{CONFIGMAP}@{versions[0]}, configmap/{NAMESPACE}/aviation@{versions[1]}"
+    assert annotations["profiled-spawner/source"] == origin
+    assert f"from {origin}" in caplog.text
+    assert (await progress)["message"].startswith("Profiles applied: globals, aviation/globals, aviation/profiles[1].")
+
+
+async def test_a_teams_typo_neither_blocks_a_server_nor_freezes_the_others(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    labels = {"team": "yes"}
+    write_profiles("profiles: [{env: {A: main}}]")
+    write_profiles("profiles: [{nmae: typo}]", name="one", labels=labels)
+    write_profiles("profiles: [{env: {B: first}}]", name="two", labels=labels)
+    spawner = make_spawner("ada", configmap_label_selector="team=yes", failure_policy="fail")
+    assert env_of(await start(api, spawner))["B"] == "first"
+    write_profiles("profiles: [{env: {B: second}}]", name="two", labels=labels)
+    assert env_of(await start(api, spawner))["B"] == "second"

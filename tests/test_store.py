@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -324,6 +325,28 @@ async def test_an_invalid_document_is_told_once_in_full_and_without_values(
     assert "canary" not in caplog.text
 
 
+async def test_keys_that_are_ignored_are_told_once_for_a_version(
+    reader: Reader, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    ignored = "{services: {a: {}}, env: {FOO: canary-value}}"
+    written = write_profiles(f"{{profiles: [{ignored}, {ignored}], ui: {{}}}}")
+    for _ in range(3):
+        await reader.read()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"configmap/jhub/jupyter-singleuser-profiles@{written['metadata']['resourceVersion']} has keys of "
+        "jupyterhub-singleuser-profiles that are ignored: ui, services; "
+        "`profiled-spawner validate` says what to do instead"
+    )
+    write_profiles(f"profiles: [{ignored}]")
+    await reader.read()
+    assert "that are ignored: services; " in caplog.records[1].getMessage()
+    write_profiles(profiles("without"))
+    await reader.read()
+    assert len(caplog.records) == 2
+
+
 async def test_a_caller_that_is_cancelled_disturbs_nobody(
     api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
 ) -> None:
@@ -389,20 +412,44 @@ async def test_spawns_of_one_source_share_a_store_and_others_do_not(client: Core
     assert find_store(one) is not find_store(other_key)
 
 
-def test_a_store_goes_with_its_event_loop(tmp_path: Path) -> None:
+class LoopsOwnSource(FileSource):
+    """One that refers to its event loop, as a ConfigMap's does through the client."""
+
+    __slots__ = ("loop",)
+
+
+@pytest.mark.parametrize("text", [profiles("here"), INVALID, None], ids=["valid", "invalid", "missing"])
+def test_a_store_goes_with_its_event_loop(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "profiles.yaml"
-    path.write_text(profiles("here"))
+    if text is not None:
+        path.write_text(text)
 
     async def spawn() -> tuple[weakref.ref[Any], weakref.ref[Any]]:
-        source = FileSource(path, KEY)
+        source = LoopsOwnSource(path, KEY)
+        object.__setattr__(source, "loop", asyncio.get_running_loop())
         store = find_store(source)
-        await store.read(source, policy="fail", timeout_seconds=5, log=log)
+        with contextlib.suppress(SourceError, DocumentError):
+            await store.read(source, policy="fail", timeout_seconds=5, log=log)
         return weakref.ref(store), weakref.ref(asyncio.get_running_loop())
 
     store, loop = asyncio.run(spawn())
     gc.collect()
     assert loop() is None
+    gc.collect()  # of what went with it
     assert store() is None
+
+
+async def _wait_in_vain(path: Path) -> weakref.ref[Any]:
+    source = FileSource(path, KEY)
+    with contextlib.suppress(SourceError):
+        await find_store(source).read(source, policy="fail", timeout_seconds=0, log=log)
+    return weakref.ref(asyncio.get_running_loop())
+
+
+def test_a_store_goes_with_its_event_loop_though_somebody_waited_in_vain(tmp_path: Path) -> None:
+    loop = asyncio.run(_wait_in_vain(tmp_path / "profiles.yaml"))
+    gc.collect()
+    assert loop() is None
 
 
 class TestFile:

@@ -30,7 +30,7 @@ from sandbox.status import Object, StatusError
 
 _KUBESPAWNERS_ROLE = Path(__file__).with_name("hub.yaml")
 _USER_NAMESPACES_ROLE = Path(__file__).with_name("user-namespaces.yaml")
-_DOCUMENTED_ROLE = Path(__file__).parents[2] / "deploy" / "role.yaml"
+_DOCUMENTED_ROLES = sorted((Path(__file__).parents[2] / "deploy").glob("role*.yaml"))
 _NAMESPACE = "jhub"
 _ALWAYS_THERE = {("services", "kubernetes"), ("serviceaccounts", "default")}
 _REQUEST_HEADERS = ("Accept", "Authorization", "Content-Type", "User-Agent")
@@ -41,7 +41,7 @@ class ClusterAPI(EmbeddedAPI):
     """The API of a control plane, emptied of what an earlier test has left in it.
 
     Its kubeconfig is that of the service account `hub` in the namespace `jhub`, which has KubeSpawner's own Role and
-    the one of `deploy/role.yaml`, and nothing else. What is denied is denied to the service account. A kubelet, or the
+    those of `deploy/`, and nothing else. What is denied is denied to the service account. A kubelet, or the
     test itself, is an administrator: a client without credentials, or with the token.
 
     Args:
@@ -70,7 +70,7 @@ class ClusterAPI(EmbeddedAPI):
     async def __aenter__(self) -> Self:
         self._empty()
         self._control_plane.create_namespace(_NAMESPACE)
-        for path in (_KUBESPAWNERS_ROLE, _DOCUMENTED_ROLE):
+        for path in (_KUBESPAWNERS_ROLE, *_DOCUMENTED_ROLES):
             for obj in yaml.safe_load_all(path.read_text()):
                 self._control_plane.put(obj)
                 if obj["kind"] == "Role":

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from .bench import Cell, Result, Table
-from .rows import EXAMPLES, LANES, Lane, Row
+from .rows import EXAMPLES, LANES, Lane
 
 __all__ = ["render", "without_times"]
 

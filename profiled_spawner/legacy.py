@@ -1,0 +1,41 @@
+"""Keys of jupyterhub-singleuser-profiles that this format does not have, and what to do instead.
+
+They are ignored, with this advice as a warning, so that a document of that library needs no rewriting to be read.
+What it had and this format has too is none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+__all__ = ["DOCUMENT_ADVICE", "PROFILE_ADVICE", "UI_ADVICE"]
+
+_LAST_CHOICE = "drop it: it was that library's note of a person's last choice, and does not belong in a profile"
+
+DOCUMENT_ADVICE: Mapping[str, str] = MappingProxyType(
+    {
+        "gpuTypes": "give the node_tolerations of each type to the profiles or sizes that ask for its GPUs",
+        "ui": "the spawn page is KubeSpawner's, which also offers the sizes that fit a person",
+    }
+)
+"""By key of the document."""
+
+UI_ADVICE: Mapping[str, str] = MappingProxyType(
+    {
+        "envVarConfig": "people type in no variables here; keep each user's own in a Secret, and refer to that",
+        "gpuConfig": "offer GPUs as sizes, each with its resources; name users or groups where not all may have them",
+        "imageConfig": "offer images, and order and leave them out, in KubeSpawner's profile_list",
+        "sizeConfig": "a person is offered the sizes that fit them; leave them out of the document to offer none",
+    }
+)
+"""By key of ``ui``."""
+
+PROFILE_ADVICE: Mapping[str, str] = MappingProxyType(
+    {
+        "last_selected_image": _LAST_CHOICE,
+        "last_selected_size": _LAST_CHOICE,
+        "services": "make what belongs to a server in a pre_spawn_hook, and refer to it with valueFrom",
+    }
+)
+"""By key of a profile."""

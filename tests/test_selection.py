@@ -1,0 +1,474 @@
+"""Several ConfigMaps: what a spawn is given of those that a label selector selects, when they are fine and when not."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import re
+import weakref
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
+from kubernetes_asyncio.config import load_kube_config
+from prometheus_client import REGISTRY
+
+from profiled_spawner import sources as sources_module
+from profiled_spawner import store as store_module
+from profiled_spawner.document import Document
+from profiled_spawner.errors import SourceError
+from profiled_spawner.selection import find_selection, read_documents
+from profiled_spawner.sources import ConfigMapSource, FileSource, SelectedConfigMapsSource
+from profiled_spawner.store import Reading
+from sandbox.api import EmbeddedAPI, Fault
+
+from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
+
+log = logging.getLogger("hub")
+
+SELECTOR = "jupyterhub=singleuser-profiles"
+LABELS = {"jupyterhub": "singleuser-profiles"}
+BROKEN = "profiles: [{nmae: broken, env: {FOO: canary-value}}]"
+
+WriteTeam = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(params=API_SERVERS)
+def api_server(request: pytest.FixtureRequest) -> EmbeddedAPI:
+    return make_api_server(request)
+
+
+def profiles(*names: str) -> str:
+    return f"profiles: [{', '.join(f'{{name: {name}, env: {{FOO: x}}}}' for name in names)}]"
+
+
+class Reader:
+    """The main ConfigMap and the selected ones, read as spawns read them."""
+
+    def __init__(self, client: CoreV1Api) -> None:
+        self.main = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=0.5)
+        self.selected = SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, CONFIGMAP, client, timeout_seconds=0.5)
+
+    async def read(self, policy: Any = "last-good", timeout_seconds: float = 10) -> Reading:
+        return await read_documents(self.main, self.selected, policy=policy, timeout_seconds=timeout_seconds, log=log)
+
+    async def labels(self, **kwargs: Any) -> list[str]:
+        """What people know the profiles by, in document order."""
+        return [profile.label for profile in (await self.read(**kwargs)).document.profiles]
+
+
+@pytest.fixture
+async def reader(api: EmbeddedAPI) -> AsyncIterator[Reader]:
+    configuration = Configuration()
+    await load_kube_config(client_configuration=configuration)
+    async with ApiClient(configuration) as client:
+        yield Reader(CoreV1Api(client))
+
+
+@pytest.fixture
+def write_team(write_profiles: WriteProfiles) -> WriteTeam:
+    """Puts a text into a ConfigMap that the selector selects."""
+
+    def write(name: str, text: str, **kwargs: Any) -> dict[str, Any]:
+        return write_profiles(text, name=name, labels=LABELS, **kwargs)
+
+    return write
+
+
+def requests(api: EmbeddedAPI, verb: str) -> int:
+    return sum((request.verb, request.resource) == (verb, "configmaps") for request in api.requests)
+
+
+def gauge(name: str, configmap: str) -> float | None:
+    return REGISTRY.get_sample_value(name, {"source": f"configmap/{NAMESPACE}/{configmap}"})
+
+
+async def test_they_stand_behind_the_main_one_in_order_of_name(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam
+) -> None:
+    main = write_profiles(profiles("globals", "others"))["metadata"]["resourceVersion"]
+    zoology = write_team("zoology", profiles("globals"))["metadata"]["resourceVersion"]
+    aviation = write_team("aviation", profiles("globals"))["metadata"]["resourceVersion"]
+    write_profiles(profiles("unlabelled"), name="beside")
+
+    reading = await reader.read()
+
+    labels = [profile.label for profile in reading.document.profiles]
+    assert labels == ["globals", "others", "aviation/globals", "zoology/globals"]
+    assert reading.source == f"configmap/{NAMESPACE}/{CONFIGMAP}@{main}"
+    assert reading.selected == (
+        f"configmap/{NAMESPACE}/aviation@{aviation}",
+        f"configmap/{NAMESPACE}/zoology@{zoology}",
+    )
+    assert reading.origin == ", ".join([reading.source, *reading.selected])
+    assert (requests(api, "get"), requests(api, "list")) == (1, 1)
+
+
+async def test_the_main_one_may_have_the_label_and_is_not_read_twice(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam
+) -> None:
+    write_profiles(profiles("globals"), labels=LABELS)
+    write_team("team", profiles("a"))
+    assert await reader.labels() == ["globals", "team/a"]
+
+
+async def test_beside_a_file_every_selected_configmap_counts(
+    reader: Reader, write_team: WriteTeam, tmp_path: Path
+) -> None:
+    path = tmp_path / "profiles.yaml"
+    path.write_text(profiles("globals"))
+    reader.main = FileSource(path, KEY)  # type: ignore[assignment]
+    reader.selected = SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, None, reader.selected.api, 1)
+    write_team(CONFIGMAP, profiles("a"))
+    assert await reader.labels() == ["globals", f"{CONFIGMAP}/a"]
+
+
+async def test_both_requests_are_sent_at_once(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam
+) -> None:
+    write_profiles(profiles("globals"))
+    write_team("team", profiles("a"))
+    api.faults.append(Fault("hang", verb="get", resource="configmaps"))
+    reading = asyncio.create_task(reader.labels())
+    while not (requests(api, "get") and requests(api, "list")):
+        await asyncio.sleep(0.01)
+    assert not reading.done()
+    assert await reading == ["globals", "team/a"]
+
+
+async def test_an_edit_an_arrival_and_a_departure_are_seen_by_the_next_read(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam
+) -> None:
+    write_profiles(profiles("globals"))
+    write_team("one", profiles("a"))
+    assert await reader.labels() == ["globals", "one/a"]
+    write_team("one", profiles("b"))
+    write_team("two", profiles("c"))
+    assert await reader.labels() == ["globals", "one/b", "two/c"]
+    write_profiles(profiles("b"), name="one", labels={"jupyterhub": "no-more"})
+    assert await reader.labels() == ["globals", "two/c"]
+    api.delete("configmaps", NAMESPACE, "two")
+    assert await reader.labels() == ["globals"]
+
+
+async def test_a_read_does_not_join_a_list_that_was_requested_before_it(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam
+) -> None:
+    write_profiles(profiles("globals"))
+    write_team("team", profiles("old"))
+    api.faults.append(Fault(delay=0.2, verb="list", resource="configmaps"))
+    early = asyncio.create_task(reader.labels())
+    while not requests(api, "list"):
+        await asyncio.sleep(0.01)
+    late = asyncio.create_task(reader.labels())
+    await early
+    write_team("team", profiles("new"))
+    assert await late == ["globals", "team/new"]
+    assert requests(api, "list") == 2
+
+
+async def test_a_burst_shares_a_handful_of_requests(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam
+) -> None:
+    write_profiles(profiles("globals"))
+    write_team("team", profiles("a"))
+    labels = await asyncio.gather(*(reader.labels() for _ in range(500)))
+    assert labels == [["globals", "team/a"]] * 500
+    assert requests(api, "get") <= 3
+    assert requests(api, "list") <= 3
+
+
+async def test_only_what_has_changed_is_parsed(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = []
+    parse_document = store_module.parse_document
+
+    def parse(text: str, *, source: str, **kwargs: Any) -> Any:
+        parsed.append(source.partition("@")[0].rpartition("/")[2])
+        return parse_document(text, source=source, **kwargs)
+
+    monkeypatch.setattr(store_module, "parse_document", parse)
+    write_profiles(profiles("globals"))
+    for name in ("one", "two", "three"):
+        write_team(name, profiles("a"))
+    await reader.read()
+    assert sorted(parsed) == sorted([CONFIGMAP, "one", "three", "two"])
+    parsed.clear()
+    write_team("two", profiles("b"))
+    await reader.read()
+    await reader.read()
+    assert parsed == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        pytest.param("invalid", "line 1, column 13: profiles[0].nmae: unknown key", id="invalid"),
+        pytest.param("no-key", f"jhub/team has no key '{KEY}'; it has 'other'", id="no-key"),
+        pytest.param("binary", "under binaryData, so it is not UTF-8 text", id="binary"),
+        pytest.param("nothing", f"jhub/team has no key '{KEY}'; it has no keys under data", id="no-data"),
+    ],
+)
+@pytest.mark.parametrize("good_before", [False, True], ids=["nothing-good-before", "good-before"])
+@pytest.mark.parametrize("policy", ["last-good", "fail", "ignore"])
+async def test_a_broken_one_is_handled_for_itself_alone(
+    api: EmbeddedAPI,
+    reader: Reader,
+    write_profiles: WriteProfiles,
+    write_team: WriteTeam,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+    why: str,
+    good_before: bool,
+    policy: str,
+) -> None:
+    write_profiles(profiles("globals"))
+    write_team("another", profiles("a"))
+    if good_before:
+        good = write_team("team", profiles("good"))["metadata"]["resourceVersion"]
+        await reader.read(policy)
+    match fault:
+        case "invalid":
+            write_team("team", BROKEN)
+        case "no-key":
+            write_team("team", profiles("x"), key="other")
+        case "binary" | "nothing":
+            data = {"binaryData": {KEY: "/w=="}} if fault == "binary" else {}
+            metadata = {"name": "team", "namespace": NAMESPACE, "labels": LABELS}
+            api.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **data})
+    write_profiles(profiles("edited"))
+    write_team("another", profiles("b"))
+    caplog.clear()
+
+    labels = await reader.labels(policy=policy)
+
+    (record,) = (record for record in caplog.records if record.name == "hub")
+    assert why in record.getMessage()
+    assert "canary" not in caplog.text
+    if good_before:
+        assert labels == ["edited", "another/b", "team/good"]
+        assert record.levelname == "WARNING"
+        last_good = rf"Using the last good version, configmap/jhub/team@{good}, read \d+ s ago, because "
+        assert re.match(last_good, record.getMessage())
+    else:
+        assert labels == ["edited", "another/b"]
+        assert record.levelname == "ERROR"
+        assert record.getMessage().startswith("Leaving out configmap/jhub/team, because ")
+
+    write_team("team", profiles("mended"))
+    assert await reader.labels(policy=policy) == ["edited", "another/b", "team/mended"]
+
+
+@pytest.mark.parametrize("seen_gone", [True, False], ids=["seen-gone", "not-seen-gone"])
+async def test_one_that_is_made_anew_and_broken_does_not_bring_back_what_was_deleted(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, seen_gone: bool
+) -> None:
+    write_profiles(profiles("globals"))
+    write_team("team", profiles("good"))
+    assert await reader.labels() == ["globals", "team/good"]
+    api.delete("configmaps", NAMESPACE, "team")
+    if seen_gone:
+        assert await reader.labels() == ["globals"]
+    write_team("team", BROKEN)
+    assert await reader.labels() == ["globals"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        pytest.param(
+            "forbidden",
+            "the hub may not list configmaps/jhub?labelSelector=jupyterhub=singleuser-profiles (403",
+            id="forbidden",
+        ),
+        pytest.param("unavailable", "could not be asked for configmaps/jhub", id="unavailable"),
+        pytest.param("truncated", "is no list of ConfigMaps", id="truncated"),
+    ],
+)
+@pytest.mark.parametrize("good_before", [False, True], ids=["never-read", "read-before"])
+async def test_where_they_cannot_be_read_they_are_as_they_were(
+    api: EmbeddedAPI,
+    reader: Reader,
+    write_profiles: WriteProfiles,
+    write_team: WriteTeam,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+    message: str,
+    good_before: bool,
+) -> None:
+    write_profiles(profiles("globals"))
+    write_team("one", profiles("a"))
+    write_team("two", profiles("b"))
+    if good_before:
+        await reader.read()
+    write_team("one", profiles("unread"))
+    match fault:
+        case "forbidden":
+            api.deny("list", "configmaps")
+        case "unavailable":
+            api.faults.append(Fault("close", verb="list", resource="configmaps", times=None))
+        case "truncated":
+            api.faults.append(Fault("truncate", verb="list", resource="configmaps"))
+
+    labels = await reader.labels(policy="fail", timeout_seconds=0.5)
+
+    (record,) = (record for record in caplog.records if record.name == "hub")
+    assert message in record.getMessage()
+    if fault == "forbidden":
+        assert '{apiGroups: [""], resources: ["configmaps"], verbs: ["list"]}' in record.getMessage()
+    if good_before:
+        assert labels == ["globals", "one/a", "two/b"]
+        assert re.match(r"Using the selected ConfigMaps as they were \d+ s ago, because ", record.getMessage())
+        assert record.levelname == "WARNING"
+    else:
+        assert labels == ["globals"]
+        assert record.getMessage().startswith("Leaving out all ConfigMaps that configmap_label_selector selects, ")
+        assert record.levelname == "ERROR"
+
+
+async def test_a_transient_fault_of_the_list_is_retried(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam
+) -> None:
+    write_profiles(profiles("globals"))
+    write_team("team", profiles("a"))
+    api.faults.append(Fault("status", status=503, verb="list", resource="configmaps"))
+    assert await reader.labels() == ["globals", "team/a"]
+    assert (requests(api, "get"), requests(api, "list")) == (1, 2)
+
+
+async def test_a_selector_that_is_none_is_told(
+    reader: Reader, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_profiles(profiles("globals"))
+    reader.selected = SelectedConfigMapsSource(NAMESPACE, "a b", KEY, CONFIGMAP, reader.selected.api, 1)
+    assert await reader.labels() == ["globals"]
+    assert "check the label selector" in caplog.text
+
+
+async def test_more_than_can_be_read_is_not_read_at_all(
+    reader: Reader,
+    write_profiles: WriteProfiles,
+    write_team: WriteTeam,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write_profiles(profiles("globals"))
+    write_team("one", profiles("a"))
+    assert await reader.labels() == ["globals", "one/a"]
+    monkeypatch.setattr(sources_module, "_MAX_SELECTED_BYTES", 2 * 2**20)
+    for name in ("two", "three", "four"):
+        write_team(name, profiles("b") + "#" * (900 * 1024))
+    assert await reader.labels() == ["globals", "one/a"]
+    assert "are larger than 2 MiB together" in caplog.text
+
+
+@pytest.mark.parametrize("policy", ["last-good", "fail", "ignore"])
+async def test_only_the_main_one_decides_whether_a_spawn_fails(
+    reader: Reader, write_team: WriteTeam, policy: str
+) -> None:
+    write_team("team", profiles("a"))
+    if policy == "ignore":
+        reading = await reader.read(policy)
+        assert [profile.label for profile in reading.document.profiles] == ["team/a"]
+        assert isinstance(reading.fault, SourceError)
+        assert reading.source is None
+    else:
+        with pytest.raises(SourceError, match="there is no ConfigMap 'jupyter-singleuser-profiles'"):
+            await reader.read(policy)
+
+
+async def test_a_failing_spawn_does_not_wait_for_the_others(
+    api: EmbeddedAPI, reader: Reader, write_team: WriteTeam
+) -> None:
+    write_team("team", profiles("a"))
+    api.faults.append(Fault("hang", verb="list", resource="configmaps", times=None))
+    with pytest.raises(SourceError, match="there is no ConfigMap"):
+        await reader.read(timeout_seconds=3600)
+
+
+async def test_each_has_metrics_of_its_own_until_it_is_gone(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam
+) -> None:
+    listed = {"source": f"configmaps/{NAMESPACE}?labelSelector={SELECTOR}", "outcome": "ok"}
+    before = REGISTRY.get_sample_value("profiled_spawner_reads_total", listed) or 0
+    write_profiles(profiles("globals"))
+    write_team("measured", profiles("a"))
+    write_team("unwell", BROKEN)
+    await reader.read()
+    assert REGISTRY.get_sample_value("profiled_spawner_reads_total", listed) == before + 1
+    assert gauge("profiled_spawner_document_valid", "measured") == 1
+    assert gauge("profiled_spawner_document_valid", "unwell") == 0
+    age = gauge("profiled_spawner_last_good_read_age_seconds", "measured")
+    assert age is not None
+    assert gauge("profiled_spawner_last_good_read_age_seconds", "unwell") is None
+    for name in ("measured", "unwell"):
+        api.delete("configmaps", NAMESPACE, name)
+    write_team("unwell", BROKEN)
+    await reader.read()
+    assert gauge("profiled_spawner_document_valid", "measured") is None
+    assert gauge("profiled_spawner_last_good_read_age_seconds", "measured") is None
+    assert gauge("profiled_spawner_document_valid", "unwell") == 0
+
+
+def test_an_origin_of_many_is_cut() -> None:
+    many = tuple(f"configmap/jhub/team-{number}@1" for number in range(100))
+    origin = Reading(Document(), "configmap/jhub/main@1", selected=many).origin
+    assert origin is not None
+    assert origin.startswith("configmap/jhub/main@1, configmap/jhub/team-0@1, ")
+    assert origin.endswith("configmap/jhub/team-48@1, …")
+
+
+async def test_spawns_of_one_selection_share_it_and_others_do_not(reader: Reader) -> None:
+    one = reader.selected
+    assert find_selection(one) is find_selection(
+        SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, CONFIGMAP, one.api, timeout_seconds=9)
+    )
+    for other in (("other", KEY, CONFIGMAP), (SELECTOR, "other", CONFIGMAP), (SELECTOR, KEY, None)):
+        assert find_selection(one) is not find_selection(SelectedConfigMapsSource(NAMESPACE, *other, one.api, 1))
+
+
+def test_a_selection_goes_with_its_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fetch(self: SelectedConfigMapsSource) -> bytes:
+        return b'{"kind": "ConfigMapList", "metadata": {}, "items": []}'
+
+    monkeypatch.setattr(SelectedConfigMapsSource, "fetch", fetch)
+
+    async def spawn() -> tuple[weakref.ref[Any], weakref.ref[Any]]:
+        source = SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, CONFIGMAP, None, 1)
+        selection = find_selection(source)
+        await selection.read(source, timeout_seconds=5, log=log)
+        return weakref.ref(selection), weakref.ref(asyncio.get_running_loop())
+
+    selection, loop = asyncio.run(spawn())
+    gc.collect()
+    assert loop() is None
+    gc.collect()  # of what went with it
+    assert selection() is None
+
+
+async def test_edits_count_at_once_while_many_read(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam
+) -> None:
+    write_profiles(profiles("globals"))
+    current = 0
+    write_team("team", profiles("v0"))
+
+    async def spawn(delay: float) -> None:
+        await asyncio.sleep(delay)
+        at_least = current
+        (_, label) = await reader.labels()
+        assert int(label.removeprefix("team/v")) >= at_least
+
+    spawns = [asyncio.create_task(spawn(number / 200)) for number in range(200)]
+    while not all(task.done() for task in spawns):
+        current += 1
+        write_team("team", profiles(f"v{current}"))
+        await asyncio.sleep(0.002)
+    await asyncio.gather(*spawns)
+    assert current > 20
