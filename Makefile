@@ -68,11 +68,26 @@ lint: $(NEWEST)
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
-## Builds the wheel, and tries it in an environment of its own
+.PHONY: docs screenshots
+
+## Builds the site of the docs into build/docs; whatever Sphinx warns of, links within the site included, is an error
+docs: $(NEWEST)
+	.venv/bin/pip install --quiet -e '.[docs]'
+	.venv/bin/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
+	@echo "Open build/docs/index.html"
+
+## Takes the docs' pictures of the hub anew, with a real browser
+screenshots: $(NEWEST)
+	SCREENSHOTS=docs/images .venv/bin/python -m pytest -m browser tests/test_browser.py
+
+## Builds the sdist and the wheel, and tries them in fresh environments, on the newest and the oldest dependencies
 wheel: $(NEWEST)
+	.venv/bin/pip install --quiet -e '.[release]'
 	rm -rf dist
 	.venv/bin/python -m build --outdir dist .
+	.venv/bin/python -m twine check --strict dist/*
 	$(PYTHON) tests/try_wheel.py dist/*.whl
+	$(PYTHON) tests/try_wheel.py dist/*.whl --constraint tests/oldest.txt
 
 clean:
 	rm -rf .venv .venv-oldest .venv-bench build dist

@@ -42,7 +42,7 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
             executable_path=CHROMIUM,
             chromium_sandbox=False,
             args=["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-            viewport={"width": 1200, "height": 800},
+            viewport={"width": 1200, "height": 680},
         )
         browser.set_default_timeout(PATIENCE_MILLISECONDS)
         expect.set_options(timeout=PATIENCE_MILLISECONDS)

@@ -1,13 +1,14 @@
 """Installs a wheel into an environment of its own and tries what it promises.
 
-Run as ``python tests/try_wheel.py dist/….whl``, with any Python that the wheel is for.
+Run as ``python tests/try_wheel.py dist/….whl [--constraint FILE]``, with any Python that the wheel is for.
 """
 
 from __future__ import annotations
 
+import argparse
+import email
 import os
 import subprocess
-import sys
 import tempfile
 import venv
 import zipfile
@@ -28,11 +29,19 @@ assert "site-packages" in profiled_spawner.__file__
 
 
 def main() -> None:
-    wheel = Path(sys.argv[1]).resolve()
-    names = zipfile.ZipFile(wheel).namelist()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("--constraint", type=Path, help="versions of the dependencies; the newest without")
+    arguments = parser.parse_args()
+    wheel = arguments.wheel.resolve()
+    archive = zipfile.ZipFile(wheel)
+    names = archive.namelist()
     foreign = [name for name in names if not name.startswith(("profiled_spawner/", "jupyterhub_profiled_spawner-"))]
     assert not foreign, f"in the wheel and not of the package: {foreign}"
     assert "profiled_spawner/py.typed" in names
+    (metadata,) = (email.message_from_bytes(archive.read(name)) for name in names if name.endswith("/METADATA"))
+    unfinished = [url for url in metadata.get_all("Project-URL", []) if "OWNER" in url]
+    assert ".dev" in metadata["Version"] or not unfinished, f"for the owner to fill in: {unfinished}"
     with tempfile.TemporaryDirectory() as directory:
         venv.create(directory, with_pip=True)
         bin_directory = Path(directory) / "bin"
@@ -51,14 +60,16 @@ def main() -> None:
             assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
             return done.stdout
 
-        run("pip", "install", "--quiet", str(wheel))
+        constraint = ["--constraint", str(arguments.constraint.resolve())] if arguments.constraint else []
+        run("pip", "install", "--quiet", str(wheel), *constraint)
+        run("pip", "check")
         run("python", "-c", ENTRY_POINT)
         print(run("profiled-spawner", "validate", str(EXAMPLE)), end="")
         who = ["--user", "vpavlin", "--image", "s2i-thoth-notebook:3.6"]
         print(run("profiled-spawner", "explain", str(EXAMPLE), *who), end="")
         assert "THOTH_CEPH_BUCKET" in run("profiled-spawner", "render", str(EXAMPLE), *who)
         run("python", "-m", "profiled_spawner", "schema")
-    print(f"{wheel.name} is good")
+    print(f"{wheel.name} is good with {arguments.constraint or 'the newest dependencies'}")
 
 
 def _network_settings() -> dict[str, str]:
