@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .document import Document, EnvValue, EnvVarSource, Profile
+from .document import Document, EnvValue, EnvVarSource, Profile, Size
 from .matching import Match, MergeOrder, Subject, explain_match, order_profiles
 from .merging import EffectiveProfile, Resources, Setting, merge_profiles, settle_resources
 from .quantity import Quantity
@@ -31,7 +31,7 @@ class Explanation:
         subject: Whose server it is and what it runs.
         order: How the profiles that fit were put in order.
         matches: Every profile of the document, in its order, and whether it fits.
-        effective: The profiles that fit, merged.
+        effective: The profiles that fit, merged, and the size that was chosen.
         resources: Their resources, settled as if the hub's settings gave none.
     """
 
@@ -57,10 +57,13 @@ class Explanation:
         return tuple(str(conflict) for conflict in self.resources.conflicts)
 
 
-def explain_document(document: Document, subject: Subject, order: MergeOrder = "specificity") -> Explanation:
-    """Finds what a document gives to a subject, and why."""
+def explain_document(
+    document: Document, subject: Subject, order: MergeOrder = "specificity", size: Size | None = None
+) -> Explanation:
+    """Finds what a document gives to a subject, with a size if one is chosen, and why."""
     matches = tuple(explain_match(profile, subject) for profile in document.profiles)
-    effective = merge_profiles(order_profiles((match.profile for match in matches if match.fits), order))
+    applied = order_profiles((match.profile for match in matches if match.fits), order)
+    effective = merge_profiles((*applied, size) if size else applied)
     return Explanation(subject, order, matches, effective, settle_resources(effective))
 
 
@@ -71,7 +74,8 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
         explanation: What to tell.
         show_values: Whether values of environment variables are told.
     """
-    subject = explanation.subject
+    subject, applied = explanation.subject, explanation.effective.applied
+    size = next((each.name for each in applied if isinstance(each, Size)), None)
     return {
         "subject": {"user": subject.user, "groups": sorted(subject.groups), "image": subject.image},
         "profiles": [
@@ -83,7 +87,8 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
             }
             for match in explanation.matches
         ],
-        "applied": [profile.index for profile in explanation.effective.applied],
+        "applied": [profile.index for profile in applied if not isinstance(profile, Size)],
+        **({"size": size} if size else {}),
         "env": [
             {"name": name, **_env_to_json(setting.value, show_values), "profile": _index(setting.profile)}
             for name, setting in sorted(explanation.effective.env.items())
@@ -127,7 +132,7 @@ def _rank(resource: str) -> tuple[bool, bool, str]:
 
 
 def _index(profile: Profile | None) -> int | None:
-    return None if profile is None else profile.index
+    return None if profile is None or isinstance(profile, Size) else profile.index
 
 
 def _env_to_json(value: EnvValue, show_values: bool) -> dict[str, Any]:
@@ -154,10 +159,10 @@ def _format_subject(subject: Subject, style: Style) -> list[str]:
 def _format_profiles(explanation: Explanation, style: Style) -> list[str]:
     matches = explanation.matches
     applied = explanation.effective.applied
-    if not matches:
+    if not matches and not applied:
         return [style.bold("Profiles"), "  none; the document says 'profiles: []'"]
     rows = [[str(match.profile.index), match.profile.label, printable("; ".join(match.reasons))] for match in matches]
-    lines = [style.bold(f"Profiles: {len(applied)} of {len(matches)} fit")]
+    lines = [style.bold(f"Profiles: {sum(match.fits for match in matches)} of {len(matches)} fit")]
     for match, cells in zip(matches, align(rows), strict=True):
         row = "  ".join(cells).rstrip()
         lines.append(f"  {style.green('✔')} {row}" if match.fits else style.dim(f"  ✘ {row}"))

@@ -38,6 +38,6 @@ DOCUMENT_AGE = Gauge(
 )
 SPAWNS = Counter(
     "profiled_spawner_spawns_total",
-    "Spawns by what they were given: current or last_good profiles, ignored (none, by policy) or failed.",
+    "Spawns by what they were given: current or last_good profiles, ignored (none, by policy); or failed, or refused.",
     ["outcome"],
 )

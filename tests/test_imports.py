@@ -25,6 +25,7 @@ PICTURE: dict[str, set[str]] = {
     "manifest": set(),
     "matching": set(),
     "merging": set(),
+    "sizes": set(),
     "terminal": set(),
     "diagnosis": set(),
     "explanation": set(),
@@ -52,6 +53,7 @@ CORE = [
     "manifest",
     "matching",
     "merging",
+    "sizes",
     "injection",
 ]
 
