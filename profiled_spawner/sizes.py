@@ -90,24 +90,24 @@ def format_form(sizes: Sequence[Size], choice: object = None) -> str:
         gives = describe_size(size)
         gives = f"{gives[:1].upper()}{gives[1:]}"
         options.append(_format_option(size.name or "", size.name or "", size.description or "", gives, chosen, number))
-    notice = (
-        f"<p>The size {escape(_echo(choice))}, which was chosen last, is not to be had any more.</p>" if gone else ""
-    )
+    notice = f"<p>The size {escape(_echo(choice))}, which was chosen last, is not available now.</p>" if gone else ""
     return f"""\
-<fieldset id="profiled-sizes" class="mb-3">
+<fieldset id="profiled-sizes" class="my-4">
 <legend>Size</legend>
 {notice}{"".join(options)}</fieldset>
 """
 
 
 def _format_option(value: str, name: str, description: str, gives: str, chosen: object, number: int = -1) -> str:
+    # KubeSpawner's own list has its texts as far to the right.
     id_ = f"{FIELD}-{number + 1}"
-    about = "<br>".join(escape(text) for text in (description, gives) if text)
+    about = [escape(description)] if description else []
+    about += [f'<span class="text-body-secondary">{escape(gives)}</span>'] if gives else []
     return f"""\
-<label for="{id_}" class="d-flex border-bottom py-2">
-  <span class="p-2"><input type="radio" name="{FIELD}" id="{id_}" value="{escape(value)}"\
+<label for="{id_}" class="d-flex align-items-baseline border-bottom py-2">
+  <span style="padding: 0 12px"><input type="radio" name="{FIELD}" id="{id_}" value="{escape(value)}"\
  aria-labelledby="{id_}-name" aria-describedby="{id_}-about"{" checked" if value == chosen else ""}></span>
-  <span><strong id="{id_}-name">{escape(name)}</strong><br><span id="{id_}-about">{about}</span></span>
+  <span><strong id="{id_}-name">{escape(name)}</strong><br><span id="{id_}-about">{"<br>".join(about)}</span></span>
 </label>
 """
 

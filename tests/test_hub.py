@@ -387,7 +387,7 @@ class TestSizes:
             write_profiles(SIZES.replace("Large", "Larger"))
             page = await look(hub, browser)
             assert selected(page) == ["default"]
-            assert "The size &#x27;Large&#x27;, which was chosen last, is not to be had any more." in page
+            assert "The size &#x27;Large&#x27;, which was chosen last, is not available now." in page
             assert (await hub.api("POST", "/users/ada/server")).status == 400
 
     async def test_without_sizes_the_page_is_as_it_would_be_without_us(
@@ -411,7 +411,7 @@ class TestSizes:
         async with hub.browser("ada") as browser:
             page = await look(hub, browser)
             assert offered(page) == ["default"]
-            assert "which was chosen last, is not to be had any more" in page
+            assert "which was chosen last, is not available now" in page
             await submit(hub, browser, profiled_size="default")
             await ready(api, hub, "ada")
             await stopped(hub, "ada")
