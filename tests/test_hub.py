@@ -158,8 +158,8 @@ class TestWhenTheProfilesCannotBeRead:
         assert "SpawnException" not in text
 
     async def test_the_pending_page_and_its_progress_say_so(self, api: EmbeddedAPI, make_hub: MakeHub) -> None:
-        # Longer than the second that the spawn page waits for.
-        api.faults.append(Fault(delay=1.5, resource="configmaps"))
+        # Longer than the second that the spawn page waits for; the page reads too.
+        api.faults.append(Fault(delay=1.5, resource="configmaps", times=2))
         hub = await make_hub()
         async with hub.browser("ada") as browser:
             async with browser.get(f"{hub.url}/hub/spawn", allow_redirects=False) as page:
