@@ -85,28 +85,26 @@ def format_form(sizes: Sequence[Size], choice: object = None) -> str:
     if not sizes and not gone:
         return ""
     chosen = DEFAULT_SIZE if gone or not choice else choice
-    options = [_format_option(DEFAULT_SIZE, "Default", "What the server is given without a size.", "", chosen)]
-    for number, size in enumerate(sizes):
-        gives = describe_size(size)
-        gives = f"{gives[:1].upper()}{gives[1:]}"
-        options.append(_format_option(size.name or "", size.name or "", size.description or "", gives, chosen, number))
+    rows = [(DEFAULT_SIZE, "Default", "What the server is given without a size.", "")]
+    rows += [(size.name or "", size.name or "", size.description or "", describe_size(size)) for size in sizes]
+    options = "".join(_format_option(f"{FIELD}-{number}", *row, row[0] == chosen) for number, row in enumerate(rows))
     notice = f"<p>The size {escape(_echo(choice))}, which was chosen last, is not available now.</p>" if gone else ""
     return f"""\
 <fieldset id="profiled-sizes" class="my-4">
 <legend>Size</legend>
-{notice}{"".join(options)}</fieldset>
+{notice}{options}</fieldset>
 """
 
 
-def _format_option(value: str, name: str, description: str, gives: str, chosen: object, number: int = -1) -> str:
-    # KubeSpawner's own list has its texts as far to the right.
-    id_ = f"{FIELD}-{number + 1}"
+def _format_option(id_: str, value: str, name: str, description: str, gives: str, checked: bool) -> str:
     about = [escape(description)] if description else []
-    about += [f'<span class="text-body-secondary">{escape(gives)}</span>'] if gives else []
+    if gives:
+        about.append(f'<span class="text-body-secondary">{escape(gives[0].upper() + gives[1:])}</span>')
+    # 12px is what KubeSpawner's own list has around its buttons.
     return f"""\
 <label for="{id_}" class="d-flex align-items-baseline border-bottom py-2">
   <span style="padding: 0 12px"><input type="radio" name="{FIELD}" id="{id_}" value="{escape(value)}"\
- aria-labelledby="{id_}-name" aria-describedby="{id_}-about"{" checked" if value == chosen else ""}></span>
+ aria-labelledby="{id_}-name" aria-describedby="{id_}-about"{" checked" if checked else ""}></span>
   <span><strong id="{id_}-name">{escape(name)}</strong><br><span id="{id_}-about">{"<br>".join(about)}</span></span>
 </label>
 """

@@ -309,7 +309,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
     async def _add_size(
         self, data: Mapping[str, list[Any]], interpret: Callable[[dict[str, Any]], Any]
     ) -> dict[str, Any]:
-        # KubeSpawner warns of fields that it does not know, and another function may keep them.
+        # KubeSpawner warns of fields that it does not know, and a function of the hub's own may keep them.
         options = interpret({name: values for name, values in data.items() if name != FIELD})
         if isawaitable(options):
             options = await options
@@ -317,9 +317,13 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         return options if size == DEFAULT_SIZE else {**options, "size": size}
 
     def _find_choice(self, reading: Reading) -> object:
-        """What the person chose for a size, as far as that is known to be one."""
-        own = not reading.document.sizes and self.options_from_form != self._options_from_form
-        if reading.source is None or self._size_is_an_option or own:
+        """What was chosen for a size; None where the option of that name is not known to be one.
+
+        It may be KubeSpawner's, or of the hub's own making while the document has no sizes, or anything while
+        `failure_policy` does without a document.
+        """
+        of_the_hub = not reading.document.sizes and self.options_from_form != self._options_from_form
+        if self._size_is_an_option or of_the_hub or reading.source is None:
             return None
         return self.user_options.get("size")
 
