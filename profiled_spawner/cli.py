@@ -19,11 +19,12 @@ from typing import Any
 import yaml
 
 from . import __version__, diagnosis, explanation
-from .document import Document, combine_documents
-from .errors import Diagnostic, DocumentError, ProfiledSpawnerError, SourceError
+from .document import DEFAULT_SIZE, Document, combine_documents
+from .errors import Diagnostic, DocumentError, ProfiledSpawnerError, SizeError, SourceError
 from .manifest import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 from .matching import Subject
 from .parsing import Checked, check_document, parse_document
+from .sizes import choose_size
 from .terminal import find_style, prepare, printable
 
 __all__ = ["main"]
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ProfiledSpawnerError as error:
         print(f"profiled-spawner: {printable(str(error))}", file=sys.stderr)
-        return _UNUSABLE
+        return _NOT_GOOD if isinstance(error, SizeError) else _UNUSABLE
     except KeyboardInterrupt:
         return _INTERRUPTED
     except OSError as error:
@@ -174,6 +175,13 @@ def _add_subject(command: argparse.ArgumentParser) -> None:
         help="a group of the user; as often as need be",
     )
     command.add_argument("--image", metavar="IMAGE", required=True, type=_text, help="the image that the server runs")
+    command.add_argument(
+        "--size",
+        metavar="NAME",
+        default=DEFAULT_SIZE,
+        type=_text,
+        help="the size that is chosen (default: %(default)s, which is none)",
+    )
 
 
 def _add_show_values(command: argparse.ArgumentParser, what: str) -> None:
@@ -338,7 +346,9 @@ def _explain(arguments: argparse.Namespace) -> int:
     parsed = _parse(_read(arguments))
     if parsed is None:
         return _NOT_GOOD
-    explained = explanation.explain_document(parsed.document, _subject(arguments), arguments.merge_order)
+    subject = _subject(arguments)
+    size = choose_size(parsed.document, subject, arguments.size)
+    explained = explanation.explain_document(parsed.document, subject, arguments.merge_order, size)
     if arguments.format == "json":
         _print_json(explanation.to_json(explained, show_values=arguments.show_values))
     else:
@@ -350,6 +360,8 @@ def _render(arguments: argparse.Namespace) -> int:
     parsed = _parse(_read(arguments))
     if parsed is None:
         return _NOT_GOOD
+    subject = _subject(arguments)
+    size = choose_size(parsed.document, subject, arguments.size)
     import asyncio
 
     from .rendering import render_pod
@@ -358,7 +370,8 @@ def _render(arguments: argparse.Namespace) -> int:
     pod = asyncio.run(
         render_pod(
             Reading(parsed.document, parsed.revision, selected=parsed.selected),
-            _subject(arguments),
+            subject,
+            size=size,
             server=arguments.server or "",
             config_file=arguments.config,
             show_values=arguments.show_values,

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from .quantity import Quantity
 
 __all__ = [
+    "DEFAULT_SIZE",
     "EVERYONE",
     "GPU",
     "RESOURCE_KEYS",
@@ -34,6 +35,9 @@ __all__ = [
     "is_hub_owned",
     "is_kubespawner_owned",
 ]
+
+DEFAULT_SIZE = "default"
+"""What a person chooses to have no size; no size has this name."""
 
 EVERYONE = "*"
 """In ``users``, every user; in ``images``, any run of characters."""

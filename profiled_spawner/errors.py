@@ -19,6 +19,7 @@ __all__ = [
     "PodError",
     "ProfiledSpawnerError",
     "QuantityError",
+    "SizeError",
     "SourceError",
     "format_path",
 ]
@@ -104,6 +105,10 @@ class DocumentError(ProfiledSpawnerError):
 
 class PodError(ProfiledSpawnerError):
     """What valid profiles give a server cannot go together, or not with what its pod already has."""
+
+
+class SizeError(ProfiledSpawnerError):
+    """A size was chosen that is not there, or not for whom it was chosen. Says for whom, and what there is."""
 
 
 class SourceError(ProfiledSpawnerError):

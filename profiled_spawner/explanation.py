@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .document import Document, EnvValue, EnvVarSource, Object
+from .document import Document, EnvValue, EnvVarSource, Object, Size
 from .errors import PodError
 from .matching import Match, MergeOrder, Subject, explain_match, order_profiles
 from .merging import EffectiveProfile, Resources, Setting, combine_terms, merge_profiles, settle_resources
@@ -35,7 +35,7 @@ class Explanation:
         subject: Whose server it is and what it runs.
         order: How the profiles that fit were put in order.
         matches: Every profile of the document, in its order, and whether it fits.
-        effective: The profiles that fit, merged.
+        effective: The profiles that fit, merged, and the size that was chosen.
         resources: Their resources, settled as if the hub's settings gave none.
     """
 
@@ -74,10 +74,13 @@ class Explanation:
         return tuple(warnings)
 
 
-def explain_document(document: Document, subject: Subject, order: MergeOrder = "specificity") -> Explanation:
-    """Finds what a document gives to a subject, and why."""
+def explain_document(
+    document: Document, subject: Subject, order: MergeOrder = "specificity", size: Size | None = None
+) -> Explanation:
+    """Finds what a document gives to a subject, with a size if one is chosen, and why."""
     matches = tuple(explain_match(profile, subject) for profile in document.profiles)
-    effective = merge_profiles(order_profiles((match.profile for match in matches if match.fits), order))
+    applied = order_profiles((match.profile for match in matches if match.fits), order)
+    effective = merge_profiles((*applied, size) if size else applied)
     return Explanation(subject, order, matches, effective, settle_resources(effective))
 
 
@@ -89,11 +92,13 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
         show_values: Whether values of environment variables are told.
     """
     subject, effective = explanation.subject, explanation.effective
+    size = next((each.name for each in effective.applied if isinstance(each, Size)), None)
     # Not their own index, which is that in their own ConfigMap's document.
     indices = {id(match.profile): index for index, match in enumerate(explanation.matches)}
 
     def with_origin(told: dict[str, Any], setting: Setting[Any]) -> dict[str, Any]:
-        return {**told, "profile": None if setting.profile is None else indices[id(setting.profile)]}
+        # A size is none of them.
+        return {**told, "profile": indices.get(id(setting.profile))}
 
     return {
         "subject": {"user": subject.user, "groups": sorted(subject.groups), "image": subject.image},
@@ -107,7 +112,8 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
             }
             for index, match in enumerate(explanation.matches)
         ],
-        "applied": [indices[id(profile)] for profile in effective.applied],
+        "applied": [indices[id(profile)] for profile in effective.applied if not isinstance(profile, Size)],
+        **({"size": size} if size else {}),
         "env": [
             with_origin({"name": name, **_env_to_json(setting.value, show_values)}, setting)
             for name, setting in sorted(effective.env.items())
@@ -209,12 +215,12 @@ def _format_subject(subject: Subject, style: Style) -> list[str]:
 def _format_profiles(explanation: Explanation, style: Style) -> list[str]:
     matches = explanation.matches
     applied = explanation.effective.applied
-    if not matches:
+    if not matches and not applied:
         return [style.bold("Profiles"), "  none; the document says 'profiles: []'"]
     rows = [
         [str(index), match.profile.label, printable("; ".join(match.reasons))] for index, match in enumerate(matches)
     ]
-    lines = [style.bold(f"Profiles: {len(applied)} of {len(matches)} fit")]
+    lines = [style.bold(f"Profiles: {sum(match.fits for match in matches)} of {len(matches)} fit")]
     for match, cells in zip(matches, align(rows), strict=True):
         row = "  ".join(cells).rstrip()
         lines.append(f"  {style.green('✔')} {row}" if match.fits else style.dim(f"  ✘ {row}"))

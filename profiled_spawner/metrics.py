@@ -38,9 +38,9 @@ DOCUMENT_AGE = Gauge(
 )
 SPAWNS = Counter(
     "profiled_spawner_spawns_total",
-    "Spawns by what they were given: current or last_good profiles, ignored (none, by policy) or failed.",
+    "Spawns by what they were given: current or last_good profiles, ignored (none, by policy); or failed, or refused.",
     ["outcome"],
 )
 # An increase from nothing at all is none to Prometheus: each outcome begins at 0.
-for _outcome in ("current", "last_good", "ignored", "failed"):
+for _outcome in ("current", "last_good", "ignored", "failed", "refused"):
     SPAWNS.labels(_outcome)

@@ -29,6 +29,7 @@ from traitlets import TraitError
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
+from .document import Size
 from .errors import ProfiledSpawnerError
 from .matching import Subject
 from .spawner import ProfiledKubeSpawner
@@ -68,6 +69,7 @@ async def render_pod(
     reading: Reading,
     subject: Subject,
     *,
+    size: Size | None = None,
     server: str = "",
     config_file: Path | None = None,
     show_values: bool = False,
@@ -77,6 +79,7 @@ async def render_pod(
     Args:
         reading: The profiles and where they come from.
         subject: Whose server it is, and the image that the user's choice comes to.
+        size: What is chosen for a size.
         server: The name of a named server.
         config_file: A ``jupyterhub_config.py``. It is run, as the hub runs it.
         show_values: Whether environment variables keep their values: those of profiles, of settings and the hub's.
@@ -88,7 +91,7 @@ async def render_pod(
     # What a configuration prints is not part of the manifest.
     with contextlib.redirect_stdout(sys.stderr), _warnings_logged(), _no_kubeconfig():
         try:
-            pod = await _make_pod(reading, subject, server, _load_config(config_file))
+            pod = await _make_pod(reading, subject, size, server, _load_config(config_file))
         except (Exception, SystemExit) as error:  # noqa: BLE001  a configuration is code, and can raise anything
             failure = (
                 error
@@ -110,7 +113,9 @@ def _load_config(config_file: Path | None) -> Config:
     return config
 
 
-async def _make_pod(reading: Reading, subject: Subject, server: str, config: Config) -> dict[str, Any]:
+async def _make_pod(
+    reading: Reading, subject: Subject, size: Size | None, server: str, config: Config
+) -> dict[str, Any]:
     # Neither has a part in a manifest, and the packages that they come from need not be here.
     for unused in ("authenticator_class", "proxy_class"):
         config.JupyterHub.pop(unused, None)
@@ -144,7 +149,7 @@ async def _make_pod(reading: Reading, subject: Subject, server: str, config: Con
             if hasattr(spawner, "apply_group_overrides"):
                 await spawner.apply_group_overrides()
             spawner.image = subject.image
-            spawner._reading = reading
+            spawner._reading, spawner._size = reading, size
             pod = await spawner.get_pod_manifest()
             manifest: dict[str, Any] = spawner.api.api_client.sanitize_for_serialization(pod)
         finally:

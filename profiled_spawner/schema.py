@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from .document import GPU, Size
+from .document import DEFAULT_SIZE, GPU, Size
 from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
 from .objects import (
     FIELD_RANGES,
@@ -124,7 +124,12 @@ def _size() -> dict[str, Any]:
         "description": "What a person may choose for a server. All but the name may be left out.",
         "type": "object",
         "properties": {
-            "name": {"description": "What people choose it by.", **_TEXT, "examples": ["Large"]},
+            "name": {
+                "description": f"What people choose it by. `{DEFAULT_SIZE}` is what they choose to have none.",
+                **_TEXT,
+                "not": {"const": DEFAULT_SIZE},
+                "examples": ["Large"],
+            },
             "description": {"description": _HELP["description"], **_TEXT, "examples": ["For whole years of data"]},
             **_who(),
             **_shape(),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from tornado import web
 from traitlets import Enum, Instance, Unicode, default
 
 from . import metrics
-from .errors import DocumentError, PodError, ProfiledSpawnerError, SourceError
+from .document import DEFAULT_SIZE, Profile, Size
+from .errors import DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
 from .injection import Injection, find_image, format_names, inject_profile
 from .masking import MaskedPod, withhold_response_bodies
 from .matching import Subject, match_profiles
-from .merging import EffectiveProfile, Resources, merge_profiles
-from .quantity import format_amount
+from .merging import EffectiveProfile, merge_profiles
 from .selection import read_documents
+from .sizes import FIELD, choose_size, describe_resources, find_sizes, format_form
 from .sources import ConfigMapSource, FileSource, SelectedConfigMapsSource, Source
 from .store import Reading
 
@@ -48,9 +50,9 @@ class StartRefusedError(ProfiledSpawnerError, _SpawnException or web.HTTPError):
     # JupyterHub 5 sets "error" when a spawn fails, and then shows its own sentence for that in place of ours.
     reason = property(lambda self: self._reason, lambda self, _: None)
 
-    def __init__(self, message: str, status_code: int = 503) -> None:
+    def __init__(self, message: str, *, status_code: int, reason: str = "profiles") -> None:
         self.jupyterhub_message = message
-        self._reason = "profiles" if _SpawnException else None
+        self._reason = reason if _SpawnException else None
         if _SpawnException:
             super().__init__(message, reason=self._reason, status_code=status_code)  # type: ignore[call-arg]
         else:
@@ -68,7 +70,8 @@ class ProfilesUnavailableError(StartRefusedError):
 
     def __init__(self, what: str = "its settings could not be read") -> None:
         super().__init__(
-            f"Your server was not started because {what}; please ask the administrators of this JupyterHub."
+            f"Your server was not started because {what}; please ask the administrators of this JupyterHub.",
+            status_code=503,
         )
 
 
@@ -166,8 +169,11 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
     def _configmap_namespace_default(self) -> str:
         return _find_hub_namespace(self)
 
-    # What was read for the spawn under way; None between spawns.
+    # What was read for the spawn under way, and the size that was chosen; None between spawns.
     _reading: Reading | None = None
+    _size: Size | None = None
+    # Whether KubeSpawner's profile_list has an option of that name, whose value then stands in the same place.
+    _size_is_an_option = False
     # What the spawn was given, for the spawn page; None until its manifest is made. The event is set when there is no
     # more to wait for.
     _summary: str | None = None
@@ -183,6 +189,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         Raises:
             ProfilesUnavailableError: There are no profiles to go by, and nothing was created; or they do not go
                 together with the pod, which is known when KubeSpawner has seen to the namespace and the claim.
+            StartRefusedError: The size that was chosen is not to be had, and nothing was created.
         """
         # A future of an earlier spawn would end progress at once; KubeSpawner starts out with None too.
         self._start_future = None
@@ -192,8 +199,56 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             self._reading = await self._read_profiles()
             return await super().start()
         finally:
-            self._reading = None
+            self._reading = self._size = None
             self._summed_up.set()
+
+    async def get_options_form(self) -> str:
+        """Puts the sizes below the form that KubeSpawner, or the hub's configuration, has.
+
+        JupyterHub calls this for the page, and again where a start from that failed. Where it is empty, there is no
+        page, and the server is started with the options that were stored last.
+        """
+        form = await super().get_options_form() or ""
+        try:
+            # Nobody should wait long for a page: the start reads again, with patience, and says what is wrong.
+            reading = await self._read(timeout_seconds=self.k8s_api_request_timeout)
+        except (SourceError, DocumentError):
+            return form
+        if self._size_is_an_option:
+            return form
+        return form + format_form(find_sizes(reading.document, self._subject()), self._find_choice(reading))
+
+    async def run_options_from_form(self, form_data: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """Adds the size to the options that KubeSpawner, or the hub's configuration, makes of a form."""
+        return await self._add_size(form_data, super().run_options_from_form)
+
+    async def options_from_query(self, query_data: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """Does the same for the parameters of the spawn page's URL, which JupyterHub takes for a form too."""
+        return await self._add_size(query_data, super().options_from_query)
+
+    async def load_user_options(self) -> None:
+        """Sees to the size beside what KubeSpawner looks for, wherever JupyterHub has the options from.
+
+        KubeSpawner calls this first of all when it starts a server, and has not created anything.
+        """
+        await super().load_user_options()
+        reading = self._reading or await self._read_profiles()
+        if self._size_is_an_option and reading.document.sizes:
+            self.log.warning("profile_list has an option 'size', so that no size can be chosen; call it something else")
+        try:
+            self._size = choose_size(reading.document, self._subject(), self._find_choice(reading))
+        except SizeError as error:
+            what = f"Your server was not started because {error}."
+            raise self._refuse(StartRefusedError(what, status_code=400, reason="size"), "refused") from None
+
+    def _get_initialized_profile_list(self, profile_list: Any) -> Any:
+        """Notes an option that is called as sizes are.
+
+        KubeSpawner calls this for the form and for the start, with what a callable `profile_list` returned.
+        """
+        profiles = super()._get_initialized_profile_list(profile_list)
+        self._size_is_an_option = any("size" in profile.get("profile_options", {}) for profile in profiles or ())
+        return profiles
 
     async def get_pod_manifest(self) -> V1Pod:
         """Adds the profiles that fit to the manifest that KubeSpawner makes.
@@ -203,14 +258,16 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         """
         pod = await super().get_pod_manifest()
         reading = self._reading or await self._read_profiles()
-        groups = frozenset(group.name for group in self.user.groups)
-        subject = Subject(self.user.name, groups, find_image(pod))
-        effective = merge_profiles(match_profiles(reading.document, subject, self.merge_order))
+        subject = self._subject(find_image(pod))
+        applied: tuple[Profile, ...] = match_profiles(reading.document, subject, self.merge_order)
+        effective = merge_profiles((*applied, self._size) if self._size else applied)
         try:
             injection = inject_profile(pod, effective, reading.origin, self._expand_user_properties)
         except PodError as error:
             self.log.error("Not starting %s, because %s", self._log_name, error)  # noqa: TRY400  it says it all
-            raise self._refusal("its settings do not go together") from None
+            raise self._refuse(ProfilesUnavailableError("its settings do not go together")) from None
+        given = "current" if reading.fault is None else "last_good" if reading.source else "ignored"
+        metrics.SPAWNS.labels(given).inc()
         self._tell(subject, effective, injection, reading)
         return MaskedPod.of(injection.pod)
 
@@ -242,27 +299,51 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
 
     async def _read_profiles(self) -> Reading:
         try:
-            reading = await read_documents(
-                self._source(),
-                self._selected_source(),
-                policy=self.failure_policy,
-                timeout_seconds=min(self.k8s_api_request_retry_timeout, self.start_timeout / 2),
-                log=self.log,
-            )
+            return await self._read(min(self.k8s_api_request_retry_timeout, self.start_timeout / 2))
         except (SourceError, DocumentError):
             # What is wrong has been logged.
-            metrics.SPAWNS.labels("failed").inc()
-            raise self._refusal("its settings could not be read") from None
-        given = "current" if reading.fault is None else "last_good" if reading.source else "ignored"
-        metrics.SPAWNS.labels(given).inc()
-        return reading
+            raise self._refuse(ProfilesUnavailableError("its settings could not be read")) from None
 
-    def _refusal(self, what: str) -> ProfilesUnavailableError:
+    async def _read(self, timeout_seconds: float) -> Reading:
+        return await read_documents(
+            self._source(),
+            self._selected_source(),
+            policy=self.failure_policy,
+            timeout_seconds=timeout_seconds,
+            log=self.log,
+        )
+
+    def _refuse(self, error: StartRefusedError, outcome: str = "failed") -> StartRefusedError:
+        metrics.SPAWNS.labels(outcome).inc()
         if _SpawnException is None:
             # JupyterHub 5 counts every failure and exits at this limit, as it reads it from the spawner that
             # failed. A hub restart would lose the last good document. The next try gets a new spawner.
             self.consecutive_failure_limit = 0
-        return ProfilesUnavailableError(what)
+        return error
+
+    def _subject(self, image: str = "") -> Subject:
+        return Subject(self.user.name, frozenset(group.name for group in self.user.groups), image)
+
+    async def _add_size(
+        self, data: Mapping[str, list[Any]], interpret: Callable[[dict[str, Any]], Any]
+    ) -> dict[str, Any]:
+        # KubeSpawner warns of fields that it does not know, and a function of the hub's own may keep them.
+        options = interpret({name: values for name, values in data.items() if name != FIELD})
+        if isawaitable(options):
+            options = await options
+        size = data.get(FIELD, [DEFAULT_SIZE])[-1]
+        return options if size == DEFAULT_SIZE else {**options, "size": size}
+
+    def _find_choice(self, reading: Reading) -> object:
+        """What was chosen for a size; None where the option of that name is not known to be one.
+
+        It may be KubeSpawner's, or of the hub's own making while the document has no sizes, or anything while
+        `failure_policy` does without a document.
+        """
+        of_the_hub = not reading.document.sizes and self.options_from_form != self._options_from_form
+        if self._size_is_an_option or of_the_hub or reading.source is None:
+            return None
+        return self.user_options.get("size")
 
     def _source(self) -> Source:
         if self.profiles_file:
@@ -290,7 +371,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
     def _tell(self, subject: Subject, effective: EffectiveProfile, injection: Injection, reading: Reading) -> None:
         """Says what was applied: one line for the log, one for the spawn page. Names, never values."""
         applied = format_names((profile.label for profile in effective.applied), max_bytes=1000)
-        amounts = _describe(injection.resources)
+        amounts = describe_resources(injection.resources)
         self.log.info(
             "Profiles for %s on %s: %s; env %s; %s; from %s",
             self._log_name,
@@ -308,23 +389,6 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         shown = names if len(names) <= 200 else f"{names[:200]}…"
         self._summary = f"Profiles applied: {shown}. {amounts[0].upper()}{amounts[1:]}."
         self._summed_up.set()
-
-
-def _describe(resources: Resources) -> str:
-    parts = []
-    for resource in ("memory", "cpu"):
-        limit, request = (kind.get(resource) for kind in (resources.limits, resources.requests))
-        name = {"memory": "memory", "cpu": "CPU"}[resource]
-        text = f"{name} {format_amount(resource, limit.value) if limit else 'without limit'}"
-        if request is not None and (limit is None or request.value != limit.value):
-            text += f" ({format_amount(resource, request.value)} guaranteed)"
-        parts.append(text)
-    parts += [
-        f"{resource} {limit.value}"
-        for resource, limit in sorted(resources.limits.items())
-        if resource not in ("memory", "cpu")
-    ]
-    return ", ".join(parts)
 
 
 _hub_namespaces: list[str] = []

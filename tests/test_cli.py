@@ -640,6 +640,54 @@ def test_the_version_is_the_packages(run: Run) -> None:
     assert run("--version") == (0, f"profiled-spawner {__version__}\n", "")
 
 
+SIZES = f"""\
+{GOOD}
+sizes:
+  - name: Large
+    users: [ada]
+    env: {{BUCKET: CANARY-large}}
+    resources: {{mem_limit: 8Gi}}
+  - {{name: Small}}
+"""
+
+
+class TestSize:
+    def test_explain_tells_what_comes_of_it(self, run: Run, write: Write) -> None:
+        arguments = ["explain", write(SIZES), "--user", "ada", "--image", IMAGE, "--size", "Large"]
+        code, out, err = run(*arguments)
+        assert (code, err) == (0, "")
+        assert "Profiles: 2 of 2 fit" in out
+        assert "the later winning: globals, forecasting, size Large" in out
+        assert "BUCKET    ***  from size Large" in out
+        explained = json.loads(run(*arguments, "--format", "json")[1])
+        assert (explained["applied"], explained["size"]) == ([0, 1], "Large")
+        assert explained["resources"]["limits"]["memory"] == {"quantity": "8Gi", "profile": None}
+        assert explained["resources"]["limits"]["cpu"] == {"quantity": "1", "profile": 1}
+
+    def test_explain_tells_of_a_size_alone(self, run: Run, write: Write) -> None:
+        document = write("profiles: []\nsizes: [{name: Large, resources: {mem_limit: 8Gi}}]")
+        _, out, _ = run("explain", document, "--user", "ada", "--image", IMAGE, "--size", "Large")
+        assert "the later winning: size Large" in out
+
+    def test_render_shows_the_pod_with_it(self, run: Run, write: Write) -> None:
+        code, out, err = run("render", write(SIZES), "--user", "ada", "--image", IMAGE, "--size", "Large")
+        assert (code, err) == (0, "")
+        pod = yaml.safe_load(out)
+        assert pod["spec"]["containers"][0]["resources"]["limits"] == {"memory": "8Gi", "cpu": "1"}
+        applied = pod["metadata"]["annotations"]["profiled-spawner/applied"]
+        assert json.loads(applied) == ["globals", "forecasting", "size Large"]
+
+    @pytest.mark.parametrize("command", ["explain", "render"])
+    def test_one_that_is_not_to_be_had_is_no_good(self, run: Run, write: Write, command: str) -> None:
+        code, out, err = run(command, write(SIZES), "--user", "grace", "--image", IMAGE, "--size", "Large")
+        assert (code, out) == (1, "")
+        assert err == "profiled-spawner: there is no size 'Large' for grace; choose one of: default, Small\n"
+
+    def test_default_is_none(self, run: Run, write: Write) -> None:
+        arguments = ["explain", write(SIZES), "--user", "ada", "--image", IMAGE]
+        assert run(*arguments, "--size", "default") == run(*arguments)
+
+
 HOSTILE = [
     pytest.param("profiles: [{env: {A: CANARY, B: &v CANARY}, users: *v}]", id="alias in place of a list"),
     pytest.param("profiles: [{env: {A: &v CANARY}, resources: {mem_limit: *v}}]", id="alias as a quantity"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import jupyterhub
 import pytest
+from aiohttp import ClientSession
 from traitlets.config import Config
 
 from sandbox.api import EmbeddedAPI, Fault
@@ -18,7 +21,7 @@ from sandbox.paperkubelet import PaperKubelet
 
 from .conftest import API_SERVERS, NAMESPACE, WriteProfiles, make_api_server
 from .test_metrics import documented
-from .test_spawner import DOCUMENT, FORECAST, created, env_of
+from .test_spawner import DOCUMENT, FORECAST, created, env_of, resources_of
 
 SENTENCE = "Your server was not started because its settings could not be read"
 
@@ -35,13 +38,7 @@ async def make_hub(api: EmbeddedAPI, kubelet: PaperKubelet, tmp_path: Path) -> A
     hubs: list[InProcessHub] = []
 
     async def make(config: Config | None = None) -> InProcessHub:
-        settings = Config()
-        settings.KubeSpawner.namespace = NAMESPACE
-        settings.KubeSpawner.image = FORECAST
-        settings.KubeSpawner.k8s_api_request_retry_timeout = 5
-        settings.ProfiledKubeSpawner.configmap_namespace = NAMESPACE
-        settings.merge(config or Config())
-        hub = InProcessHub(tmp_path, settings)
+        hub = InProcessHub(tmp_path, with_defaults(config))
         await hub.__aenter__()
         hubs.append(hub)
         return hub
@@ -51,9 +48,27 @@ async def make_hub(api: EmbeddedAPI, kubelet: PaperKubelet, tmp_path: Path) -> A
         await hub.__aexit__(None, None, None)
 
 
-async def started(api: EmbeddedAPI, hub: InProcessHub, user: str) -> dict[str, Any]:
+def with_defaults(config: Config | None) -> Config:
+    """A hub's configuration, over what every test needs."""
+    settings = Config()
+    settings.KubeSpawner.namespace = NAMESPACE
+    settings.KubeSpawner.image = FORECAST
+    settings.KubeSpawner.k8s_api_request_retry_timeout = 5
+    settings.ProfiledKubeSpawner.configmap_namespace = NAMESPACE
+    settings.merge(config or Config())
+    return settings
+
+
+async def started(
+    api: EmbeddedAPI, hub: InProcessHub, user: str, options: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Starts a user's server through the REST API, and returns its pod once the hub says that it is ready."""
-    (await hub.api("POST", f"/users/{user}/server")).raise_for_status()
+    (await hub.api("POST", f"/users/{user}/server", json=options)).raise_for_status()
+    return await ready(api, hub, user)
+
+
+async def ready(api: EmbeddedAPI, hub: InProcessHub, user: str) -> dict[str, Any]:
+    """The pod of a user's server, once the hub says that it is ready."""
     while True:
         server = (await (await hub.api("GET", f"/users/{user}")).json())["servers"].get("")
         assert server, f"the server of {user} is not there"
@@ -144,8 +159,8 @@ class TestWhenTheProfilesCannotBeRead:
         assert "SpawnException" not in text
 
     async def test_the_pending_page_and_its_progress_say_so(self, api: EmbeddedAPI, make_hub: MakeHub) -> None:
-        # Longer than the second that the spawn page waits for.
-        api.faults.append(Fault(delay=1.5, resource="configmaps"))
+        # Longer than the second that the spawn page waits for; the page reads too.
+        api.faults.append(Fault(delay=1.5, resource="configmaps", times=2))
         hub = await make_hub()
         async with hub.browser("ada") as browser:
             async with browser.get(f"{hub.url}/hub/spawn", allow_redirects=False) as page:
@@ -169,6 +184,307 @@ class TestWhenTheProfilesCannotBeRead:
         assert "Aborting due to" not in caplog.text
         counted = hub.app.tornado_application.settings.get("failure_count", 0)
         assert counted == (4 if jupyterhub.version_info[0] < 6 else 0)
+
+
+SIZES = """
+profiles: [{name: globals, resources: {mem_limit: 1Gi, cpu_limit: 500m}}]
+sizes:
+- {name: Small, resources: {mem_limit: 2Gi}}
+- {name: 100%s <b>, groups: [forecasters], resources: {mem_limit: 3Gi}}
+- {name: Large, description: For training., users: [ada], resources: {mem_limit: 8Gi, cpu_limit: 4}}
+"""
+ODD = "100%s <b>"
+
+
+def offered(page: str) -> list[str]:
+    """The sizes on a spawn page."""
+    return [unescape(value) for value in re.findall(r'name="profiled-size"[^>]* value="([^"]*)"', page)]
+
+
+def selected(page: str) -> list[str]:
+    return re.findall(r'name="profiled-size"[^>]* value="([^"]*)"[^>]* checked', page)
+
+
+async def look(hub: InProcessHub, browser: ClientSession, path: str = "ada") -> str:
+    """The spawn page of a user."""
+    async with browser.get(f"{hub.url}/hub/spawn/{path}") as page:
+        assert page.status == 200
+        return str(await page.text())
+
+
+async def follow(hub: InProcessHub, browser: ClientSession, path: str = "ada") -> str:
+    """Where the spawn page of a user leads when it starts the server at once."""
+    async with browser.get(f"{hub.url}/hub/spawn/{path}", allow_redirects=False) as page:
+        assert page.status == 302
+        return str(page.headers["Location"])
+
+
+async def submit(hub: InProcessHub, browser: ClientSession, path: str = "ada", **fields: str) -> str:
+    """Opens a spawn page and sends its form; what that shows if it does not start the server."""
+    await look(hub, browser, path)
+    form = {name.replace("_", "-"): value for name, value in fields.items()} | {"_xsrf": xsrf_of(browser)}
+    async with browser.post(f"{hub.url}/hub/spawn/{path}", data=form, allow_redirects=False) as page:
+        return unescape(await page.text())
+
+
+class TestSizes:
+    async def test_a_person_is_offered_exactly_the_sizes_that_fit(
+        self, make_hub: MakeHub, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(SIZES)
+        hub = await make_hub()
+        await hub.add_user("grace", "forecasters")
+        for user, expected in (("ada", ["Small", "Large"]), ("grace", ["Small", ODD]), ("edsger", ["Small"])):
+            async with hub.browser(user) as browser:
+                page = await look(hub, browser, user)
+            assert offered(page) == ["default", *expected]
+            assert selected(page) == ["default"]
+
+    async def test_it_is_the_servers_owner_whose_sizes_are_offered(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(SIZES)
+        config = Config()
+        config.Authenticator.admin_users = {"root"}
+        config.JupyterHub.admin_access = True
+        hub = await make_hub(config)
+        await hub.add_user("ada")
+        async with hub.browser("root") as browser:
+            assert offered(await look(hub, browser)) == ["default", "Small", "Large"]
+            assert offered(await look(hub, browser, "root")) == ["default", "Small"]
+            await submit(hub, browser, profiled_size="Large")
+        assert resources_of(await ready(api, hub, "ada"))["limits"] == {"memory": "8Gi", "cpu": "4"}
+
+    @pytest.mark.parametrize("through", ["form", "query", "api"])
+    async def test_a_chosen_size_wins_over_every_profile(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles, through: str
+    ) -> None:
+        write_profiles(SIZES.replace("name: globals", "name: globals, users: [ada], images: ['*forecast*']"))
+        hub = await make_hub()
+        await hub.add_user("ada")
+        if through == "api":
+            pod = await started(api, hub, "ada", {"size": "Large"})
+        else:
+            async with hub.browser("ada") as browser:
+                if through == "form":
+                    await submit(hub, browser, profiled_size="Large")
+                else:
+                    await follow(hub, browser, "ada?profiled-size=Large")
+            pod = await ready(api, hub, "ada")
+        assert resources_of(pod)["limits"] == {"memory": "8Gi", "cpu": "4"}
+        assert json.loads(pod["metadata"]["annotations"]["profiled-spawner/applied"]) == ["globals", "size Large"]
+
+    async def test_named_servers_have_sizes_too(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(SIZES)
+        config = Config()
+        config.JupyterHub.allow_named_servers = True
+        hub = await make_hub(config)
+        async with hub.browser("ada") as browser:
+            assert offered(await look(hub, browser, "ada/second")) == ["default", "Small", "Large"]
+            text = await submit(hub, browser, "ada/second", profiled_size="Huge")
+            assert "there is no size 'Huge' for ada; choose one of: default, Small, Large." in text
+            await submit(hub, browser, "ada/second", profiled_size="Small")
+            while not (pods := api.list("pods", NAMESPACE)):
+                await asyncio.sleep(0.05)
+            assert resources_of(pods[0])["limits"]["memory"] == "2Gi"
+
+    async def test_default_applies_none_and_is_remembered(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(SIZES)
+        hub = await make_hub()
+        await hub.add_user("ada")
+        for options in ({"size": "Large"}, {"size": "default"}):
+            pod = await started(api, hub, "ada", options)
+            await stopped(hub, "ada")
+        assert resources_of(pod)["limits"]["memory"] == "1Gi"
+        await started(api, hub, "ada", {"size": "Large"})
+        await stopped(hub, "ada")
+        async with hub.browser("ada") as browser:
+            assert selected(await look(hub, browser)) == ["Large"]
+            await submit(hub, browser, profiled_size="default")
+            assert resources_of(await ready(api, hub, "ada"))["limits"]["memory"] == "1Gi"
+            await stopped(hub, "ada")
+            assert selected(await look(hub, browser)) == ["default"]
+
+    @pytest.mark.parametrize("size", [ODD, "Huge", "large", ["Large"], {"name": "Large"}, 7, True])
+    async def test_the_rest_api_refuses_a_size_that_is_not_to_be_had(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles, size: Any
+    ) -> None:
+        write_profiles(SIZES)
+        hub = await make_hub()
+        await hub.add_user("ada")
+        response = await hub.api("POST", "/users/ada/server", json={"size": size})
+        assert response.status == 400
+        assert (await response.json())["message"] == (
+            f"Your server was not started because there is no size {size!r} for ada; "
+            "choose one of: default, Small, Large."
+        )
+        assert created(api) == []
+
+    async def test_the_form_refuses_a_size_that_went_while_it_was_looked_at(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(SIZES)
+        hub = await make_hub()
+        await hub.add_user("grace", "forecasters")
+        async with hub.browser("grace") as browser:
+            assert ODD in offered(await look(hub, browser, "grace"))
+            write_profiles(SIZES.replace("100%s <b>", "<i>Half</i>"))
+            text = await submit(hub, browser, "grace", profiled_size=ODD)
+            assert f"there is no size '{ODD}' for grace; choose one of: default, Small, <i>Half</i>." in text
+            assert offered(text) == ["default", "Small", "<i>Half</i>"]
+            assert selected(text) == ["default"]
+            assert created(api) == []
+            await submit(hub, browser, "grace", profiled_size="Small")
+        assert resources_of(await ready(api, hub, "grace"))["limits"]["memory"] == "2Gi"
+
+    async def test_the_pending_page_and_its_progress_say_why_a_size_is_refused(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(SIZES)
+        config = Config()
+        config.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+        # Longer than the second that the spawn page waits for.
+        config.KubeSpawner.pre_spawn_hook = lambda _: asyncio.sleep(1.5)
+        hub = await make_hub(config)
+        why = f"there is no size '{ODD}' for ada; choose one of: default, Small, Large."
+        async with hub.browser("ada") as browser:
+            await look(hub, browser)
+            form = {"_xsrf": xsrf_of(browser), "profiled-size": ODD}
+            async with browser.post(f"{hub.url}/hub/spawn/ada", data=form, allow_redirects=False) as page:
+                pending = page.headers["Location"].partition("?")[0]
+            events = await progress(hub, "ada")
+            assert events[-1]["failed"] is True
+            assert why in events[-1]["message"]
+            async with browser.get(f"{hub.url}{pending}") as page:
+                assert why in unescape(await page.text())
+
+    async def test_the_list_is_as_fresh_as_the_profiles(self, make_hub: MakeHub, write_profiles: WriteProfiles) -> None:
+        hub = await make_hub()
+        async with hub.browser("ada") as browser:
+            for names in (["One"], ["One", "Two"], ["Three"]):
+                sizes = ", ".join(f"{{name: {name}, resources: {{mem_limit: 1Gi}}}}" for name in names)
+                write_profiles(f"profiles: []\nsizes: [{sizes}]")
+                assert offered(await look(hub, browser)) == ["default", *names]
+
+    async def test_the_last_choice_is_selected_after_a_restart_of_the_hub(
+        self, api: EmbeddedAPI, kubelet: PaperKubelet, write_profiles: WriteProfiles, tmp_path: Path
+    ) -> None:
+        write_profiles(SIZES)
+        config = Config()
+        config.JupyterHub.db_url = f"sqlite:///{tmp_path}/hub.sqlite"
+        async with InProcessHub(tmp_path, with_defaults(config)) as hub, hub.browser("ada") as browser:
+            await submit(hub, browser, profiled_size="Large")
+            await ready(api, hub, "ada")
+            await stopped(hub, "ada")
+        async with InProcessHub(tmp_path, with_defaults(config)) as hub, hub.browser("ada") as browser:
+            assert selected(await look(hub, browser)) == ["Large"]
+            # Without options, JupyterHub starts a server with the last ones.
+            assert resources_of(await started(api, hub, "ada"))["limits"]["memory"] == "8Gi"
+            await stopped(hub, "ada")
+            write_profiles(SIZES.replace("Large", "Larger"))
+            page = await look(hub, browser)
+            assert selected(page) == ["default"]
+            assert "The size &#x27;Large&#x27;, which was chosen last, is not available now." in page
+            assert (await hub.api("POST", "/users/ada/server")).status == 400
+
+    async def test_without_sizes_the_page_is_as_it_would_be_without_us(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(DOCUMENT)
+        hub = await make_hub()
+        async with hub.browser("ada") as browser:
+            assert "/hub/spawn-pending/ada" in await follow(hub, browser)
+        assert resources_of(await ready(api, hub, "ada"))["limits"]["memory"] == "2Gi"
+
+    async def test_when_all_sizes_are_gone_a_person_is_asked_once_to_go_on_without(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(SIZES)
+        hub = await make_hub()
+        await hub.add_user("ada")
+        await started(api, hub, "ada", {"size": "Large"})
+        await stopped(hub, "ada")
+        write_profiles(DOCUMENT)
+        async with hub.browser("ada") as browser:
+            page = await look(hub, browser)
+            assert offered(page) == ["default"]
+            assert "which was chosen last, is not available now" in page
+            await submit(hub, browser, profiled_size="default")
+            await ready(api, hub, "ada")
+            await stopped(hub, "ada")
+            assert "/hub/spawn-pending/ada" in await follow(hub, browser)
+
+    async def test_they_stand_beside_profile_list(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        write_profiles(SIZES)
+        config = Config()
+        config.KubeSpawner.profile_list = [
+            {"display_name": "Plain", "slug": "plain"},
+            {
+                "display_name": "Other",
+                "slug": "other",
+                "profile_options": {
+                    "image": {
+                        "display_name": "Image",
+                        "choices": {
+                            "new": {"display_name": "New", "kubespawner_override": {"image": "quay.io/example/new:1"}}
+                        },
+                    }
+                },
+            },
+        ]
+        hub = await make_hub(config)
+        async with hub.browser("ada") as browser:
+            page = await look(hub, browser)
+            assert 'id="kubespawner-profiles-list"' in page
+            assert offered(page) == ["default", "Small", "Large"]
+            await submit(hub, browser, profile="other", profile_option_other__image="new", profiled_size="Small")
+            pod = await ready(api, hub, "ada")
+        assert pod["spec"]["containers"][0]["image"] == "quay.io/example/new:1"
+        assert resources_of(pod)["limits"]["memory"] == "2Gi"
+        (line,) = [line for line in caplog.messages if "Ignoring unrecognized form data" in line]
+        assert line.endswith(": _xsrf")
+
+    @pytest.mark.parametrize("policy", ["last-good", "fail", "ignore"])
+    async def test_when_the_profiles_cannot_be_read_the_page_is_kubespawners(
+        self, make_hub: MakeHub, write_profiles: WriteProfiles, policy: str
+    ) -> None:
+        config = Config()
+        config.KubeSpawner.profile_list = [{"display_name": "Only", "slug": "only"}]
+        config.ProfiledKubeSpawner.failure_policy = policy
+        hub = await make_hub(config)
+        async with hub.browser("ada") as browser:
+            page = await look(hub, browser)
+            assert "Only" in page
+            assert offered(page) == []
+            if policy != "ignore":
+                assert SENTENCE in await submit(hub, browser, profile="only")
+            write_profiles(SIZES)
+            assert offered(await look(hub, browser)) == ["default", "Small", "Large"]
+            write_profiles("profiles: [{nmae: broken}]")
+            expected = ["default", "Small", "Large"] if policy == "last-good" else []
+            assert offered(await look(hub, browser)) == expected
+
+    async def test_a_refused_size_never_ends_the_hub(
+        self, make_hub: MakeHub, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        write_profiles(SIZES)
+        config = Config()
+        config.KubeSpawner.consecutive_failure_limit = 2
+        hub = await make_hub(config)
+        await hub.add_user("ada")
+        before = await metrics(hub)
+        for _ in range(4):
+            assert (await hub.api("POST", "/users/ada/server", json={"size": "Huge"})).status == 400
+        assert "Aborting due to" not in caplog.text
+        after = await metrics(hub)
+        refused = 'profiled_spawner_spawns_total{outcome="refused"}'
+        assert after[refused] - before.get(refused, 0) == 4
 
 
 async def progress(hub: InProcessHub, user: str) -> list[dict[str, Any]]:

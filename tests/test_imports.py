@@ -26,6 +26,7 @@ PICTURE: dict[str, set[str]] = {
     "manifest": set(),
     "matching": set(),
     "merging": set(),
+    "sizes": set(),
     "terminal": set(),
     "diagnosis": set(),
     "explanation": set(),
@@ -44,7 +45,7 @@ PICTURE: dict[str, set[str]] = {
     "cli": {"yaml"},
 }
 ROW = list(PICTURE)
-CORE = [*ROW[: ROW.index("merging") + 1], "injection"]
+CORE = [*ROW[: ROW.index("sizes") + 1], "injection"]
 
 
 def parse(module: str) -> ast.Module:

@@ -15,7 +15,7 @@ from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 from profiled_spawner import ProfiledKubeSpawner
-from profiled_spawner.spawner import ProfilesUnavailableError
+from profiled_spawner.spawner import ProfilesUnavailableError, StartRefusedError
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
 
@@ -470,6 +470,147 @@ class TestWhatIsSeen:
         assert "Failed for" in caplog.text
         assert "'name': 'GLOBAL'" in caplog.text
         assert "canary" not in caplog.text
+
+
+SIZES = """
+profiles: [{name: ours, users: [ada], images: ['quay.io/example/*'], resources: {mem_limit: 1Gi}, env: {A: profile}}]
+sizes:
+- {name: Large, resources: {mem_limit: 8Gi}, env: {A: size}}
+- {name: Other, users: [grace]}
+"""
+LARGE = {"size": "Large"}
+
+
+class TestSizes:
+    async def test_the_chosen_one_is_in_the_pod_and_in_the_log_and_gone_at_the_next_start(
+        self,
+        api: EmbeddedAPI,
+        make_spawner: MakeSpawner,
+        write_profiles: WriteProfiles,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        write_profiles(SIZES)
+        spawner = make_spawner("ada", user_options=LARGE)
+        with caplog.at_level(logging.INFO):
+            pod = await start(api, spawner)
+        assert (env_of(pod)["A"], resources_of(pod)["limits"]["memory"]) == ("size", "8Gi")
+        assert json.loads(pod["metadata"]["annotations"]["profiled-spawner/applied"]) == ["ours", "size Large"]
+        assert '["ours", "size Large"]; env ["A"]; memory 8Gi, CPU without limit; from' in caplog.text
+        spawner.user_options = {}
+        pod = await start(api, spawner)
+        assert (env_of(pod)["A"], resources_of(pod)["limits"]["memory"]) == ("profile", "1Gi")
+
+    async def test_in_the_documents_order_too_it_is_the_last(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(SIZES)
+        pod = await start(api, make_spawner("ada", user_options=LARGE, merge_order="document"))
+        assert env_of(pod)["A"] == "size"
+
+    async def test_one_that_is_not_to_be_had_ends_the_start_before_anything_is_created(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(SIZES)
+        spawner = make_spawner("ada", user_options={"size": "Other"}, enable_user_namespaces=True)
+        starting = asyncio.create_task(spawner.start())
+        assert [event async for event in spawner.progress()] == []
+        with pytest.raises(
+            StartRefusedError, match="no size 'Other' for ada; choose one of: default, Large"
+        ) as refusal:
+            await starting
+        assert refusal.value.status_code == 400
+        assert created(api) == []
+
+    @pytest.mark.parametrize("form", ["<b>ours</b>", lambda spawner: f"<b>{spawner.user.name}</b>"])
+    async def test_the_hubs_own_form_stands_above_them(
+        self, make_spawner: MakeSpawner, write_profiles: WriteProfiles, form: Any
+    ) -> None:
+        config = Config()
+        config.KubeSpawner.options_form = form
+        spawner = make_spawner("ada", config=config)
+        write_profiles("profiles: []")
+        own = await spawner.get_options_form()
+        assert own in ("<b>ours</b>", "<b>ada</b>")
+        write_profiles(SIZES)
+        both = await spawner.get_options_form()
+        assert both.startswith(own)
+        assert both.removeprefix(own).startswith("<fieldset")
+
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    async def test_the_hubs_own_interpretation_of_the_form_is_kept(
+        self, make_spawner: MakeSpawner, asynchronous: bool
+    ) -> None:
+        def interpret(form: dict[str, list[str]]) -> dict[str, Any]:
+            return {"seen": sorted(form)}
+
+        async def interpret_later(form: dict[str, list[str]]) -> dict[str, Any]:
+            return interpret(form)
+
+        spawner = make_spawner("ada", options_from_form=interpret_later if asynchronous else interpret)
+        form = {"size": ["theirs"], "profiled-size": ["Large"]}
+        for options_of in (spawner.run_options_from_form, spawner.options_from_query):
+            assert await options_of(form) == {"seen": ["size"], "size": "Large"}
+            assert await options_of({**form, "profiled-size": ["default"]}) == {"seen": ["size"]}
+            assert await options_of({"size": ["theirs"]}) == {"seen": ["size"]}
+
+    async def test_an_own_option_of_that_name_goes_on_working_where_the_document_has_no_sizes(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles("profiles: []")
+        spawner = make_spawner("ada", user_options={"size": "theirs"}, options_from_form=lambda form: form)
+        assert await spawner.get_options_form() == ""
+        await start(api, spawner)
+        with pytest.raises(StartRefusedError, match="no size 'theirs' for ada; choose one of: default"):
+            await make_spawner("ada", user_options={"size": "theirs"}).start()
+
+    @pytest.mark.parametrize("dynamic", [False, True])
+    async def test_an_option_of_that_name_in_profile_list_is_kubespawners(
+        self,
+        api: EmbeddedAPI,
+        make_spawner: MakeSpawner,
+        write_profiles: WriteProfiles,
+        caplog: pytest.LogCaptureFixture,
+        dynamic: bool,
+    ) -> None:
+        write_profiles(SIZES)
+        choices = {
+            name: {"display_name": name, "kubespawner_override": {"environment": {"CHOSEN": name}}}
+            for name in ("small", "Large")
+        }
+        profiles = [
+            {
+                "display_name": "Only",
+                "slug": "only",
+                "profile_options": {"size": {"display_name": "Size", "choices": choices}},
+            }
+        ]
+        config = Config()
+        config.KubeSpawner.profile_list = (lambda _: profiles) if dynamic else profiles
+        spawner = make_spawner("ada", config=config)
+        assert "profiled-size" not in await spawner.get_options_form()
+        for choice in ("small", "Large"):
+            spawner = make_spawner("ada", config=config, user_options={"profile": "only", "size": choice})
+            env = env_of(await start(api, spawner))
+            assert (env["CHOSEN"], env["A"]) == (choice, "profile")
+        assert "profile_list has an option 'size', so that no size can be chosen" in caplog.text
+
+    async def test_ignoring_that_there_are_no_profiles_ignores_the_size_too(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner
+    ) -> None:
+        spawner = make_spawner("ada", user_options=LARGE, failure_policy="ignore")
+        assert await spawner.get_options_form() == ""
+        pod = await start(api, spawner)
+        assert json.loads(pod["metadata"]["annotations"]["profiled-spawner/applied"]) == []
+
+    async def test_the_last_good_sizes_are_offered_while_there_is_no_answer(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(SIZES)
+        spawner = make_spawner("ada", k8s_api_request_timeout=1)
+        form = await spawner.get_options_form()
+        write_profiles("profiles: []")
+        api.faults.append(Fault(delay=60, resource="configmaps"))
+        assert await spawner.get_options_form() == form
 
 
 async def test_the_configmap_is_looked_for_where_the_hub_runs(
