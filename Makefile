@@ -13,9 +13,10 @@ NEWEST = .venv/installed
 OLDEST = .venv-oldest/installed
 FUZZER = .venv/fuzzer-installed
 FUZZ_SECONDS ?= 3600
+BENCH = .venv-bench/installed
 DOCUMENT ?=
 
-.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets fuzz lint wheel clean
+.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets faults fuzz bench bench-short lint wheel clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -48,6 +49,18 @@ cluster-assets: $(NEWEST)
 fuzz: $(FUZZER)
 	.venv/bin/python -m fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
+## Measures what profiles cost a hub, and writes it into docs/costs.md; wants half an hour and an idle machine
+bench: $(BENCH)
+	.venv-bench/bin/python -m bench --docs $(ARGS)
+
+## The same in tiny sizes: shows that everything runs, and no cost
+bench-short: $(BENCH)
+	.venv-bench/bin/python -m bench --short
+
+## Lets every fault happen to a hub, and writes what comes of it to docs/faults.md
+faults: $(NEWEST)
+	@.venv/bin/python -m faults
+
 ## Checks style and types
 lint: $(NEWEST)
 	.venv/bin/pip install --quiet -e '.[lint]'
@@ -77,7 +90,7 @@ wheel: $(NEWEST)
 	$(PYTHON) tests/try_wheel.py dist/*.whl --constraint tests/oldest.txt
 
 clean:
-	rm -rf .venv .venv-oldest dist
+	rm -rf .venv .venv-oldest .venv-bench build dist
 
 $(NEWEST): pyproject.toml
 	@echo "Setting up .venv; this takes a minute or two the first time."
@@ -94,4 +107,10 @@ $(OLDEST): pyproject.toml tests/oldest.txt
 	@echo "Setting up .venv-oldest, with the oldest supported dependencies."
 	@$(PYTHON) -m venv .venv-oldest
 	@.venv-oldest/bin/pip install --quiet --editable '.[test]' --constraint tests/oldest.txt
+	@touch $@
+
+$(BENCH): pyproject.toml
+	@echo "Setting up .venv-bench, for the benchmarks."
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/pip install --quiet --editable '.[bench]'
 	@touch $@

@@ -1,14 +1,15 @@
 """The profile document as frozen values, and which names it may use.
 
 No I/O and no YAML: `parsing` makes these values from text, everything to its right reads them. They are shared by
-all spawns, so nothing in them can be changed. What a section means for people stands here too, once: the JSON
-Schema and the reference are made from it.
+all spawns, so nothing in them can be changed. A document knows by which names its profiles are found. What a section
+means for people stands here too, once: the JSON Schema and the reference are made from it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -22,6 +23,8 @@ __all__ = [
     "Document",
     "EnvValue",
     "EnvVarSource",
+    "Index",
+    "Names",
     "Object",
     "Profile",
     "Size",
@@ -189,6 +192,16 @@ class Profile:
             return f"{configmap}profiles[{self.index}]"
         return configmap + "".join(character if character.isprintable() else "·" for character in self.name)
 
+    @property
+    def names_who(self) -> bool:
+        """Whether it is for some users or groups, not for everyone."""
+        return (self.users is not None or self.groups is not None) and EVERYONE not in (self.users or ())
+
+    @property
+    def names_what(self) -> bool:
+        """Whether it is for some images, not for every one."""
+        return self.images is not None and EVERYONE not in self.images
+
 
 @dataclass(frozen=True, slots=True)
 class Size(Profile):
@@ -218,6 +231,12 @@ class Document:
     profiles: tuple[Profile, ...] = ()
     sizes: tuple[Size, ...] = ()
     ignored: tuple[str, ...] = ()
+    # Made with the document, which is where nobody waits for it: off the hub's event loop.
+    index: Index = field(init=False, repr=False, compare=False)
+    """Where to look for the profiles that fit."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", Index(self.profiles))
 
     def of_configmap(self, name: str) -> Document:
         """The same document, whose profiles and sizes know that they are from the ConfigMap `name`."""
@@ -235,6 +254,72 @@ def combine_documents(documents: Iterable[Document]) -> Document:
     for size in (size for document in documents for size in document.sizes):
         sizes.setdefault(size.name, size)
     return Document(tuple(profile for document in documents for profile in document.profiles), tuple(sizes.values()))
+
+
+class Names:
+    """Positions of profiles by what their filters name.
+
+    Attributes:
+        users: By username.
+        groups: By group.
+        images: By image, as written.
+        patterns: By image with a ``*``, grouped by what stands before the first one and behind the last.
+        pattern_lengths: How long those are.
+    """
+
+    __slots__ = ("groups", "images", "pattern_lengths", "patterns", "users")
+
+    def __init__(self, profiles: Iterable[tuple[int, Profile]]) -> None:
+        self.users: dict[str, AbstractSet[int]] = {}
+        self.groups: dict[str, AbstractSet[int]] = {}
+        self.images: dict[str, AbstractSet[int]] = {}
+        self.patterns: dict[tuple[str, str], dict[str, AbstractSet[int]]] = {}
+        for position, profile in profiles:
+            # One for all the names of a profile, most of which no other has: a document may name very many.
+            alone = frozenset((position,))
+            for user in profile.users or ():
+                _add(self.users, user, alone)
+            for group in profile.groups or ():
+                _add(self.groups, group, alone)
+            for entry in profile.images or ():
+                first, star, rest = entry.partition(EVERYONE)
+                ends = first, rest.rpartition(EVERYONE)[2]
+                _add(self.patterns.setdefault(ends, {}) if star else self.images, entry, alone)
+        self.pattern_lengths = {(len(first), len(last)) for first, last in self.patterns}
+
+
+def _add(names: dict[str, AbstractSet[int]], name: str, alone: frozenset[int]) -> None:
+    known = names.get(name)
+    if known is None:
+        names[name] = alone
+    elif isinstance(known, set):
+        known |= alone
+    else:
+        names[name] = {*known, *alone}
+
+
+class Index:
+    """A document's profiles, apart by which of the two they name: who, and what.
+
+    A filter that holds ``*`` alone names nobody and nothing.
+
+    Attributes:
+        neither: The positions of those that name neither.
+        who: Those that name users or groups alone.
+        what: Those that name images alone.
+        both: Those that name both.
+    """
+
+    __slots__ = ("both", "neither", "what", "who")
+
+    def __init__(self, profiles: Iterable[Profile]) -> None:
+        apart: dict[tuple[bool, bool], list[tuple[int, Profile]]] = {}
+        for position, profile in enumerate(profiles):
+            apart.setdefault((profile.names_who, profile.names_what), []).append((position, profile))
+        self.neither = frozenset(position for position, _ in apart.get((False, False), ()))
+        self.who = Names(apart.get((True, False), ()))
+        self.what = Names(apart.get((False, True), ()))
+        self.both = Names(apart.get((True, True), ()))
 
 
 def find_env_name_fault(name: str) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, TypeAlias
 
-from .document import EVERYONE, Document, Profile
+from .document import EVERYONE, Document, Names, Profile
 
 __all__ = ["Match", "MergeOrder", "Subject", "explain_match", "fits", "match_profiles", "order_profiles"]
 
@@ -44,8 +46,20 @@ class Match:
 
 
 def match_profiles(document: Document, subject: Subject, order: MergeOrder = "specificity") -> tuple[Profile, ...]:
-    """The profiles that fit the subject, least specific first (or in the document's order)."""
-    return order_profiles((profile for profile in document.profiles if fits(profile, subject)), order)
+    """The profiles that fit the subject, least specific first (or in the document's order).
+
+    They are those that `fits` fits. Only those that name the user, one of the groups or the image are looked at.
+    """
+    index = document.index
+    spellings = _spellings(subject.image)
+    # What names one of the two, and is found by it, fits.
+    one = set[int]().union(*_find_who(index.who, subject), *_find_what(index.what, spellings))
+    both: set[int] = set()
+    for who, what in product(_find_who(index.both, subject), _find_what(index.both, spellings)):
+        both |= who & what
+    found = [index.neither, one, both] if order == "specificity" else [index.neither | one | both]
+    profiles = document.profiles
+    return tuple([profiles[position] for positions in found for position in sorted(positions)])
 
 
 def order_profiles(profiles: Iterable[Profile], order: MergeOrder = "specificity") -> tuple[Profile, ...]:
@@ -74,24 +88,44 @@ def explain_match(profile: Profile, subject: Subject) -> Match:
 
 
 def _specificity(profile: Profile) -> int:
-    users = profile.users
-    names_who = (users is not None or profile.groups is not None) and EVERYONE not in (users or ())
-    names_what = profile.images is not None and EVERYONE not in profile.images
-    return names_who + names_what
+    return profile.names_who + profile.names_what
+
+
+def _find_who(names: Names, subject: Subject) -> Iterator[AbstractSet[int]]:
+    if subject.user in names.users:
+        yield names.users[subject.user]
+    for group in subject.groups:
+        if group in names.groups:
+            yield names.groups[group]
+
+
+def _find_what(names: Names, spellings: Iterable[str]) -> Iterator[AbstractSet[int]]:
+    for image in spellings:
+        if image in names.images:
+            yield names.images[image]
+        for first, last in names.pattern_lengths:
+            ends = image[:first], image[len(image) - last :]
+            for pattern, positions in names.patterns.get(ends, {}).items():
+                if _fits_entry(pattern, image):
+                    yield positions
+
+
+def _spellings(image: str) -> list[str]:
+    """The image as it is, and as it may be written too.
+
+    ``:latest`` is what an image without a tag means. An image with another tag, or with a digest, is only what it is.
+    """
+    name = image.rpartition("/")[2]
+    if image.endswith(":latest"):
+        return [image, image.removesuffix(":latest")]
+    if ":" not in name and "@" not in name:
+        return [image, f"{image}:latest"]
+    return [image]
 
 
 def _find_entry(entries: Iterable[str], image: str) -> str | None:
-    """The first entry that fits the image.
-
-    ``:latest`` is what an image without a tag means, so such an image is tried in both spellings. An image with
-    another tag, or with a digest, is only what it is.
-    """
-    spellings = [image]
-    name = image.rpartition("/")[2]
-    if image.endswith(":latest"):
-        spellings.append(image.removesuffix(":latest"))
-    elif ":" not in name and "@" not in name:
-        spellings.append(f"{image}:latest")
+    """The first entry that fits the image."""
+    spellings = _spellings(image)
     for entry in entries:
         if any(_fits_entry(entry, spelling) for spelling in spellings):
             return entry

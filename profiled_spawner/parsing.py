@@ -32,7 +32,7 @@ from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
 from .objects import LABEL_TEXT, QUALIFIED_NAME, read_object, read_objects, read_texts
 from .quantity import Quantity, check_resource, parse_quantity
 from .reading import MAX_DIAGNOSTICS, Entries, Path, Reader, find_closest
-from .tree import Mapping, Node, Scalar, Sequence, read_tree
+from .tree import Mapping, Node, Scalar, Sequence, read_tree, release_tree
 
 __all__ = ["MAX_DIAGNOSTICS", "Checked", "check_document", "parse_document"]
 
@@ -110,6 +110,7 @@ def _check(text: str, line_offset: int, column_offset: int, advice: Advice | Non
         reader = _Reader(tree or Scalar("", line_offset + 1, column_offset + 1, plain=True, literal=False), advice)
         document = reader.read()
         errors, omitted = reader.errors, reader.count - len(reader.errors)
+        release_tree(tree)
     in_order = sorted(errors, key=_place)
     return Checked(
         document=None if in_order else document,

@@ -7,6 +7,7 @@ others nor fails a spawn. Whether a spawn fails, the main document decides (see 
 from __future__ import annotations
 
 import asyncio
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from . import metrics
-from .document import combine_documents
+from .background import background
+from .document import Document, combine_documents
 from .errors import SourceError
 from .reads import SharedReads
 from .sources import SelectedConfigMapsSource, Source
@@ -50,6 +52,14 @@ class Selection:
         # a spawn has come between.
         self._versions: dict[tuple[str, str], Versions] = {}
         self._read_at: float | None = None
+        self._combined: tuple[tuple[Document, ...], Document] | None = None
+
+    async def combine(self, documents: tuple[Document, ...]) -> Document:
+        """Documents as one: the very same one as long as they are, since the next spawns will want it too."""
+        known = self._combined
+        if known is None or len(known[0]) != len(documents) or any(map(operator.is_not, known[0], documents)):
+            known = self._combined = documents, await asyncio.to_thread(background()(combine_documents), documents)
+        return known[1]
 
     async def read(self, source: SelectedConfigMapsSource, *, timeout_seconds: float, log: Log) -> tuple[Reading, ...]:
         """Gives each document as it is now, in order of the ConfigMaps' names.
@@ -86,6 +96,7 @@ class Selection:
         self._read_at = time.monotonic()
         return answer
 
+    @background()
     def _parse(self, source: SelectedConfigMapsSource, raw: bytes) -> _Answer:
         """Makes documents of what was fetched. Runs in a thread, and changes nothing."""
         found = {}
@@ -155,14 +166,15 @@ async def read_documents(
     reading_main = find_store(source).read(source, policy=policy, timeout_seconds=timeout_seconds, log=log)
     if selected is None:
         return await reading_main
-    others = asyncio.ensure_future(find_selection(selected).read(selected, timeout_seconds=timeout_seconds, log=log))
+    selection = find_selection(selected)
+    others = asyncio.ensure_future(selection.read(selected, timeout_seconds=timeout_seconds, log=log))
     try:
         main = await reading_main
         readings = await others
     finally:
         others.cancel()
     return Reading(
-        combine_documents([main.document, *(reading.document for reading in readings)]),
+        await selection.combine((main.document, *(reading.document for reading in readings))),
         main.source,
         main.fault,
         tuple(reading.source for reading in readings if reading.source is not None),

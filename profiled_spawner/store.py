@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 from . import metrics
+from .background import background
 from .document import Document
 from .errors import Diagnostic, DocumentError, SourceError
 from .parsing import parse_document
@@ -91,6 +92,7 @@ class Versions:
         self._parsed: Outcome | None = None
         self._told: DocumentError | None = None
 
+    @background()
     def parse(self, extract: Callable[[], Revision]) -> Outcome:
         """Makes a document of what was read. For a thread: it changes nothing, and raises nothing."""
         revision = None

@@ -33,6 +33,7 @@ PICTURE: dict[str, set[str]] = {
     "injection": {"kubernetes_asyncio"},
     "masking": {"kubernetes_asyncio"},
     "metrics": {"prometheus_client"},
+    "background": set(),
     "sources": {"aiohttp"},
     "reads": set(),
     "store": set(),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kubernetes_asyncio.client import ApiClient, V1Pod
 from kubespawner.objects import make_pod
 
+from profiled_spawner.errors import PodError
 from profiled_spawner.injection import (
     APPLIED,
     SOURCE,
@@ -72,8 +73,12 @@ def merge(*profiles: str) -> EffectiveProfile:
     return merge_profiles(parse_document(f"profiles: [{', '.join(profiles)}]").profiles)
 
 
+def expand(template: str) -> str:
+    return template.format(username="ada", user_server="ada--lab")
+
+
 def inject(pod: V1Pod, *profiles: str) -> V1Pod:
-    return inject_profile(pod, merge(*profiles), "configmap/jhub/profiles@1", str).pod
+    return inject_profile(pod, merge(*profiles), "configmap/jhub/profiles@1", expand).pod
 
 
 def find_notebook(sent: dict[str, Any]) -> dict[str, Any]:
@@ -618,3 +623,139 @@ def test_no_repr_holds_a_value() -> None:
 
     assert isinstance(injection, Injection)
     assert "canary" not in repr(injection)
+
+
+# Where it runs, and what it is given there
+
+SECTIONS = """{
+    name: whole,
+    env_from: [{secretRef: {name: "{username}-s3", optional: true}, prefix: S3_}],
+    gpu: 1,
+    node_selector: {pool: gpu, own: profile},
+    node_tolerations: [{key: gpu, operator: Exists}, {key: own, operator: Exists, effect: NoSchedule}],
+    node_affinity: {
+        requiredDuringSchedulingIgnoredDuringExecution: {
+            nodeSelectorTerms: [{matchExpressions: [{key: zone, operator: In, values: [a, b]}]}]
+        },
+        preferredDuringSchedulingIgnoredDuringExecution: [
+            {weight: 5, preference: {matchExpressions: [{key: disk, operator: Exists}]}}
+        ]
+    },
+    volumes: [
+        {name: team, mountPath: "/team/{username}", subPath: "{user_server}", readOnly: true,
+         persistentVolumeClaim: {claimName: "claim-{username}"}}
+    ],
+    labels: {team: forecasting, own: profile},
+    annotations: {example.org/note: "{username}"}
+}"""
+OWN = {
+    "node_selector": {"own": "hub"},
+    "tolerations": [{"key": "own", "operator": "Exists", "effect": "NoSchedule"}, {"key": "other"}],
+    "node_affinity_required": [
+        {"matchExpressions": [{"key": "own", "operator": "Exists"}]},
+        {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]},
+    ],
+    "node_affinity_preferred": [{"weight": 1, "preference": {"matchExpressions": []}}],
+    "pod_anti_affinity_required": [{"topologyKey": "own"}],
+    "volumes": [{"name": "home", "persistentVolumeClaim": {"claimName": "claim-ada"}}],
+    "volume_mounts": [{"name": "home", "mountPath": "/home/jovyan"}],
+    "labels": {"own": "hub", "app": "jupyterhub"},
+    "extra_container_config": {"envFrom": [{"configMapRef": {"name": "own"}}]},
+}
+# The same, as an admin may have written it in Kubernetes' own spelling.
+OWN_AS_DICTIONARIES = {
+    "labels": OWN["labels"],
+    "extra_container_config": {
+        **OWN["extra_container_config"],
+        "volumeMounts": OWN["volume_mounts"],
+    },
+    "extra_pod_config": {
+        "nodeSelector": OWN["node_selector"],
+        "tolerations": OWN["tolerations"],
+        "volumes": OWN["volumes"],
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": OWN["node_affinity_required"]},
+                "preferredDuringSchedulingIgnoredDuringExecution": OWN["node_affinity_preferred"],
+            },
+            "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": OWN["pod_anti_affinity_required"]},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("own", [pytest.param(OWN, id="models"), pytest.param(OWN_AS_DICTIONARIES, id="dictionaries")])
+def test_every_section_goes_into_the_pod_beside_the_hubs_own(own: dict[str, Any], send: Send) -> None:
+    sent = send(inject(make(**own), SECTIONS))
+
+    spec, notebook = sent["spec"], find_notebook(sent)
+    assert notebook["envFrom"] == [
+        {"configMapRef": {"name": "own"}},
+        {"secretRef": {"name": "ada-s3", "optional": True}, "prefix": "S3_"},
+    ]
+    assert notebook["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert spec["nodeSelector"] == {"own": "profile", "pool": "gpu"}
+    assert spec["tolerations"] == [*OWN["tolerations"], {"key": "gpu", "operator": "Exists"}]
+    zone = {"key": "zone", "operator": "In", "values": ["a", "b"]}
+    affinity = spec["affinity"]["nodeAffinity"]
+    assert affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"] == [
+        {"matchExpressions": [{"key": "own", "operator": "Exists"}, zone]},
+        {
+            "matchExpressions": [zone],
+            "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}],
+        },
+    ]
+    assert [each["weight"] for each in affinity["preferredDuringSchedulingIgnoredDuringExecution"]] == [1, 5]
+    assert spec["affinity"]["podAntiAffinity"] == {
+        "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "own"}]
+    }
+    assert spec["volumes"] == [
+        {"name": "home", "persistentVolumeClaim": {"claimName": "claim-ada"}},
+        {"name": "team", "persistentVolumeClaim": {"claimName": "claim-ada"}},
+    ]
+    assert notebook["volumeMounts"] == [
+        {"name": "home", "mountPath": "/home/jovyan"},
+        {"name": "team", "mountPath": "/team/ada", "subPath": "ada--lab", "readOnly": True},
+    ]
+    assert sent["metadata"]["labels"] == {"own": "profile", "app": "jupyterhub", "team": "forecasting"}
+    # Values are literal where they name no object and no path.
+    assert sent["metadata"]["annotations"]["example.org/note"] == "{username}"
+
+
+def test_neither_the_pod_nor_the_profiles_are_changed_by_any_section(send: Send) -> None:
+    pod, effective = make(**OWN), merge(SECTIONS)
+    before = copy.deepcopy(send(pod))
+
+    first = send(inject_profile(pod, effective, None, expand).pod)
+    second = send(inject_profile(pod, effective, None, expand).pod)
+
+    assert send(pod) == before
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("volume", "what"),
+    [
+        pytest.param("{name: home, mountPath: /x, emptyDir: {}}", "whole has a volume 'home', and so has", id="name"),
+        pytest.param(
+            "{name: x, mountPath: /home/jovyan, emptyDir: {}}", "whole mounts .* /home/jovyan, and", id="path"
+        ),
+        pytest.param("{name: x, mountPath: /home/jovyan/, emptyDir: {}}", "whole mounts .* /home/jovyan, and", id="/"),
+    ],
+)
+def test_a_volume_that_the_pod_has_already_is_an_error_that_says_which(volume: str, what: str) -> None:
+    with pytest.raises(PodError, match=what):
+        inject(make(**OWN), f"{{name: whole, volumes: [{volume}]}}")
+
+
+def test_two_templates_may_come_to_the_same_path_which_is_an_error() -> None:
+    volumes = '{name: a, mountPath: "/{username}", emptyDir: {}}, {name: b, mountPath: /ada, emptyDir: {}}'
+
+    with pytest.raises(PodError, match="mounts a volume at /ada, and so does the pod already"):
+        inject(make(), f"{{volumes: [{volumes}]}}")
+
+
+def test_a_secret_of_a_variable_is_found_by_the_servers_own_name(send: Send) -> None:
+    env = '{A: {valueFrom: {secretKeyRef: {name: "{username}-key", key: "k"}}}}'
+
+    assert find_env(send(inject(make(), f"{{env: {env}}}")))["A"] == {"secretKeyRef": {"name": "ada-key", "key": "k"}}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiled_spawner.document import Document, Profile
-from profiled_spawner.matching import Subject, explain_match, fits, match_profiles
+from profiled_spawner.matching import MergeOrder, Subject, explain_match, fits, match_profiles, order_profiles
 from profiled_spawner.parsing import parse_document
 
 ADA = Subject("ada", frozenset({"forecasters", "staff"}), "quay.io/example/nb:3.6")
@@ -285,7 +285,7 @@ profiles = st.builds(
     groups=st.none() | st.frozensets(groups, max_size=2),
     images=st.none() | st.lists(entries, max_size=3).map(tuple),
 )
-documents = st.lists(profiles, max_size=6).map(
+documents = st.lists(profiles, max_size=12).map(
     lambda found: Document(
         tuple(Profile(index, None, each.images, each.users, each.groups) for index, each in enumerate(found))
     )
@@ -301,6 +301,22 @@ def test_matching_agrees_with_its_explanation_and_with_the_specification(documen
     assert list(match_profiles(document, subject, "document")) == expected
     assert [profile for profile in document.profiles if explain_match(profile, subject).fits] == expected
     assert list(match_profiles(document, subject)) == sorted(expected, key=oracle_order)
+
+
+@given(documents, subjects, st.sampled_from(["specificity", "document"]))
+@settings(deadline=None, max_examples=500)
+def test_looking_up_finds_what_looking_at_every_profile_finds(
+    document: Document, subject: Subject, order: MergeOrder
+) -> None:
+    every = [profile for profile in document.profiles if fits(profile, subject)]
+
+    assert match_profiles(document, subject, order) == order_profiles(every, order)
+
+
+def test_profiles_that_are_not_numbered_by_their_positions_are_found_too() -> None:
+    profiles = tuple(Profile(0, name, users=frozenset({user})) for name, user in [("a", "grace"), ("b", "ada")])
+
+    assert match_profiles(Document(profiles), ADA) == profiles[1:]
 
 
 @given(st.text("ab*", max_size=8), st.text("ab", max_size=5))

@@ -1,11 +1,22 @@
 """The later profile wins, field by field, and limits win over guarantees."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from profiled_spawner.document import EnvVarSource, Profile
-from profiled_spawner.merging import EffectiveProfile, Resources, Setting, merge_profiles, settle_resources
+from profiled_spawner.errors import PodError
+from profiled_spawner.merging import (
+    EffectiveProfile,
+    Resources,
+    Setting,
+    combine_terms,
+    merge_profiles,
+    settle_resources,
+)
 from profiled_spawner.parsing import parse_document
 from profiled_spawner.quantity import Quantity, parse_quantity
 
@@ -389,3 +400,145 @@ def test_any_iterable_of_profiles_is_merged_once() -> None:
     profiles = [Profile(0, name="one"), Profile(1, name="two")]
 
     assert merge_profiles(iter(profiles)).applied == tuple(profiles)
+
+
+def given_by(settings: Any, key: str) -> list[tuple[str, str]]:
+    """What one field of each object says, and which profile gave it."""
+    return [(setting.value[key], setting.profile.label) for setting in settings]
+
+
+def volume(name: str, path: str) -> str:
+    return f"{{name: {name}, mountPath: {path}, emptyDir: {{}}}}"
+
+
+@pytest.mark.parametrize("section", ["node_selector", "labels", "annotations"])
+def test_texts_are_merged_by_name(section: str) -> None:
+    merged = merge(f"{{name: one, {section}: {{a: 1, b: 1}}}}", f"{{name: two, {section}: {{b: 2, c: 2}}}}")
+
+    settings: Mapping[str, Setting[str]] = getattr(merged, section)
+    assert {name: (setting.value, setting.profile and setting.profile.label) for name, setting in settings.items()} == {
+        "a": ("1", "one"),
+        "b": ("2", "two"),
+        "c": ("2", "two"),
+    }
+
+
+def test_sources_of_variables_are_appended_the_more_specific_later() -> None:
+    merged = merge(
+        "{name: one, env_from: [{secretRef: {name: a}}, {secretRef: {name: b}}]}",
+        "{name: two, env_from: [{configMapRef: {name: c}}, {secretRef: {name: a}}]}",
+    )
+
+    assert [(dict(setting.value), setting.profile and setting.profile.label) for setting in merged.env_from] == [
+        ({"secretRef": {"name": "b"}}, "one"),
+        ({"configMapRef": {"name": "c"}}, "two"),
+        # Kubernetes lets the last win: it counts where it stands last.
+        ({"secretRef": {"name": "a"}}, "two"),
+    ]
+
+
+def test_tolerations_are_added_the_same_once() -> None:
+    merged = merge(
+        "{name: one, node_tolerations: [{key: a, operator: Exists}, {key: b, operator: Exists}]}",
+        "{name: two, node_tolerations: [{operator: Exists, key: a}, {key: a, operator: Exists, effect: NoExecute}]}",
+    )
+
+    assert given_by(merged.node_tolerations, "key") == [("a", "one"), ("b", "one"), ("a", "two")]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        pytest.param([("a", "/a")], [("b", "/b")], [("a", "one"), ("b", "two")], id="different"),
+        pytest.param([("a", "/a")], [("a", "/b")], [("a", "two")], id="same-name"),
+        pytest.param([("a", "/a")], [("b", "/a")], [("b", "two")], id="same-path"),
+        pytest.param([("a", "/a")], [("b", "/a/")], [("b", "two")], id="same-path-with-a-slash"),
+        pytest.param([("a", "/a"), ("b", "/b")], [("a", "/b")], [("a", "two")], id="name-of-one-and-path-of-another"),
+        pytest.param([("a", "/a")], [("a", "/b"), ("c", "/a")], [("a", "two"), ("c", "two")], id="moved"),
+    ],
+)
+def test_volumes_are_merged_by_name_and_by_path(
+    first: list[tuple[str, str]], second: list[tuple[str, str]], names: list[tuple[str, str]]
+) -> None:
+    one, two = (", ".join(volume(*each) for each in volumes) for volumes in (first, second))
+
+    merged = merge(f"{{name: one, volumes: [{one}]}}", f"{{name: two, volumes: [{two}]}}")
+
+    assert given_by(merged.volumes, "name") == names
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["/a", "/b", "/c"])), max_size=8))
+def test_no_volume_and_no_path_is_there_twice_and_the_last_of_all_is(places: list[tuple[str, str]]) -> None:
+    merged = merge(*(f"{{volumes: [{volume(*place)}]}}" for place in places))
+
+    kept = [(setting.value["name"], setting.value["mountPath"]) for setting in merged.volumes]
+    assert len({name for name, _ in kept}) == len({path for _, path in kept}) == len(kept)
+    assert kept[-1:] == places[-1:]
+
+
+def requires(*alternatives: str) -> str:
+    terms = ", ".join(
+        f"{{matchExpressions: [{', '.join(f'{{key: {key}, operator: Exists}}' for key in alternative)}]}}"
+        for alternative in alternatives
+    )
+    return f"requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: [{terms}]}}"
+
+
+def combine(*requirements: str) -> list[str]:
+    """What is required together: each alternative as the labels that a node must have."""
+    merged = merge(*(f"{{node_affinity: {{{requirement}}}}}" for requirement in requirements))
+    terms = combine_terms(setting.value for setting in merged.node_requirements)
+    return ["".join(each["key"] for each in term["matchExpressions"]) for term in terms]
+
+
+@pytest.mark.parametrize(
+    ("requirements", "together"),
+    [
+        pytest.param([requires("a")], ["a"], id="one"),
+        pytest.param([requires("a"), requires("b")], ["ab"], id="both"),
+        pytest.param([requires("a", "b"), requires("c")], ["ac", "bc"], id="either-and-one"),
+        pytest.param([requires("a", "b"), requires("c", "d")], ["ac", "ad", "bc", "bd"], id="either-and-either"),
+        pytest.param([requires("a"), requires("a")], ["a"], id="the-same-once"),
+        pytest.param([requires("a", "b"), requires("a", "b")], ["a", "ab", "ba", "b"], id="the-same-alternatives"),
+    ],
+)
+def test_every_requirement_on_a_node_holds(requirements: list[str], together: list[str]) -> None:
+    assert combine(*requirements) == together
+
+
+@given(
+    st.lists(st.lists(st.sets(st.sampled_from("abcd"), min_size=1), min_size=1, max_size=3), min_size=1, max_size=3),
+    st.sets(st.sampled_from("abcd")),
+)
+def test_a_node_fits_what_is_combined_exactly_if_it_fits_each(
+    requirements: list[list[set[str]]], labels: set[str]
+) -> None:
+    fits_each = all(any(alternative <= labels for alternative in alternatives) for alternatives in requirements)
+
+    combined = combine(*(requires(*("".join(sorted(each)) for each in alternatives)) for alternatives in requirements))
+
+    assert any(set(term) <= labels for term in combined) == fits_each
+
+
+def test_a_requirement_that_no_node_fits_is_not_lost() -> None:
+    # Kubernetes: a term without expressions fits no node. Only the hub's own settings can have one.
+    some = ({"matchExpressions": ({"key": "a", "operator": "Exists"},)},)
+
+    assert combine_terms([({},), some]) == ({},)
+    assert combine_terms([some, ({},)]) == ({},)
+
+
+def test_too_many_alternatives_are_an_error() -> None:
+    with pytest.raises(PodError, match="more than 100 alternatives together; require labels that have fewer"):
+        combine(*[requires(*"abcdefghijk"), requires(*"lmnopqrstuv")])
+
+
+def test_preferences_add_up() -> None:
+    preferred = (
+        "preferredDuringSchedulingIgnoredDuringExecution: "
+        "[{weight: %d, preference: {matchExpressions: [{key: a, operator: Exists}]}}]"
+    )
+
+    merged = merge(f"{{node_affinity: {{{preferred % 1}}}}}", f"{{node_affinity: {{{preferred % 2}}}}}")
+
+    assert [setting.value["weight"] for setting in merged.node_preferences] == [1, 2]

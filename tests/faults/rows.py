@@ -40,6 +40,7 @@ class Row:
         key: Where it holds it.
         effect: What happens to requests for it, as arguments of `sandbox.api.Fault`.
         unreachable: The scheme of the server that is asked in vain in place of the API server.
+        retried: Whether requests are sent again until time is up.
         restart: Whether many starts wait for it, and the API server goes away and comes back meanwhile.
     """
 
@@ -50,18 +51,15 @@ class Row:
     key: str = KEY
     effect: dict[str, Any] = field(default_factory=dict, hash=False)
     unreachable: str = ""
+    retried: bool = False
     restart: bool = False
 
     def __str__(self) -> str:
         return self.title
 
 
-def _status(code: int, told: str, outcome: Literal["unavailable", "refused"], title: str = "", **more: int) -> Row:
-    return Row(title or str(code), told, outcome, effect={"effect": "status", "status": code, **more})
-
-
-def _fault(title: str, told: str, effect: str) -> Row:
-    return Row(title, told, "unavailable", effect={"effect": effect})
+def _status(code: int, **more: int) -> dict[str, Any]:
+    return {"effect": "status", "status": code, **more}
 
 
 def _garbage() -> str:
@@ -84,18 +82,30 @@ def _example(path: Path) -> Row:
 EXAMPLES = [_example(path) for path in sorted((Path(__file__).parent.parent / "invalid-examples").glob("*.yaml"))]
 ROWS = [
     Row("no fault, for comparison", "", "ok"),
-    Row("connection refused", "could not be asked for", "unavailable", unreachable="http"),
-    _fault("connection reset before the answer", "could not be asked for", "close"),
-    _fault("connection reset amid the body", "could not be asked for", "cut"),
-    _fault("truncated body", "is no ConfigMap", "truncate"),
-    _fault("no answer", "no answer for", "hang"),
-    _status(401, "did not accept the hub's credentials", "refused"),
-    _status(403, "add this rule to its Role", "refused"),
+    Row("connection refused", "could not be asked for", "unavailable", unreachable="http", retried=True),
+    Row(
+        "connection reset before the answer",
+        "could not be asked for",
+        "unavailable",
+        effect={"effect": "close"},
+        retried=True,
+    ),
+    Row(
+        "connection reset amid the body",
+        "could not be asked for",
+        "unavailable",
+        effect={"effect": "cut"},
+        retried=True,
+    ),
+    Row("truncated body", "is no ConfigMap", "unavailable", effect={"effect": "truncate"}),
+    Row("no answer", "no answer for", "unavailable", effect={"effect": "hang"}, retried=True),
+    Row("401", "did not accept the hub's credentials", "refused", effect=_status(401)),
+    Row("403", "add this rule to its Role", "refused", effect=_status(403)),
     Row("404", "there is no ConfigMap", "missing", content=None),
-    _status(409, "answered 409", "unavailable"),
-    _status(429, "answered 429", "unavailable", "429 with Retry-After", retry_after=5),
-    _status(500, "answered 500", "unavailable"),
-    _status(503, "answered 503", "unavailable"),
+    Row("409", "answered 409", "unavailable", effect=_status(409)),
+    Row("429 with Retry-After", "answered 429", "unavailable", effect=_status(429, retry_after=5), retried=True),
+    Row("500", "answered 500", "unavailable", effect=_status(500), retried=True),
+    Row("503", "answered 503", "unavailable", effect=_status(503), retried=True),
     Row("certificate that is not trusted", "CERTIFICATE_VERIFY_FAILED", "unavailable", unreachable="https"),
     Row("API server restarts amid 200 starts", "", "ok", effect={"effect": "hang"}, restart=True),
     Row("document emptied", "empty; write 'profiles: []'", "invalid", ""),

@@ -1,0 +1,49 @@
+"""How work in a thread leaves the event loop its turn.
+
+One thread runs Python at a time. Who wants to run waits until the other has had its switch interval, or has ended a
+step that cannot be interrupted. The longest of those is a full garbage collection: a tenth of a second for a hub's
+objects, and what is parsed from a large document is enough to set one off, though nothing of it is garbage.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["background"]
+
+# Python's own is 5 ms, for which the loop would wait each time that it has something to do.
+_SWITCH_INTERVAL_SECONDS = 0.001
+
+_lock = threading.Lock()
+_running = 0
+_collects = True
+_switch_interval = 0.0
+
+
+@contextmanager
+def background() -> Iterator[None]:
+    """Lets other threads interrupt this one sooner, and keeps the garbage collector from running by itself.
+
+    Both hold for all threads, as long as anyone is in such a context; then they are as they were. For work that is
+    bounded in time and memory.
+    """
+    global _running, _collects, _switch_interval
+    with _lock:
+        if not _running:
+            _collects, _switch_interval = gc.isenabled(), sys.getswitchinterval()
+            gc.disable()
+            sys.setswitchinterval(min(_SWITCH_INTERVAL_SECONDS, _switch_interval))
+        _running += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _running -= 1
+            if not _running:
+                sys.setswitchinterval(_switch_interval)
+                if _collects:
+                    gc.enable()

@@ -1,0 +1,67 @@
+"""What the benchmarks reckon with: medians over runs that stand side by side, and documents of which little fits."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.documents import MOST_PROFILES, make_document, make_subject
+from bench.measuring import Figure, StallWatch, in_turn
+from profiled_spawner.matching import match_profiles
+from profiled_spawner.parsing import check_document
+from profiled_spawner.tree import MAX_BYTES
+
+
+def test_variants_are_measured_in_turn_there_and_back() -> None:
+    order: list[str] = []
+
+    def variant(name: str, value: float) -> float:
+        order.append(name)
+        return value
+
+    measured = in_turn(2, {"ours": lambda: variant("ours", 1), "theirs": lambda: variant("theirs", 2)})
+
+    assert order == ["ours", "theirs", "theirs", "ours"]
+    assert measured == {"ours": [1, 1], "theirs": [2, 2]}
+
+
+@pytest.mark.parametrize(
+    ("figure", "result", "reached"),
+    [
+        pytest.param(Figure("", "", [1, 9, 2], target=2), 2, True, id="value"),
+        pytest.param(Figure("", "", [1, 9, 2], target=1.9), 2, False, id="value-too-large"),
+        pytest.param(Figure("", "", [1, 80, 2], "", [2, 100, 1], "ratio", 0.8), 0.8, True, id="ratio"),
+        pytest.param(Figure("", "", [3, 50, 7], "", [1, 49, 1], "difference", 1), 2, False, id="difference"),
+        pytest.param(Figure("", "", [1, 2, 1], "", [200, 600, 900], "gain", 200), 300, True, id="gain"),
+        pytest.param(Figure("", "", [1, 2, 1], "", [100, 200, 900], "gain", 200), 100, False, id="gain-too-small"),
+        pytest.param(Figure("", "", [3.0]), 3, None, id="no-target"),
+    ],
+)
+def test_a_figure_is_the_median_of_what_each_run_gives(figure: Figure, result: float, reached: bool | None) -> None:
+    assert (figure.result, figure.is_reached) == (result, reached)
+
+
+async def test_a_stall_of_the_event_loop_is_seen() -> None:
+    async with StallWatch() as watch:
+        sum(range(1_000_000))
+
+    assert watch.longest > 0
+
+
+@pytest.mark.parametrize("profiles", [1, 10, MOST_PROFILES])
+def test_a_document_is_valid_and_of_its_profiles_a_few_fit(profiles: int) -> None:
+    text = make_document(profiles)
+    document = check_document(text).document
+
+    assert document is not None
+    assert len(document.profiles) == profiles
+    fitting = [len(match_profiles(document, make_subject(number))) for number in range(profiles)]
+    assert min(fitting) >= 1
+    assert max(fitting) <= 10
+    assert MAX_BYTES * 0.9 < len(make_document(MOST_PROFILES)) <= MAX_BYTES
+
+
+def test_a_document_names_as_many_users_as_are_asked_for() -> None:
+    document = check_document(make_document(1, users=20_000)).document
+
+    assert document is not None
+    assert len(document.profiles[0].users or ()) == 20_000
