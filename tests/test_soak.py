@@ -163,5 +163,5 @@ async def test_nothing_piles_up(api: EmbeddedAPI, make_spawner: MakeSpawner, wri
     # The hub's client and the kubelet's each keep a pool of connections, and a connection is two sockets here.
     assert last.sockets <= 4 * AT_ONCE + 20
     assert last.files <= first.files + 2
-    assert last.objects <= 50
+    assert last.objects <= first.objects + 40
     assert last.rss_mib - middle.rss_mib < 16 + (last.spawns - middle.spawns) / 1024
