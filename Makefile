@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 3600
 BENCH = .venv-bench/installed
 DOCUMENT ?=
 
-.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets faults fuzz bench bench-short lint wheel clean
+.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets faults soak fuzz bench bench-short lint wheel clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -44,6 +44,10 @@ test-cluster: $(NEWEST)
 ## Builds kube-apiserver and etcd with Go, once, into a cache outside the checkout
 cluster-assets: $(NEWEST)
 	@.venv/bin/python -m cluster.assets
+
+## Starts 20,000 servers, and shows that nothing piles up
+soak: $(NEWEST)
+	SOAK_SPAWNS=20000 .venv/bin/python -m pytest --quiet --capture=no tests/test_soak.py
 
 ## Fuzzes whatever reads what others wrote, for FUZZ_SECONDS; what it learns and finds is kept under build/fuzz
 fuzz: $(FUZZER)

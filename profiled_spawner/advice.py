@@ -47,6 +47,8 @@ class Advice:
             entries: Its sections: the key and the value of each.
             is_quotable: Whether a warning may hold a text of the tree.
         """
+        if not entries:
+            return
         self._consider_names(profile, path, entries)
         self._consider_filters(profile, path, entries, is_quotable)
         self._consider_env(profile, path, entries)
@@ -123,6 +125,8 @@ class Advice:
                 )
 
     def _consider_references(self, profile: Profile, path: _Path, entries: _Entries) -> None:
+        if not profile.env_from and not profile.volumes:
+            return
         for position, source in enumerate(profile.env_from):
             if source.get("secretRef"):
                 where = (*path, "env_from", position)

@@ -318,9 +318,14 @@ class Index:
 
     def __init__(self, profiles: Iterable[Profile]) -> None:
         apart: dict[tuple[bool, bool], list[tuple[int, Profile]]] = {}
+        neither: list[int] = []
         for position, profile in enumerate(profiles):
-            apart.setdefault((profile.names_who, profile.names_what), []).append((position, profile))
-        self.neither = frozenset(position for position, _ in apart.get((False, False), ()))
+            names = profile.names_who, profile.names_what
+            if any(names):
+                apart.setdefault(names, []).append((position, profile))
+            else:
+                neither.append(position)
+        self.neither = frozenset(neither)
         self.who = Names(apart.get((True, False), ()))
         self.what = Names(apart.get((False, True), ()))
         self.both = Names(apart.get((True, True), ()))

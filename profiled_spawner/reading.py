@@ -138,6 +138,8 @@ class Reader:
         shown: Callable[[str], str] = str,
         ignored: Container[str] = (),
     ) -> Entries:
+        if not node.items:
+            return {}
         entries = self.entries(node, path, shown)
         for name in [name for name in entries if name not in known]:
             key, value = entries.pop(name)

