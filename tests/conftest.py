@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +35,13 @@ def make_api_server(request: pytest.FixtureRequest, token: str = "") -> Embedded
     if request.param == "real":
         return ClusterAPI(request.getfixturevalue("control_plane"), token=token)
     return EmbeddedAPI(namespaces=(NAMESPACE,), token=token)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Lets Ctrl-C reach the processes that tests start: a shell ignores it for what runs in its background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
