@@ -31,9 +31,9 @@ extensions = [
 ]
 
 myst_enable_extensions = ["colon_fence"]
-# Every heading can be linked to, as on GitHub.
 # The page on costs holds these tables itself.
 exclude_patterns = ["costs/tables.md"]
+# Every heading can be linked to, as on GitHub.
 myst_heading_anchors = 3
 
 copybutton_prompt_text = r"\$ "
