@@ -230,6 +230,9 @@ def _add_affinity(own: Any, effective: EffectiveProfile) -> dict[str, Any]:
 def _model(kind: Any, fields: Mapping[str, Any]) -> Any:
     """A client's model of an object, whose own objects stay as they are."""
     names = {manifest: attribute for attribute, manifest in kind.attribute_map.items()}
+    if not fields.keys() <= names.keys():
+        # A client that is older than what the cluster offers sends it all the same.
+        return dict(fields)
     return kind(**{names[name]: value for name, value in fields.items()})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kubernetes_asyncio.client import ApiClient, V1Pod
+from kubernetes_asyncio.client import ApiClient, V1Pod, V1Volume
 from kubespawner.objects import make_pod
 
 from profiled_spawner.errors import PodError
@@ -759,3 +759,14 @@ def test_a_secret_of_a_variable_is_found_by_the_servers_own_name(send: Send) -> 
     env = '{A: {valueFrom: {secretKeyRef: {name: "{username}-key", key: "k"}}}}'
 
     assert find_env(send(inject(make(), f"{{env: {env}}}")))["A"] == {"secretKeyRef": {"name": "ada-key", "key": "k"}}
+
+
+def test_a_kind_of_volume_that_the_client_does_not_know_is_sent_all_the_same(
+    send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {attribute: manifest for attribute, manifest in V1Volume.attribute_map.items() if manifest != "nfs"}
+    monkeypatch.setattr(V1Volume, "attribute_map", known)
+
+    sent = send(inject(make(), "{volumes: [{name: a, mountPath: /a, nfs: {server: s, path: /p}}]}"))
+
+    assert sent["spec"]["volumes"] == [{"name": "a", "nfs": {"server": "s", "path": "/p"}}]

@@ -45,6 +45,7 @@ def is_required(model: Any, attribute: str) -> bool:
     return "must not be `None`" in inspect.getsource(getattr(model, attribute).fset)
 
 
+@pytest.mark.skipif(not hasattr(client, "V1PodCertificateProjection"), reason="this client is older than some fields")
 @pytest.mark.parametrize("kind", SHAPES)
 def test_a_shape_has_the_fields_of_its_model(kind: str) -> None:
     model = find_model(kind)

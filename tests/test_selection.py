@@ -159,12 +159,13 @@ async def test_a_read_does_not_join_a_list_that_was_requested_before_it(
 ) -> None:
     write_profiles(profiles("globals"))
     write_team("team", profiles("old"))
-    api.faults.append(Fault(delay=0.2, verb="list", resource="configmaps"))
+    # The second is slow too, so that it finds what is written when the first has been answered.
+    api.faults.append(Fault(delay=0.5, verb="list", resource="configmaps", times=2))
     early = asyncio.create_task(reader.labels())
     while not requests(api, "list"):
         await asyncio.sleep(0.01)
     late = asyncio.create_task(reader.labels())
-    await early
+    assert await early == ["globals", "team/old"]
     write_team("team", profiles("new"))
     assert await late == ["globals", "team/new"]
     assert requests(api, "list") == 2
