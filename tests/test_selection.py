@@ -160,7 +160,7 @@ async def test_a_read_does_not_join_a_list_that_was_requested_before_it(
     write_profiles(profiles("globals"))
     write_team("team", profiles("old"))
     # The second is slow too, so that it finds what is written when the first has been answered.
-    api.faults.append(Fault(delay=0.5, verb="list", resource="configmaps", times=2))
+    api.faults.append(Fault(delay=0.2, verb="list", resource="configmaps", times=2))
     early = asyncio.create_task(reader.labels())
     while not requests(api, "list"):
         await asyncio.sleep(0.01)
