@@ -89,9 +89,11 @@ async def by_spawns(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
         requests.append(await far_side.count_reads() / (2 * runs))
     x = [float(spawns) for spawns in scale.spawns_curve]
     name = "spawns at once"
-    yield Curve("cpu-by-spawns", name, _SPAWN_CPU, x, cpu)
+    yield Curve("cpu-by-spawns", name, _SPAWN_CPU, x, cpu, is_logarithmic=True)
     yield Curve("stall-by-spawns", name, "longest stall (ms)", x, stall)
-    yield Curve("requests-by-spawns", name, "ConfigMap requests for each burst", x, {"ours": requests})
+    yield Curve(
+        "requests-by-spawns", name, "ConfigMap requests for each burst", x, {"ours": requests}, is_logarithmic=True
+    )
 
 
 def _variants(

@@ -73,6 +73,7 @@ class Curve:
         y_name: What is measured, and its unit.
         x: Along the first axis.
         series: The values along the second, by what was measured.
+        is_logarithmic: Whether the first axis is.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Curve:
     y_name: str
     x: list[float]
     series: Mapping[str, list[float]]
+    is_logarithmic: bool = False
 
 
 def in_turn(runs: int, variants: Mapping[str, Callable[[], float]]) -> Runs:

@@ -109,8 +109,7 @@ def draw(curve: Curve, file: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(4.8, 2.8), layout="constrained")
     for (name, values), marker in zip(curve.series.items(), "os^D", strict=False):
         axes.plot(curve.x, values, marker=marker, markersize=4, label=name)
-    # As far as its points reach, with room for nothing at all.
-    axes.set_xscale("symlog", linthresh=1) if max(curve.x) > 500 else None
+    axes.set_xscale("log" if curve.is_logarithmic else "linear")
     axes.set_ylim(bottom=0)
     axes.set_xlabel(curve.x_name)
     axes.set_ylabel(curve.y_name)
