@@ -238,10 +238,9 @@ _FILE_FIELDS = (*("metadata.name", "metadata.namespace", "metadata.uid", "metada
 
 
 def _one_of(*words: str) -> Rule:
-    names = [word or '""' for word in words]
-    return Rule(
-        "|".join(words), f"must be {', '.join(names[:-1])} or {names[-1]}" if names[1:] else f"must be {words[0]}"
-    )
+    *others, last = [word or '""' for word in words]
+    what = f"must be {', '.join(others)} or {last}" if others else f"must be {last}"
+    return Rule("|".join(map(re.escape, words)), what)
 
 
 def _field_path(fields: tuple[str, ...]) -> Rule:
@@ -334,6 +333,9 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
         "PodCertificateProjection.keyPath": _FILE,
         "PodCertificateProjection.certificateChainPath": _FILE,
         "AzureDiskVolumeSource.cachingMode": _one_of("None", "ReadOnly", "ReadWrite"),
+        "AzureDiskVolumeSource.diskURI": Rule(
+            r"(?:https://|/subscriptions/)[\s\S]*", "must begin with https:// or, for a managed disk, /subscriptions/"
+        ),
         "AzureDiskVolumeSource.kind": _one_of("Shared", "Dedicated", "Managed"),
         "ISCSIVolumeSource.iqn": _INITIATOR,
         "ISCSIVolumeSource.initiatorName": _INITIATOR,
@@ -613,6 +615,8 @@ def _name(path: Path) -> str:
 
 _Faults = Iterator[tuple[str, str]]
 
+_PROJECTED_FILES = ("path", "credentialBundlePath", "keyPath", "certificateChainPath")
+
 
 def _no_check(_: Object) -> _Faults:
     return iter(())
@@ -678,14 +682,16 @@ def _check_claim(spec: Object) -> _Faults:
 
 
 def _check_projected(source: Object) -> _Faults:
-    taken = set()
+    taken: set[str] = set()
     for projection in source.get("sources") or ():
         for each in (projection or {}).values():
-            for path in [each.get("path"), *(item.get("path") for item in each.get("items") or ())] if each else ():
+            files = [each.get(name) for name in _PROJECTED_FILES] if each else []
+            files += [item.get("path") for item in each.get("items") or ()] if each else []
+            for path in filter(None, files):
                 if path in taken:
                     yield "sources", "have two files of the same path"
                     return
-                taken.update({path} - {None})
+                taken.add(path)
 
 
 def _check_source(reference: Object) -> _Faults:

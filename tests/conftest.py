@@ -58,6 +58,13 @@ async def api(api_server: EmbeddedAPI, tmp_path: Path) -> AsyncIterator[Embedded
 
 
 @pytest.fixture
+def label_selectors(api: EmbeddedAPI) -> None:
+    """The hub may list ConfigMaps."""
+    if isinstance(api, ClusterAPI):
+        api.allow_label_selectors()
+
+
+@pytest.fixture
 def user_namespaces(api: EmbeddedAPI) -> None:
     """The hub may create namespaces."""
     if isinstance(api, ClusterAPI):

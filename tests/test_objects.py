@@ -161,3 +161,12 @@ def test_what_is_read_cannot_be_changed() -> None:
 
     with pytest.raises(TypeError, match="does not support item assignment"):
         volume["emptyDir"]["medium"] = "Memory"
+
+
+def test_a_word_of_a_rule_is_that_word_alone() -> None:
+    text = (
+        "profiles: [{node_affinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: "
+        "[{matchFields: [{key: metadata0name, operator: In, values: [a]}]}]}}}]"
+    )
+
+    assert [error.what for error in check_document(text).errors] == ["must be metadata.name"]

@@ -61,7 +61,7 @@ class Reader:
 
 
 @pytest.fixture
-async def reader(api: EmbeddedAPI) -> AsyncIterator[Reader]:
+async def reader(api: EmbeddedAPI, label_selectors: None) -> AsyncIterator[Reader]:
     configuration = Configuration()
     await load_kube_config(client_configuration=configuration)
     async with ApiClient(configuration) as client:

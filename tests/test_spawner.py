@@ -622,6 +622,7 @@ async def test_the_configmap_is_looked_for_where_the_hub_runs(
     assert spawner.configmap_namespace == "hub-namespace"
 
 
+@pytest.mark.usefixtures("label_selectors")
 async def test_profiles_of_several_configmaps_are_told_apart(
     api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -650,6 +651,7 @@ async def test_profiles_of_several_configmaps_are_told_apart(
     assert (await progress)["message"].startswith("Profiles applied: globals, aviation/globals, aviation/profiles[1].")
 
 
+@pytest.mark.usefixtures("label_selectors")
 async def test_a_teams_typo_neither_blocks_a_server_nor_freezes_the_others(
     api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
 ) -> None:

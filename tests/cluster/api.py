@@ -30,7 +30,9 @@ from sandbox.status import Object, StatusError
 
 _KUBESPAWNERS_ROLE = Path(__file__).with_name("hub.yaml")
 _USER_NAMESPACES_ROLE = Path(__file__).with_name("user-namespaces.yaml")
-_DOCUMENTED_ROLES = sorted((Path(__file__).parents[2] / "deploy").glob("role*.yaml"))
+_DEPLOY = Path(__file__).parents[2] / "deploy"
+_DOCUMENTED_ROLE = _DEPLOY / "role.yaml"
+_SELECTING_ROLE = _DEPLOY / "role-label-selector.yaml"
 _NAMESPACE = "jhub"
 _ALWAYS_THERE = {("services", "kubernetes"), ("serviceaccounts", "default")}
 _REQUEST_HEADERS = ("Accept", "Authorization", "Content-Type", "User-Agent")
@@ -41,7 +43,7 @@ class ClusterAPI(EmbeddedAPI):
     """The API of a control plane, emptied of what an earlier test has left in it.
 
     Its kubeconfig is that of the service account `hub` in the namespace `jhub`, which has KubeSpawner's own Role and
-    those of `deploy/`, and nothing else. What is denied is denied to the service account. A kubelet, or the
+    `deploy/role.yaml`, and nothing else. What is denied is denied to the service account. A kubelet, or the
     test itself, is an administrator: a client without credentials, or with the token.
 
     Args:
@@ -70,18 +72,17 @@ class ClusterAPI(EmbeddedAPI):
     async def __aenter__(self) -> Self:
         self._empty()
         self._control_plane.create_namespace(_NAMESPACE)
-        for path in (_KUBESPAWNERS_ROLE, *_DOCUMENTED_ROLES):
-            for obj in yaml.safe_load_all(path.read_text()):
-                self._control_plane.put(obj)
-                if obj["kind"] == "Role":
-                    self._roles.append(obj)
-        self._wait_for_roles()
+        self._apply(_KUBESPAWNERS_ROLE, _DOCUMENTED_ROLE)
         return await super().__aenter__()
 
     def kubeconfig(self) -> str:
         kubeconfig = json.loads(super().kubeconfig())
         kubeconfig["users"][0]["user"]["token"] = self._control_plane.service_account_token(_NAMESPACE, "hub")
         return json.dumps(kubeconfig)
+
+    def allow_label_selectors(self) -> None:
+        """Let the hub list ConfigMaps, as `deploy/role-label-selector.yaml` does, until the next test."""
+        self._apply(_SELECTING_ROLE)
 
     def allow_user_namespaces(self) -> None:
         """Let the hub create namespaces, and work in all of them, until the next test."""
@@ -166,6 +167,13 @@ class ClusterAPI(EmbeddedAPI):
     def _path(self, resource: str, namespace: str, name: str = "") -> str:
         return self._control_plane.path("v1", resource, namespace, name)
 
+    def _apply(self, *paths: Path) -> None:
+        for obj in itertools.chain.from_iterable(yaml.safe_load_all(path.read_text()) for path in paths):
+            self._control_plane.put(obj)
+            if obj["kind"] == "Role":
+                self._roles.append(obj)
+        self._wait_for_roles()
+
     def _write_roles(self) -> None:
         """Take from the Roles what is denied."""
         for role in self._roles:
@@ -206,6 +214,12 @@ class ClusterAPI(EmbeddedAPI):
         for kind in ("ClusterRole", "ClusterRoleBinding"):
             with contextlib.suppress(StatusError):
                 path = self._control_plane.path("rbac.authorization.k8s.io/v1", kind, name="hub-user-namespaces")
+                self._control_plane.request("DELETE", path)
+        for kind in ("Role", "RoleBinding"):
+            with contextlib.suppress(StatusError):
+                path = self._control_plane.path(
+                    "rbac.authorization.k8s.io/v1", kind, _NAMESPACE, "hub-selected-profiles"
+                )
                 self._control_plane.request("DELETE", path)
         for namespace in self.list("namespaces"):
             name, leaving = namespace["metadata"]["name"], "deletionTimestamp" in namespace["metadata"]
