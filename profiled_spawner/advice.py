@@ -125,8 +125,6 @@ class Advice:
                 )
 
     def _consider_references(self, profile: Profile, path: _Path, entries: _Entries) -> None:
-        if not profile.env_from and not profile.volumes:
-            return
         for position, source in enumerate(profile.env_from):
             if source.get("secretRef"):
                 where = (*path, "env_from", position)

@@ -20,6 +20,8 @@ __all__ = [
     "DEFAULT_SIZE",
     "EVERYONE",
     "GPU",
+    "KUBESPAWNER_LABELS",
+    "KUBESPAWNER_PREFIXES",
     "RESOURCE_KEYS",
     "Document",
     "EnvValue",
@@ -60,13 +62,14 @@ Object: TypeAlias = Mapping[str, Any]
 
 # Kubernetes' IsEnvVarName. Newer releases accept almost any ASCII; this is what every release accepts.
 _ENV_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
-# KubeSpawner finds its pods by some of them, and services and network policies of the hub's chart do.
-_KUBESPAWNER_LABELS = frozenset(
-    {
-        *("app", "component", "heritage", "release", "chart"),
-        *("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"),
-    }
+KUBESPAWNER_PREFIXES = ("hub.jupyter.org/", "profiled-spawner/")
+"""What names of labels and annotations begin with that are KubeSpawner's, and this spawner's."""
+KUBESPAWNER_LABELS = (
+    *("app", "component", "heritage", "release", "chart"),
+    *("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"),
 )
+"""Other labels: KubeSpawner finds its pods by some, and services and network policies of the hub's chart do."""
+
 _HUB_OWNED = frozenset({"JPY_API_TOKEN", "MEM_LIMIT", "MEM_GUARANTEE", "CPU_LIMIT", "CPU_GUARANTEE"})
 
 
@@ -192,9 +195,12 @@ class Profile:
     def label(self) -> str:
         """What people know the profile by: its name on one line, or ``profiles[3]``, behind its ConfigMap's name."""
         configmap = "" if self.configmap is None else f"{self.configmap}/"
-        if self.name is None:
-            return f"{configmap}profiles[{self.index}]"
-        return configmap + "".join(character if character.isprintable() else "·" for character in self.name)
+        return configmap + (f"profiles[{self.index}]" if self.name is None else self.shown_name)
+
+    @property
+    def shown_name(self) -> str:
+        """The name on one line; empty without one."""
+        return "".join(character if character.isprintable() else "·" for character in self.name or "")
 
     @property
     def names_who(self) -> bool:
@@ -361,9 +367,9 @@ def is_kubespawner_owned(kind: str, name: str) -> bool:
         kind: ``labels`` or ``annotations``.
         name: The name of one.
     """
-    if name.startswith(("hub.jupyter.org/", "profiled-spawner/")):
+    if name.startswith(KUBESPAWNER_PREFIXES):
         return True
-    return kind == "labels" and name in _KUBESPAWNER_LABELS
+    return kind == "labels" and name in KUBESPAWNER_LABELS
 
 
 def shown_env_name(name: str) -> str:

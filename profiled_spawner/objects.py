@@ -23,6 +23,8 @@ from .tree import Mapping, Node, Scalar, Sequence
 
 __all__ = [
     "FIELD_RANGES",
+    "HUGE_PAGES",
+    "LABEL_NAME",
     "LABEL_TEXT",
     "LABEL_VALUE",
     "QUALIFIED_NAME",
@@ -171,6 +173,11 @@ class Rule:
     longest: int = 0
     template: bool = False
 
+    def find_fault(self, text: str) -> str | None:
+        """Says what is wrong with a text; None if nothing is."""
+        fits = _compile(self.pattern).fullmatch(text) and not (self.longest and len(text) > self.longest)
+        return None if fits else self.what
+
 
 _FIELD = re.compile(r"(?P<name>\w+)(?P<required>!?)(?::(?P<open>[\[{]?)(?P<kind>\w+)[\]}]?)?")
 
@@ -206,6 +213,8 @@ _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 QUALIFIED_NAME = rf"(?:(?=[^/]{{1,253}}/){_SUBDOMAIN}/)?{_NAME}"
 """Names of labels, annotations and extended resources."""
 LABEL_VALUE = rf"(?:{_NAME})?"
+HUGE_PAGES = r"hugepages-[1-9][0-9]{0,8}[KMG]i"
+"""Of the sizes that Kubernetes takes, those that a node may have: nodes write them so."""
 _MEMBER = rf"metadata\.(?:labels|annotations)\['{QUALIFIED_NAME}'\]"
 _NO_PARENT = r"(?!(?:.*/)?\.\.(?:/|$))"
 
@@ -219,7 +228,7 @@ _SECRET_KEY = Rule(r"(?!\.\.|\.$)[-._a-zA-Z0-9]+", "not a key that a Secret can 
 _CONFIGMAP_KEY = Rule(r"(?!\.\.|\.$)[-._a-zA-Z0-9]+", "not a key that a ConfigMap can have", longest=253)
 _FILE = Rule(rf"(?!/|\.\.){_NO_PARENT}.+", "must be a relative path without '..'")
 _ABSOLUTE = Rule(r"/[\s\S]*", "must be an absolute path, beginning with '/'")
-_LABEL_KEY = Rule(QUALIFIED_NAME, "not a label's name, such as team or example.org/team")
+LABEL_NAME = Rule(QUALIFIED_NAME, "not a label's name, such as team or example.org/team")
 LABEL_TEXT = Rule(LABEL_VALUE, "not a label's value; use up to 63 letters, digits, '-', '_' and '.'")
 _RESOURCE = Rule(
     r"(?:limits|requests)\.(?:cpu|memory|ephemeral-storage|hugepages-[A-Za-z0-9]+)",
@@ -275,7 +284,7 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
         "Toleration.operator": _one_of("Exists", "Equal"),
         "Toleration.value": Rule(LABEL_VALUE, "not a taint's value; use up to 63 letters, digits, '-', '_' and '.'"),
         "Toleration.effect": _one_of("NoSchedule", "PreferNoSchedule", "NoExecute"),
-        "NodeSelectorRequirement.key": _LABEL_KEY,
+        "NodeSelectorRequirement.key": LABEL_NAME,
         "NodeSelectorRequirement.operator": _one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
         "NodeSelectorRequirement.values": LABEL_TEXT,
         "FieldRequirement.key": _one_of("metadata.name"),
@@ -353,7 +362,7 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
             r"[A-Za-z0-9.-]+:[0-9]+(?:,[A-Za-z0-9.-]+:[0-9]+)*",
             "must be a host and a port, such as registry.example.org:7861",
         ),
-        "LabelSelectorRequirement.key": _LABEL_KEY,
+        "LabelSelectorRequirement.key": LABEL_NAME,
         "LabelSelectorRequirement.operator": _one_of("In", "NotIn", "Exists", "DoesNotExist"),
         "LabelSelectorRequirement.values": LABEL_TEXT,
         "ServiceAccountTokenProjection.path": _FILE,
@@ -504,7 +513,7 @@ def _read_field(reader: Reader, node: Node, path: Path, kind: str, name: str) ->
     entries = reader.entries(node, path)
     if place in _NAMED:
         for name, (key, _) in entries.items():
-            if not _compile(QUALIFIED_NAME).fullmatch(name):
+            if LABEL_NAME.find_fault(name):
                 reader.error(key, path, "has a key that is no label's name, such as team or example.org/team")
     return MappingProxyType(
         {name: _read_value(reader, value, (*path, name), field.kind, place) for name, (_, value) in entries.items()}
@@ -557,12 +566,9 @@ def _read_text(reader: Reader, node: Node, path: Path, rule: Rule | None) -> str
     if rule.template and ("{" in text or "}" in text):
         example, fault = _fill_in(text)
         text = Template(text)
-    if fault is None and (
-        not _compile(rule.pattern).fullmatch(example) or (rule.longest and len(example) > rule.longest)
-    ):
-        fault = rule.what if text else "must not be empty"
+    fault = fault or rule.find_fault(example)
     if fault is not None:
-        reader.error(node, path, fault)
+        reader.error(node, path, fault if text else "must not be empty")
     return text
 
 

@@ -30,7 +30,7 @@ from .document import (
 )
 from .errors import Diagnostic, DocumentError, QuantityError
 from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
-from .objects import LABEL_TEXT, QUALIFIED_NAME, read_object, read_objects, read_texts
+from .objects import HUGE_PAGES, LABEL_NAME, LABEL_TEXT, QUALIFIED_NAME, read_object, read_objects, read_texts
 from .quantity import Quantity, check_resource, parse_quantity
 from .reading import MAX_DIAGNOSTICS, Entries, Path, Reader, find_closest
 from .tree import Mapping, Node, Scalar, Sequence, read_tree, release_tree
@@ -53,8 +53,7 @@ _SIZE_KEYS = ("name", "description", "users", "groups", *_SHAPING_KEYS)
 _RESOURCES_KEYS = (*RESOURCE_KEYS, "limits", "requests")
 _ENV_ITEM_KEYS = ("name", "value", "valueFrom")
 _QUALIFIED_NAME = re.compile(QUALIFIED_NAME)
-# Of the sizes that Kubernetes takes, those that a node may have: nodes write them so.
-_HUGE_PAGES = re.compile(r"hugepages-[1-9][0-9]{0,8}[KMG]i")
+_HUGE_PAGES = re.compile(HUGE_PAGES)
 # All annotations of an object together: https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/
 _MAX_ANNOTATIONS_BYTES = 256 * 2**10
 
@@ -232,7 +231,7 @@ class _Reader(Reader):
             elif key == "volumes":
                 found[key] = self.volumes(value, here)
             elif key == "node_selector":
-                found[key] = read_texts(self, value, here, _find_label_fault, LABEL_TEXT)
+                found[key] = read_texts(self, value, here, LABEL_NAME.find_fault, LABEL_TEXT)
             elif key == "labels":
                 found[key] = read_texts(self, value, here, _find_own_label_fault, LABEL_TEXT)
             elif key == "annotations":
@@ -435,14 +434,10 @@ def _find_resource_name_fault(resource: str) -> str | None:
     return None
 
 
-def _find_label_fault(name: str) -> str | None:
-    return None if _QUALIFIED_NAME.fullmatch(name) else "not a label's name, such as team or example.org/team"
-
-
 def _find_own_label_fault(name: str) -> str | None:
     if is_kubespawner_owned("labels", name):
         return "belongs to KubeSpawner, which knows its pods by it, and cannot be set"
-    return _find_label_fault(name)
+    return LABEL_NAME.find_fault(name)
 
 
 def _find_own_annotation_fault(name: str) -> str | None:

@@ -11,10 +11,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from .document import DEFAULT_SIZE, GPU, Size
+from .document import DEFAULT_SIZE, GPU, KUBESPAWNER_LABELS, KUBESPAWNER_PREFIXES, Size
 from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
 from .objects import (
     FIELD_RANGES,
+    HUGE_PAGES,
     LABEL_VALUE,
     QUALIFIED_NAME,
     RULES,
@@ -37,15 +38,12 @@ _AMOUNT = (
 _ZERO = r"[+-]?[0.]+(?:[A-Za-z]|$)"
 # 512m of memory, which means half a byte: thousandths are only whole by the thousand.
 _THOUSANDTHS = r"[+-]?(?!(?:[0-9]*000|0*)\.?0*m$)[0-9.]+m$"
-_HUGE_PAGES = r"hugepages-[1-9][0-9]{0,8}[KMG]i"
 _EXTENDED_RESOURCE = rf"(?!requests\.|hugepages-|[^/]*kubernetes\.io/|[^/]{{245}})(?=.*/){QUALIFIED_NAME}"
-# What belongs to KubeSpawner and to this spawner.
-_NOT_OURS = r"(?!(?:hub\.jupyter\.org|profiled-spawner)/)"
+# What belongs to KubeSpawner and to this spawner. Not with re.escape, which escapes more than ECMA 262 lets it.
+_NOT_OURS = f"(?!{'|'.join(KUBESPAWNER_PREFIXES)})".replace(".", r"\.")
 # Capitals are fine in the prefix of an annotation's name.
 _ANNOTATION_NAME = QUALIFIED_NAME.replace("[a-z0-9]", "[A-Za-z0-9]").replace("[-a-z0-9]", "[-A-Za-z0-9]")
-_NOT_OUR_LABELS = (
-    r"(?!(?:app|component|heritage|release|chart|app\.kubernetes\.io/(?:name|component|managed-by))$)" + _NOT_OURS
-)
+_NOT_OUR_LABELS = f"(?!(?:{'|'.join(KUBESPAWNER_LABELS)})$)".replace(".", r"\.") + _NOT_OURS
 
 _TEMPLATE = rf"(?=[^{{}}]*[{{}}])(?:[^{{}}]|\{{\{{|\}}\}}|\{{(?:{'|'.join(TEMPLATE_FIELDS)})\}})*"
 
@@ -354,7 +352,7 @@ def _kubernetes_resources(description: str, *, zero: bool) -> dict[str, Any]:
         "type": "object",
         "properties": {"memory": _memory("In bytes.", zero=zero), "cpu": _cpu("In cores.", zero=zero)},
         "patternProperties": {
-            rf"^(?:ephemeral-storage|{_HUGE_PAGES}|{_EXTENDED_RESOURCE})$": _quantity(zero=True, whole=True)
+            rf"^(?:ephemeral-storage|{HUGE_PAGES}|{_EXTENDED_RESOURCE})$": _quantity(zero=True, whole=True)
         },
         "additionalProperties": False,
     }

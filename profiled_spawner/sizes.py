@@ -44,7 +44,7 @@ def choose_size(document: Document, subject: Subject, choice: object) -> Size | 
             return size
     raise SizeError(
         f"there is no size {_echo(choice)} for {subject.user}; "
-        f"choose one of: {', '.join([DEFAULT_SIZE, *map(_name, sizes)])}"
+        f"choose one of: {', '.join([DEFAULT_SIZE, *(size.shown_name for size in sizes)])}"
     )
 
 
@@ -108,11 +108,6 @@ def _format_option(id_: str, value: str, name: str, description: str, gives: str
   <span><strong id="{id_}-name">{escape(name)}</strong><br><span id="{id_}-about">{"<br>".join(about)}</span></span>
 </label>
 """
-
-
-def _name(size: Size) -> str:
-    """A size's name on one line."""
-    return "".join(character if character.isprintable() else "·" for character in size.name or "")
 
 
 def _echo(choice: object) -> str:
