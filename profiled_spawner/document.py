@@ -31,7 +31,6 @@ __all__ = [
     "Object",
     "Profile",
     "Size",
-    "Template",
     "combine_documents",
     "find_env_name_fault",
     "is_hub_owned",
@@ -71,12 +70,6 @@ KUBESPAWNER_LABELS = (
 """Other labels: KubeSpawner finds its pods by some, and services and network policies of the hub's chart do."""
 
 _HUB_OWNED = frozenset({"JPY_API_TOKEN", "MEM_LIMIT", "MEM_GUARANTEE", "CPU_LIMIT", "CPU_GUARANTEE"})
-
-
-class Template(str):
-    """A text in which KubeSpawner's fields are to be expanded, such as ``{username}``."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

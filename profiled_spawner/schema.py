@@ -18,12 +18,12 @@ from .objects import (
     HUGE_PAGES,
     LABEL_VALUE,
     QUALIFIED_NAME,
-    RULES,
     SHAPES,
-    TEMPLATE_FIELDS,
     Field,
     find_alternatives,
+    find_rule,
 )
+from .templates import TEMPLATE_FIELDS
 
 __all__ = ["make_schema"]
 
@@ -249,7 +249,7 @@ def _scalar(kind: str, place: str) -> dict[str, Any]:
         # A mode of 0777 is 777 to a parser that knows no octal numbers of YAML 1.1.
         most = 777 if most == 0o777 else most
         return {"type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": "^[-+]?(?:0o)?[0-9]+$"}
-    rule = RULES.get(place)
+    rule = find_rule(place)
     if rule is None:
         return {"type": ["string", "number", "boolean"]}
     if rule.template:

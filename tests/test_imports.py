@@ -20,6 +20,7 @@ PICTURE: dict[str, set[str]] = {
     "legacy": set(),
     "tree": {"yaml"},
     "reading": set(),
+    "templates": set(),
     "objects": set(),
     "advice": set(),
     "parsing": set(),
