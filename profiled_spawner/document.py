@@ -358,6 +358,11 @@ def is_hub_owned(name: str) -> bool:
     return name in _HUB_OWNED
 
 
+def may_begin_hub_owned(prefix: str) -> bool:
+    """Whether some environment variable that `is_hub_owned` begins with the prefix; not for the empty one."""
+    return is_hub_owned(prefix) or any(name.startswith(prefix) for name in (*_HUB_OWNED, "JUPYTERHUB_") if prefix)
+
+
 def is_kubespawner_owned(kind: str, name: str) -> bool:
     """Whether KubeSpawner, or this spawner, knows its pods by the label, or tells of itself in the annotation.
 

@@ -15,7 +15,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
-from .document import Object
+from .document import Object, may_begin_hub_owned
 from .errors import QuantityError
 from .quantity import parse_quantity
 from .reading import Path, Reader
@@ -656,6 +656,11 @@ def _check_volume(volume: Object) -> _Faults:
         yield "subPath", MIXED_UP
 
 
+def _check_env_from(source: Object) -> _Faults:
+    if may_begin_hub_owned(source.get("prefix") or ""):
+        yield "prefix", "could make a variable that belongs to the hub, by which it knows a server; use another"
+
+
 def _check_resource_field(selector: Object) -> _Faults:
     resource = (selector.get("resource") or "").partition(".")[2]
     if selector.get("divisor", "0") not in _DIVISORS["cpu" if resource == "cpu" else "memory"]:
@@ -776,6 +781,7 @@ def _check_flocker(source: Object) -> _Faults:
 
 
 _CHECKS: dict[str, Callable[[Object], _Faults]] = {
+    "EnvFromSource": _check_env_from,
     "MountedVolume": _check_volume,
     "ResourceFieldSelector": _check_resource_field,
     "FileResourceSelector": _check_resource_field,
