@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from .escaping import printable
+
 __all__ = ["Style", "align", "find_style", "prepare", "printable"]
 
 # What texts of ours are made of, for terminals that have ASCII alone.
@@ -68,13 +70,6 @@ def prepare(stream: TextIO) -> None:
     """Lets a stream take every character: one that its encoding lacks becomes something in ASCII."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=_ERRORS)
-
-
-def printable(text: str) -> str:
-    """The text on one line, with an escape in place of every character that cannot be seen."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[list[str]]:

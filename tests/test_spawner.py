@@ -15,6 +15,7 @@ from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 from profiled_spawner import ProfiledKubeSpawner
+from profiled_spawner.errors import PodError
 from profiled_spawner.spawner import ProfilesUnavailableError, StartRefusedError
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
@@ -470,6 +471,40 @@ class TestWhatIsSeen:
         assert "Failed for" in caplog.text
         assert "'name': 'GLOBAL'" in caplog.text
         assert "canary" not in caplog.text
+
+    @pytest.mark.parametrize("unseen", ["\n", "\r", "\x1b[31m", "\x9b", "\u2028", "\u202e", "\ud800"])
+    async def test_nothing_that_somebody_named_steers_the_log_or_the_page(
+        self,
+        make_spawner: MakeSpawner,
+        write_profiles: WriteProfiles,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+        unseen: str,
+    ) -> None:
+        escaped = unseen.encode("unicode_escape").decode()
+        named = json.dumps(f"big{'' if unseen == chr(0xD800) else unseen}")
+        write_profiles(
+            f"profiles: [{{name: {named}, resources: {{mem_guarantee: 1Gi}}}}, {{resources: {{mem_limit: 1}}}}]"
+        )
+        spawner = make_spawner("ada", image=f"nb:1{unseen}INFO")
+        # JupyterHub lets nobody have such a name today; of a named server, older ones took nearly any.
+        monkeypatch.setattr(type(spawner), "_log_name", f"ada:{unseen}x")
+        with caplog.at_level(logging.INFO):
+            await spawner.get_pod_manifest()
+            reading = asyncio.create_task(anext(spawner.progress()))
+            message = (await reading)["message"]
+
+            def refuse(*_: object) -> None:
+                raise PodError(f"mounts a volume at /mnt{unseen}")
+
+            monkeypatch.setattr("profiled_spawner.spawner.inject_profile", refuse)
+            with pytest.raises(ProfilesUnavailableError):
+                await spawner.get_pod_manifest()
+        lines = [record.getMessage() for record in caplog.records if record.module == "spawner"]
+        assert [line for line in [*lines, message] if not line.isprintable()] == []
+        assert any(line.startswith(f"Profiles for ada:{escaped}x on nb:1{escaped}INFO: ") for line in lines)
+        assert f"Not starting ada:{escaped}x, because mounts a volume at /mnt{escaped}" in lines
+        assert any(line.startswith(f"For ada:{escaped}x, memory: the guarantee of 1Gi (big") for line in lines)
 
 
 SIZES = """
