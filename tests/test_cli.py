@@ -622,6 +622,17 @@ class TestRender:
 
     def test_a_process_of_its_own_says_nothing_else(self, write: Write) -> None:
         # asyncio, aiohttp and Python itself complain of what is left open when a process ends.
+    def test_what_does_not_go_with_the_configuration_is_no_good(self, run: Run, write: Write) -> None:
+        write("c.KubeSpawner.volume_mounts = [{'name': 'home', 'mountPath': '/home/ada'}]", "jupyterhub_config.py")
+        path = write("profiles: [{name: team, volumes: [{name: a, mountPath: '/home/{username}/', emptyDir: {}}]}]")
+        arguments = ["--user", "ada", "--image", IMAGE, "--config", "jupyterhub_config.py"]
+
+        assert run("render", path, *arguments) == (
+            1,
+            "",
+            "profiled-spawner: team mounts a volume at /home/ada, and so does the pod already; mount it elsewhere\n",
+        )
+
         environment = os.environ | {"PYTHONWARNINGS": "error::ResourceWarning", "KUBECONFIG": "/nowhere"}
 
         result = process("render", write(GOOD), "--user", "ada", "--image", IMAGE, env=environment)

@@ -17,6 +17,7 @@ from kubespawner.clients import load_config
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
+from profiled_spawner.errors import PodError
 from profiled_spawner.matching import Subject
 from profiled_spawner.parsing import parse_document
 from profiled_spawner.quantity import Quantity, parse_quantity
@@ -336,6 +337,23 @@ async def test_what_is_wrong_with_a_configuration_is_told_without_values(
 
     assert str(caught.value).removeprefix("no pod can be made with ") == f"{config_file}{message}"
     assert "CANARY" not in "".join(traceback.format_exception(caught.value)).replace(str(config_file), "")
+
+
+async def test_what_does_not_go_together_is_told(config_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config_file.write_text("c.KubeSpawner.volumes = [{'name': 'home', 'emptyDir': {}}]\n")
+    document = "profiles: [{name: team, volumes: [{name: home, mountPath: /team, emptyDir: {}}]}]"
+
+    with pytest.raises(PodError, match=r"^team has a volume 'home', and so has the pod already; give it another name$"):
+        await render(document=document, config=config_file, show_values=False)
+
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_an_error_of_this_package_is_told_for_it_holds_no_value(config_file: Path) -> None:
+    config_file.write_text("from profiled_spawner.quantity import parse_quantity\nparse_quantity('2GB')\n")
+
+    with pytest.raises(RenderingError, match=r"jupyterhub_config.py:2: QuantityError: 2GB is not a Kubernetes quant"):
+        await render(config=config_file, show_values=False)
 
 
 async def test_the_whole_message_is_told_on_request(config_file: Path) -> None:

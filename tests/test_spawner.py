@@ -455,6 +455,20 @@ class TestWhatIsSeen:
         with pytest.raises(ValueError, match="No such profile"):
             await starting
 
+    async def test_what_does_not_go_with_the_pod_ends_the_start(
+        self,
+        api: EmbeddedAPI,
+        make_spawner: MakeSpawner,
+        write_profiles: WriteProfiles,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        write_profiles("profiles: [{name: team, volumes: [{name: home, mountPath: /team, emptyDir: {}}]}]")
+        spawner = make_spawner("ada", volumes=[{"name": "home", "emptyDir": {}}])
+        with pytest.raises(ProfilesUnavailableError, match="its settings do not go together; please ask the admin"):
+            await spawner.start()
+        assert "Not starting ada, because team has a volume 'home', and so has the pod already" in caplog.text
+        assert created(api) == []
+
     async def test_a_refused_pod_is_logged_without_its_values(
         self,
         api: EmbeddedAPI,
