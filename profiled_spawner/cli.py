@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -74,8 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors, which may quote an argument, cannot steer the terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="profiled-spawner",
         description="Checks and explains the profiles that ProfiledKubeSpawner gives to JupyterHub servers.",
         epilog="Exit codes: 0 good; 1 the document is not, or not for this server; 2 wrong usage, or the source or the "

@@ -187,12 +187,19 @@ def _no_kubeconfig() -> Iterator[None]:
         kubespawner.spawner.load_config = load_config
 
 
+class _Formatter(logging.Formatter):
+    """Escapes in a message what could steer the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's own name
+        return printable(super().formatMessage(record))
+
+
 @contextlib.contextmanager
 def _warnings_logged() -> Iterator[None]:
     """Sends warnings to the standard error, and what is less than that nowhere."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("profiled-spawner: %(levelname)s: %(message)s"))
+    handler.setFormatter(_Formatter("profiled-spawner: %(levelname)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     try:
