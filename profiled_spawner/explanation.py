@@ -47,12 +47,12 @@ class Explanation:
 
     @property
     def limits(self) -> _Amounts:
-        """Limits by resource; one without a quantity is taken away."""
+        """Limits by resource; one without a quantity is taken away, and so is a GPU by 0."""
         return _with_removed(self.resources.limits, self.effective.limits)
 
     @property
     def requests(self) -> _Amounts:
-        """Guarantees by resource; one without a quantity is taken away."""
+        """Guarantees by resource, likewise."""
         return _with_removed(self.resources.requests, self.effective.requests)
 
     @property
@@ -153,7 +153,7 @@ def format_text(explanation: Explanation, style: Style, *, show_values: bool = F
 
 
 def _with_removed(settled: Mapping[str, Setting[Quantity]], given: _Amounts) -> _Amounts:
-    amounts = {name: setting for name, setting in given.items() if setting.value is None}
+    amounts = {name: setting for name, setting in given.items() if not setting.value or not setting.value.amount}
     amounts |= {name: Setting(setting.value, setting.profile) for name, setting in settled.items()}
     return {name: amounts[name] for name in sorted(amounts, key=_rank)}
 
@@ -362,7 +362,7 @@ def _describe_resource(
         yield "limit", _format_amount(limit), _origin(limit)
     if request is not None:
         yield "guarantee", _format_amount(request), _origin(request)
-    if limit is not None and limit.value is not None and (request is None or request.value is None):
+    if limit and limit.value and limit.value.amount and (request is None or request.value is None):
         unless = "; the hub's settings may give one" if request is None else ""
         yield "guarantee", f"({limit.value})", f"reserved by Kubernetes, for want of a guarantee{unless}"
 

@@ -225,7 +225,12 @@ def settle(amounts: Amounts) -> None:
     for resource in AMOUNTS:
         limit, request = amounts.get(("limits", resource)), amounts.get(("requests", resource))
         if "/" in resource and (limit is not None or request is not None):
-            amounts["limits", resource] = amounts["requests", resource] = request if limit is None else limit
+            amount = request if limit is None else limit
+            # Of a device, 0 is none at all.
+            for kind in ("limits", "requests"):
+                amounts[kind, resource] = amount
+                if not amount:
+                    del amounts[kind, resource]
         elif limit is not None and request is not None and request > limit:
             amounts["requests", resource] = limit
 

@@ -176,6 +176,14 @@ async def test_a_server_without_a_configuration_has_what_profiles_and_the_hub_gi
     assert pod["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "500m", "memory": "2Gi"}
 
 
+async def test_no_gpu_is_none_in_the_pod_either(config_file: Path) -> None:
+    config_file.write_text("c.KubeSpawner.extra_resource_limits = {'nvidia.com/gpu': 1}\n")
+
+    pod = await render(document="profiles: [{gpu: 0, resources: {cpu_limit: 1}}]", config=config_file)
+
+    assert pod["spec"]["containers"][0]["resources"] == {"limits": {"cpu": "1"}, "requests": {}}
+
+
 async def test_groups_and_image_decide_as_they_do_for_a_hub() -> None:
     applied = [
         (await render(groups=groups, image=image))["metadata"]["annotations"]["profiled-spawner/applied"]

@@ -93,6 +93,9 @@ def test_what_is_not_to_be_had_is_an_error_that_lists_what_is(choice: object, sh
         ("{resources: {mem_limit: null}}", "memory without limit"),
         ("{gpu: 2}", "GPU 2"),
         ("{resources: {requests: {nvidia.com/gpu: 1}}}", "GPU 1"),
+        ("{gpu: 0}", "no GPU"),
+        ("{gpu: null}", "no GPU"),
+        ("{resources: {mem_limit: 1Gi, limits: {hugepages-2Mi: 0}}}", "memory 1Gi, no hugepages-2Mi"),
         (
             "{resources: {limits: {example.com/dongle: 1, ephemeral-storage: 10Gi}, cpu_limit: 500m}}",
             "CPU 500m, ephemeral-storage 10Gi, example.com/dongle 1",

@@ -157,6 +157,17 @@ async def test_the_hubs_own_settings_stay_where_no_profile_speaks(
     assert resources_of(pod)["limits"]["cpu"] == "2"
 
 
+async def test_no_gpu_leaves_none_in_the_pod(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    # Of any amount, 0 included, the admission plugin ExtendedResourceToleration makes a toleration of GPU nodes.
+    write_profiles("profiles: [{gpu: 0, resources: {mem_limit: 1Gi, requests: {example.com/dongle: 0}}}]")
+    pod = await start(api, make_spawner("ada", extra_resource_limits={"nvidia.com/gpu": 1, "example.com/dongle": 1}))
+    resources = resources_of(pod)
+    assert resources["limits"].keys() == {"memory"}
+    assert resources.get("requests", {}).keys() <= {"memory"}
+
+
 async def test_a_limit_below_the_hubs_guarantee_lowers_it_quietly(
     api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
 ) -> None:
