@@ -195,6 +195,12 @@ class TestTheForm:
         assert "<script" not in text
 
 
-def test_no_size_is_called_default() -> None:
+@pytest.mark.parametrize("name", ["default", "Default", "DEFAULT", "' Default '", '"default\\t"', '"\\nDefault"'])
+def test_no_size_is_called_default(name: str) -> None:
     with pytest.raises(DocumentError, match=r"sizes\[0\]\.name: 'default' is what people choose to have no size"):
-        read("profiles: []\nsizes: [{name: default}]")
+        read(f"profiles: []\nsizes: [{{name: {name}}}]")
+
+
+@pytest.mark.parametrize("name", ["Defaults", "De fault", "By default"])
+def test_a_size_may_be_called_nearly_so(name: str) -> None:
+    assert read(f"profiles: []\nsizes: [{{name: {name}}}]").sizes[0].name == name
