@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 DEFAULT_SIZE = "default"
-"""What a person chooses to have no size; no size has this name."""
+"""What a person chooses to have no size; no size has this name, in any capitalization."""
 
 EVERYONE = "*"
 """In ``users``, every user; in ``images``, any run of characters."""

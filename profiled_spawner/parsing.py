@@ -190,8 +190,8 @@ class _Reader(Reader):
         if "name" not in entries:
             self.error(node, path, "has no 'name', by which people choose it")
         size = Size(index, **self.sections(entries, path))
-        if size.name == DEFAULT_SIZE:
-            what = f"'{DEFAULT_SIZE}' is what people choose to have no size; give this one another name"
+        if size.name and size.name.strip().lower() == DEFAULT_SIZE:
+            what = f"'{DEFAULT_SIZE}' is what people choose to have no size, in capitals too; give it another name"
             self.error(entries["name"][1], (*path, "name"), what)
         if self.advice is not None:
             self.advice.consider(size, path, node, entries, self.is_quotable)

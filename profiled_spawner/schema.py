@@ -47,6 +47,9 @@ _NOT_OUR_LABELS = f"(?!(?:{'|'.join(KUBESPAWNER_LABELS)})$)".replace(".", r"\.")
 
 _TEMPLATE = rf"(?=[^{{}}]*[{{}}])(?:[^{{}}]|\{{\{{|\}}\}}|\{{(?:{'|'.join(TEMPLATE_FIELDS)})\}})*"
 
+_LETTERS = "".join(f"[{letter.upper()}{letter}]" for letter in DEFAULT_SIZE)
+_DEFAULT_SIZE = rf"^[ \t\r\n]*{_LETTERS}[ \t\r\n]*$"
+
 _TEXT = {"type": ["string", "number", "boolean"], "minLength": 1}
 
 
@@ -125,7 +128,7 @@ def _size() -> dict[str, Any]:
             "name": {
                 "description": f"What people choose it by. `{DEFAULT_SIZE}` is what they choose to have none.",
                 **_TEXT,
-                "not": {"const": DEFAULT_SIZE},
+                "not": {"pattern": _DEFAULT_SIZE},
                 "examples": ["Large"],
             },
             "description": {"description": _HELP["description"], **_TEXT, "examples": ["For whole years of data"]},

@@ -266,8 +266,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         try:
             injection = inject_profile(pod, effective, reading.origin, self._expand_user_properties)
         except PodError as error:
-            self._our_log.error("Not starting %s, because %s", self._log_name, error)
-            raise self._refuse(ProfilesUnavailableError("its settings do not go together")) from None
+            raise self._refuse_pod(error) from None
         given = "current" if reading.fault is None else "last_good" if reading.source else "ignored"
         metrics.SPAWNS.labels(given).inc()
         self._tell(subject, effective, injection, reading)
@@ -322,6 +321,11 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             # failed. A hub restart would lose the last good document. The next try gets a new spawner.
             self.consecutive_failure_limit = 0
         return error
+
+    def _refuse_pod(self, error: PodError) -> ProfiledSpawnerError:
+        """Tells the hub's log what is wrong with a pod, and makes the error that ends its start."""
+        self._our_log.error("Not starting %s, because %s", self._log_name, error)
+        return self._refuse(ProfilesUnavailableError("its settings do not go together"))
 
     def _subject(self, image: str = "") -> Subject:
         return Subject(self.user.name, frozenset(group.name for group in self.user.groups), image)

@@ -337,6 +337,18 @@ def test_every_variable_stands_behind_what_it_refers_to_unless_that_refers_back(
             id="nothing",
         ),
         pytest.param(
+            {"extra_resource_limits": {"nvidia.com/gpu": 1}, "extra_resource_guarantees": {"nvidia.com/gpu": 1}},
+            "{gpu: 0}",
+            {"limits": {"memory": 1073741824, "cpu": 1.0}, "requests": {}},
+            id="no-gpu",
+        ),
+        pytest.param(
+            {"extra_container_config": {"resources": None}},
+            "{gpu: 0}",
+            {"limits": {}, "requests": {}},
+            id="no-gpu-where-there-is-none",
+        ),
+        pytest.param(
             {"mem_guarantee": 1073741824},
             "{resources: {mem_limit: 512Mi}}",
             {"limits": {"memory": "512Mi", "cpu": 1.0}, "requests": {"memory": "512Mi"}},

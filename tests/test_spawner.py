@@ -158,6 +158,17 @@ async def test_the_hubs_own_settings_stay_where_no_profile_speaks(
     assert resources_of(pod)["limits"]["cpu"] == "2"
 
 
+async def test_no_gpu_leaves_none_in_the_pod(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    # Of any amount, 0 included, the admission plugin ExtendedResourceToleration makes a toleration of GPU nodes.
+    write_profiles("profiles: [{gpu: 0, resources: {mem_limit: 1Gi, requests: {example.com/dongle: 0}}}]")
+    pod = await start(api, make_spawner("ada", extra_resource_limits={"nvidia.com/gpu": 1, "example.com/dongle": 1}))
+    resources = resources_of(pod)
+    assert resources["limits"].keys() == {"memory"}
+    assert resources.get("requests", {}).keys() <= {"memory"}
+
+
 async def test_a_limit_below_the_hubs_guarantee_lowers_it_quietly(
     api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -455,6 +466,20 @@ class TestWhatIsSeen:
         assert [event async for event in spawner.progress()] == []
         with pytest.raises(ValueError, match="No such profile"):
             await starting
+
+    async def test_what_does_not_go_with_the_pod_ends_the_start(
+        self,
+        api: EmbeddedAPI,
+        make_spawner: MakeSpawner,
+        write_profiles: WriteProfiles,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        write_profiles("profiles: [{name: team, volumes: [{name: home, mountPath: /team, emptyDir: {}}]}]")
+        spawner = make_spawner("ada", volumes=[{"name": "home", "emptyDir": {}}])
+        with pytest.raises(ProfilesUnavailableError, match="its settings do not go together; please ask the admin"):
+            await spawner.start()
+        assert "Not starting ada, because team has a volume 'home', and so has the pod already" in caplog.text
+        assert created(api) == []
 
     async def test_a_refused_pod_is_logged_without_its_values(
         self,
