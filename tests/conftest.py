@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tornado.ioloop import IOLoop
 from traitlets.config import Config
 
 from cluster.api import ClusterAPI
@@ -16,6 +18,7 @@ from profiled_spawner import ProfiledKubeSpawner
 from sandbox.api import EmbeddedAPI
 from sandbox.inprocess import found_by_kubespawner
 from sandbox.paperkubelet import PaperKubelet
+from sandbox.waiting import PATIENCE
 
 pytest_plugins = ["cluster.fixtures"]
 
@@ -90,6 +93,28 @@ def write_profiles(api: EmbeddedAPI) -> WriteProfiles:
     return write
 
 
+class Clock:
+    """The event loop's clock, and tornado's. They go as always, and a test may put them forward.
+
+    So a test that is about a timeout can make it long, see that what is to happen before has happened, and end it.
+    """
+
+    def __init__(self) -> None:
+        loop, tornados = asyncio.get_running_loop(), IOLoop.current()
+        time, tornados_time = loop.time, tornados.time
+        self._ahead = 0.0
+        loop.time = lambda: time() + self._ahead  # type: ignore[method-assign]
+        tornados.time = lambda: tornados_time() + self._ahead  # type: ignore[method-assign]
+
+    def forward(self, seconds: float) -> None:
+        self._ahead += seconds
+
+
+@pytest.fixture
+async def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture
 async def kubelet(api: EmbeddedAPI) -> AsyncIterator[PaperKubelet]:
     async with PaperKubelet(api.url) as kubelet:
@@ -104,7 +129,7 @@ def make_spawner(api: EmbeddedAPI) -> MakeSpawner:
         user: str = "ada", groups: tuple[str, ...] = (), config: Config | None = None, **traits: Any
     ) -> ProfiledKubeSpawner:
         settings = Config()
-        settings.KubeSpawner.namespace = NAMESPACE
+        settings.KubeSpawner.update(PATIENCE, namespace=NAMESPACE)
         settings.ProfiledKubeSpawner.configmap_namespace = NAMESPACE
         settings.KubeSpawner.image = "quay.io/example/notebook:1"
         settings.merge(config or Config())
