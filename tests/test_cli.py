@@ -22,6 +22,7 @@ from profiled_spawner.cli import DEFAULT_KEY, main
 from profiled_spawner.manifest import MAX_MANIFEST_BYTES
 from profiled_spawner.schema import make_schema
 from sandbox.api import EmbeddedAPI, Fault
+from sandbox.waiting import HANG_SECONDS
 
 from .conftest import CONFIGMAP, KEY, WriteProfiles
 
@@ -105,7 +106,9 @@ def command(*arguments: str) -> list[str]:
 
 def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs the command as a process of its own."""
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=HANG_SECONDS, check=False, **options
+    )
 
 
 class TestValidate:
@@ -744,7 +747,9 @@ def test_commands_that_start_fast_import_neither_hub_nor_kubernetes(write: Write
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
 
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+    )
 
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -828,7 +833,7 @@ class TestOutput:
             # Opening it waits until the command reads it, which then waits for what never comes.
             writer = fifo.open("w")
             popen.send_signal(signal.SIGINT)
-            out, err = popen.communicate(timeout=60)
+            out, err = popen.communicate(timeout=HANG_SECONDS)
             writer.close()
 
         assert (popen.returncode, out, err) == (130, "", "")
@@ -838,7 +843,9 @@ class TestOutput:
         ours, theirs = pty.openpty()
         try:
             settings = os.environ | {"TERM": "xterm"} | environment
-            subprocess.run(command(*arguments), stdout=theirs, stderr=theirs, env=settings, timeout=60, check=False)
+            subprocess.run(
+                command(*arguments), stdout=theirs, stderr=theirs, env=settings, timeout=HANG_SECONDS, check=False
+            )
             os.set_blocking(ours, False)
             return os.read(ours, 65536).decode()
         finally:

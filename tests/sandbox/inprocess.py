@@ -1,8 +1,8 @@
 """A whole JupyterHub in the test's own process and event loop, up in a fraction of a second.
 
 Real users, groups, tokens, pages and REST API; in place of the proxy a table of its routes, and behind every pod's
-address one server that answers as a single-user server does when it is up. It answers when a start or a stop is through,
-however long that takes: on a busy machine a hub would say after a second, or ten, that it goes on.
+address one server that answers as a single-user server does when it is up. The hub answers when a start or a stop is
+through, however long that takes; by default it would say after a second, or ten, that it goes on.
 """
 
 from __future__ import annotations
