@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tornado.ioloop import IOLoop
 from traitlets.config import Config
 
 from cluster.api import ClusterAPI
@@ -18,7 +16,7 @@ from profiled_spawner import ProfiledKubeSpawner
 from sandbox.api import EmbeddedAPI
 from sandbox.inprocess import found_by_kubespawner
 from sandbox.paperkubelet import PaperKubelet
-from sandbox.waiting import PATIENCE
+from sandbox.waiting import PATIENCE, Clock
 
 pytest_plugins = ["cluster.fixtures"]
 
@@ -91,23 +89,6 @@ def write_profiles(api: EmbeddedAPI) -> WriteProfiles:
         )
 
     return write
-
-
-class Clock:
-    """The event loop's clock, and tornado's. They go as always, and a test may put them forward.
-
-    So a test that is about a timeout can make it long, see that what is to happen before has happened, and end it.
-    """
-
-    def __init__(self) -> None:
-        loop, tornados = asyncio.get_running_loop(), IOLoop.current()
-        time, tornados_time = loop.time, tornados.time
-        self._ahead = 0.0
-        loop.time = lambda: time() + self._ahead  # type: ignore[method-assign]
-        tornados.time = lambda: tornados_time() + self._ahead  # type: ignore[method-assign]
-
-    def forward(self, seconds: float) -> None:
-        self._ahead += seconds
 
 
 @pytest.fixture

@@ -44,9 +44,9 @@ from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet
 from sandbox.status import StatusError, forbidden
-from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, until
+from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
 
-from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, Clock, MakeSpawner, WriteProfiles, make_api_server
+from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
 from .test_hub import progress, started, stopped
 from .test_spawner import env_of
 

@@ -24,9 +24,9 @@ from profiled_spawner.selection import find_selection, read_documents
 from profiled_spawner.sources import ConfigMapSource, FileSource, SelectedConfigMapsSource
 from profiled_spawner.store import Reading
 from sandbox.api import EmbeddedAPI, Fault
-from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, until
+from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
 
-from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, Clock, WriteProfiles, make_api_server
+from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
 
 log = logging.getLogger("hub")
 

@@ -18,9 +18,9 @@ from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.spawner import ProfilesUnavailableError, StartRefusedError
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
-from sandbox.waiting import SHORT_SECONDS, until
+from sandbox.waiting import SHORT_SECONDS, Clock, until
 
-from .conftest import API_SERVERS, CONFIGMAP, NAMESPACE, Clock, MakeSpawner, WriteProfiles, make_api_server
+from .conftest import API_SERVERS, CONFIGMAP, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
 
 DOCUMENT = """
 profiles:

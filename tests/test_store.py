@@ -26,9 +26,9 @@ from profiled_spawner.errors import DocumentError, SourceError
 from profiled_spawner.sources import ConfigMapSource, FileSource
 from profiled_spawner.store import Reading, Store, find_store
 from sandbox.api import EmbeddedAPI, Fault
-from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, until
+from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
 
-from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, Clock, WriteProfiles, make_api_server
+from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
 
 log = logging.getLogger("hub")
 

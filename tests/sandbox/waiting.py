@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-__all__ = ["HANG_SECONDS", "PATIENCE", "SHORT_SECONDS", "until"]
+from tornado.ioloop import IOLoop
+
+__all__ = ["HANG_SECONDS", "PATIENCE", "SHORT_SECONDS", "Clock", "until"]
 
 HANG_SECONDS = 600
 """What is not there by then never comes. The slowest machine needs a fraction of it."""
@@ -31,3 +33,20 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(HANG_SECONDS):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+class Clock:
+    """The event loop's clock, and tornado's. They go as always, and a test may put them forward.
+
+    So a test that is about a timeout can make it long, see that what is to happen before has happened, and end it.
+    """
+
+    def __init__(self) -> None:
+        loop, tornados = asyncio.get_running_loop(), IOLoop.current()
+        time, tornados_time = loop.time, tornados.time
+        self._ahead = 0.0
+        loop.time = lambda: time() + self._ahead  # type: ignore[method-assign]
+        tornados.time = lambda: tornados_time() + self._ahead  # type: ignore[method-assign]
+
+    def forward(self, seconds: float) -> None:
+        self._ahead += seconds
