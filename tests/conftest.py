@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from traitlets.config import Config
 
 from cluster.api import ClusterAPI
@@ -19,6 +20,10 @@ from sandbox.paperkubelet import PaperKubelet
 from sandbox.waiting import PATIENCE, Clock
 
 pytest_plugins = ["cluster.fixtures"]
+
+# How long an example takes, or to think of one, is the machine's affair.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 CONFIGMAP = "jupyter-singleuser-profiles"
 KEY = "jupyterhub-singleuser-profiles.yaml"

@@ -356,6 +356,11 @@ class TestSource:
 class TestConfigMap:
     pytestmark = pytest.mark.usefixtures("api")  # which the kubeconfig leads to
 
+    @pytest.fixture(autouse=True)
+    def patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Gives the API server, which runs beside the command, any time that it needs."""
+        monkeypatch.setattr("profiled_spawner.cli._API_TIMEOUT_SECONDS", HANG_SECONDS)
+
     @staticmethod
     async def run_beside_the_server(run: Run, *arguments: str) -> tuple[int, str, str]:
         return await asyncio.to_thread(run, *arguments)

@@ -21,7 +21,7 @@ from traitlets.config import Config
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.schema import canonical_quantity, parse_quantity
 from sandbox.status import StatusError
-from sandbox.waiting import HANG_SECONDS, PATIENCE
+from sandbox.waiting import HANG_SECONDS, PATIENCE, SHORT_SECONDS, Clock, until
 
 Object = dict[str, Any]
 
@@ -1122,11 +1122,19 @@ class TestFaults:
         with pytest.raises(json.JSONDecodeError):
             json.loads(text)
 
-    async def test_a_request_can_hang_until_its_client_gives_up(self, api: EmbeddedAPI, core: CoreV1Api) -> None:
+    async def test_a_request_can_hang_until_its_client_gives_up(
+        self, api: EmbeddedAPI, core: CoreV1Api, clock: Clock
+    ) -> None:
         api.put(config_map())
         api.faults.append(Fault("hang", "get"))
+        reading = asyncio.create_task(
+            core.read_namespaced_config_map("profiles", "jhub", _request_timeout=SHORT_SECONDS)
+        )
+        await until(lambda: api.requests)
+        # aiohttp rounds up to a whole second.
+        clock.forward(SHORT_SECONDS + 1)
         with pytest.raises(TimeoutError):
-            await core.read_namespaced_config_map("profiles", "jhub", _request_timeout=0.05)
+            await reading
         assert await core.read_namespaced_config_map("profiles", "jhub")
 
     async def test_a_delayed_request_is_answered_after_others(self, api: EmbeddedAPI, core: CoreV1Api) -> None:

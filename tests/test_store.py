@@ -182,6 +182,7 @@ async def test_a_transient_fault_is_retried(
     reading = asyncio.create_task(reader.name())
     if fault.effect == "hang":
         await until(lambda: reads(api))
+        # aiohttp rounds up to a whole second.
         clock.forward(SHORT_SECONDS + 1)
     assert await reading == "there"
     assert reads(api) == requests
