@@ -24,6 +24,7 @@ from profiled_spawner.manifest import MAX_MANIFEST_BYTES
 from profiled_spawner.parsing import check_document
 from profiled_spawner.schema import make_schema
 from sandbox.api import EmbeddedAPI, Fault
+from sandbox.waiting import HANG_SECONDS
 
 from .conftest import CONFIGMAP, KEY, WriteProfiles
 
@@ -107,7 +108,9 @@ def command(*arguments: str) -> list[str]:
 
 def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs the command as a process of its own."""
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=HANG_SECONDS, check=False, **options
+    )
 
 
 class TestValidate:
@@ -354,6 +357,11 @@ class TestSource:
 
 class TestConfigMap:
     pytestmark = pytest.mark.usefixtures("api")  # which the kubeconfig leads to
+
+    @pytest.fixture(autouse=True)
+    def patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Gives the API server, which runs beside the command, any time that it needs."""
+        monkeypatch.setattr("profiled_spawner.cli._API_TIMEOUT_SECONDS", HANG_SECONDS)
 
     @staticmethod
     async def run_beside_the_server(run: Run, *arguments: str) -> tuple[int, str, str]:
@@ -896,7 +904,9 @@ def test_commands_that_start_fast_import_neither_hub_nor_kubernetes(write: Write
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
 
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+    )
 
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -980,7 +990,7 @@ class TestOutput:
             # Opening it waits until the command reads it, which then waits for what never comes.
             writer = fifo.open("w")
             popen.send_signal(signal.SIGINT)
-            out, err = popen.communicate(timeout=60)
+            out, err = popen.communicate(timeout=HANG_SECONDS)
             writer.close()
 
         assert (popen.returncode, out, err) == (130, "", "")
@@ -990,7 +1000,9 @@ class TestOutput:
         ours, theirs = pty.openpty()
         try:
             settings = os.environ | {"TERM": "xterm"} | environment
-            subprocess.run(command(*arguments), stdout=theirs, stderr=theirs, env=settings, timeout=60, check=False)
+            subprocess.run(
+                command(*arguments), stdout=theirs, stderr=theirs, env=settings, timeout=HANG_SECONDS, check=False
+            )
             os.set_blocking(ours, False)
             return os.read(ours, 65536).decode()
         finally:

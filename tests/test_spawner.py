@@ -19,6 +19,7 @@ from profiled_spawner.errors import PodError
 from profiled_spawner.spawner import ProfilesUnavailableError, StartRefusedError
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
+from sandbox.waiting import SHORT_SECONDS, Clock, until
 
 from .conftest import API_SERVERS, CONFIGMAP, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
 
@@ -355,6 +356,7 @@ class TestWhenTheProfilesCannotBeRead:
         make_spawner: MakeSpawner,
         write_profiles: WriteProfiles,
         caplog: pytest.LogCaptureFixture,
+        clock: Clock,
         fault: str,
     ) -> None:
         told = {
@@ -375,9 +377,14 @@ class TestWhenTheProfilesCannotBeRead:
         config.KubeSpawner.storage_pvc_ensure = True
         config.KubeSpawner.pvc_name_template = "claim-{username}"
         config.KubeSpawner.storage_capacity = "1Gi"
-        spawner = make_spawner("ada", config=config, k8s_api_request_retry_timeout=1)
+        spawner = make_spawner("ada", config=config, k8s_api_request_retry_timeout=SHORT_SECONDS)
+        starting = asyncio.create_task(spawner.start())
+        if fault == "unreachable":
+            # One that is sent again has failed before.
+            await until(lambda: sum(request.resource == "configmaps" for request in api.requests) > 1)
+            clock.forward(SHORT_SECONDS)
         with pytest.raises(ProfilesUnavailableError) as caught:
-            await spawner.start()
+            await starting
         error = caught.value
         assert str(error) == error.jupyterhub_message
         assert "ask the administrators" in str(error)
@@ -663,14 +670,18 @@ class TestSizes:
         assert json.loads(pod["metadata"]["annotations"]["profiled-spawner/applied"]) == []
 
     async def test_the_last_good_sizes_are_offered_while_there_is_no_answer(
-        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, clock: Clock
     ) -> None:
         write_profiles(SIZES)
-        spawner = make_spawner("ada", k8s_api_request_timeout=1)
+        spawner = make_spawner("ada", k8s_api_request_timeout=SHORT_SECONDS)
         form = await spawner.get_options_form()
         write_profiles("profiles: []")
-        api.faults.append(Fault(delay=60, resource="configmaps"))
-        assert await spawner.get_options_form() == form
+        hanging = Fault("hang", resource="configmaps")
+        api.faults.append(hanging)
+        asking = asyncio.create_task(spawner.get_options_form())
+        await until(lambda: not hanging.times)
+        clock.forward(SHORT_SECONDS)
+        assert await asking == form
 
 
 async def test_the_configmap_is_looked_for_where_the_hub_runs(
