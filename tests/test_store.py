@@ -154,6 +154,22 @@ async def test_a_recreated_configmap_is_another_version(
     assert await reader.name() == "after"
 
 
+async def test_another_text_is_another_version_whatever_its_number(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = iter([profiles("before"), profiles("restored"), INVALID])
+
+    async def fetch(self: ConfigMapSource) -> bytes:
+        metadata = {"name": CONFIGMAP, "uid": "0f0f", "resourceVersion": "7"}
+        return json.dumps({"kind": "ConfigMap", "metadata": metadata, "data": {KEY: next(texts)}}).encode()
+
+    monkeypatch.setattr(ConfigMapSource, "fetch", fetch)
+    assert await reader.name() == "before"
+    assert await reader.name() == "restored"
+    with pytest.raises(DocumentError):
+        await reader.read()
+
+
 TRANSIENT = [
     pytest.param(Fault("status", status=503, times=2), 3, id="service-unavailable-twice"),
     pytest.param(Fault("status", status=500), 2, id="internal-error"),
