@@ -89,7 +89,7 @@ class Selection:
         if answer.fault is not None:
             return answer
         for key in self._versions.keys() - answer.found.keys():
-            self._versions[key].forget()
+            metrics.forget(self._versions[key].name)
         self._versions = {key: versions for key, (versions, _) in answer.found.items()}
         for versions, outcome in answer.found.values():
             versions.keep(outcome, caller.log)

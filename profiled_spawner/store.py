@@ -7,7 +7,6 @@ version, in a thread. When nothing good comes of it, the policy says what a spaw
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -151,12 +150,6 @@ class Versions:
             self.last_good = Reading(outcome.document, outcome.revision.name)
             self._last_good_at = last = time.monotonic()
             metrics.DOCUMENT_AGE.labels(self.name).set_function(lambda: time.monotonic() - last)
-
-    def forget(self) -> None:
-        """Ends what the metrics say of it, when there is no such document any more."""
-        for gauge in (metrics.DOCUMENT_VALID, metrics.DOCUMENT_AGE):
-            with contextlib.suppress(KeyError):
-                gauge.remove(self.name)
 
     def describe_last_good(self) -> str:
         """Which version the last good one is, and how old."""

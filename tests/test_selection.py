@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import re
 import weakref
@@ -84,6 +85,16 @@ def requests(api: EmbeddedAPI, verb: str) -> int:
 
 def gauge(name: str, configmap: str) -> float | None:
     return REGISTRY.get_sample_value(name, {"source": f"configmap/{NAMESPACE}/{configmap}"})
+
+
+def series(configmap: str) -> dict[str, float]:
+    """What the metrics say of a ConfigMap, by name and outcome."""
+    return {
+        " ".join(filter(None, (sample.name, sample.labels.get("outcome")))): sample.value
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.labels.get("source") == f"configmap/{NAMESPACE}/{configmap}" and not sample.name.endswith("_created")
+    }
 
 
 async def test_they_stand_behind_the_main_one_in_order_of_name(
@@ -203,6 +214,22 @@ async def test_only_what_has_changed_is_parsed(
     await reader.read()
     await reader.read()
     assert parsed == ["two"]
+
+
+async def test_another_text_is_another_version_whatever_its_number(
+    reader: Reader, write_profiles: WriteProfiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = iter([profiles("before"), profiles("restored")])
+
+    async def fetch(self: SelectedConfigMapsSource) -> bytes:
+        metadata = {"name": "team", "uid": "0f0f", "resourceVersion": "7"}
+        items = [{"metadata": metadata, "data": {KEY: next(texts)}}]
+        return json.dumps({"kind": "ConfigMapList", "metadata": {}, "items": items}).encode()
+
+    write_profiles(profiles("globals"))
+    monkeypatch.setattr(SelectedConfigMapsSource, "fetch", fetch)
+    assert await reader.labels() == ["globals", "team/before"]
+    assert await reader.labels() == ["globals", "team/restored"]
 
 
 @pytest.mark.parametrize(
@@ -410,9 +437,17 @@ async def test_each_has_metrics_of_its_own_until_it_is_gone(
         api.delete("configmaps", NAMESPACE, name)
     write_team("unwell", BROKEN)
     await reader.read()
-    assert gauge("profiled_spawner_document_valid", "measured") is None
-    assert gauge("profiled_spawner_last_good_read_age_seconds", "measured") is None
-    assert gauge("profiled_spawner_document_valid", "unwell") == 0
+    assert series("measured") == {}
+    # That of the same name is another, and begins anew.
+    assert series("unwell") == {
+        "profiled_spawner_reads_total ok": 1,
+        "profiled_spawner_parses_total invalid": 1,
+        "profiled_spawner_document_valid": 0,
+    }
+    write_team("measured", profiles("a"))
+    await reader.read()
+    assert series("measured")["profiled_spawner_reads_total ok"] == 1
+    assert series("unwell")["profiled_spawner_reads_total ok"] == 2
 
 
 def test_an_origin_of_many_is_cut() -> None:
