@@ -53,8 +53,10 @@ class Reader:
         self.main = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=0.5)
         self.selected = SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, CONFIGMAP, client, timeout_seconds=0.5)
 
-    async def read(self, policy: Any = "last-good", timeout_seconds: float = 10) -> Reading:
-        return await read_documents(self.main, self.selected, policy=policy, timeout_seconds=timeout_seconds, log=log)
+    async def read(self, policy: Any = "last-good", timeout_seconds: float = 10, purpose: Any = "start") -> Reading:
+        return await read_documents(
+            self.main, self.selected, policy=policy, timeout_seconds=timeout_seconds, log=log, purpose=purpose
+        )
 
     async def labels(self, **kwargs: Any) -> list[str]:
         """What people know the profiles by, in document order."""
@@ -356,6 +358,48 @@ async def test_where_they_cannot_be_read_they_are_as_they_were(
         assert labels == ["globals"]
         assert record.getMessage().startswith("Leaving out all ConfigMaps that configmap_label_selector selects, ")
         assert record.levelname == "ERROR"
+
+
+@pytest.mark.parametrize("good_before", [False, True], ids=["never-read", "read-before"])
+@pytest.mark.parametrize("fault", ["invalid", "forbidden"])
+async def test_a_page_has_a_line_of_its_own_and_leaves_all_to_tell_to_the_start(
+    api: EmbeddedAPI,
+    reader: Reader,
+    write_profiles: WriteProfiles,
+    write_team: WriteTeam,
+    caplog: pytest.LogCaptureFixture,
+    good_before: bool,
+    fault: str,
+) -> None:
+    caplog.set_level(logging.INFO, log.name)
+    write_profiles(profiles("globals"))
+    if good_before:
+        write_team("team", profiles("a"))
+        await reader.read()
+    if fault == "forbidden":
+        api.deny("list", "configmaps")
+    else:
+        write_team("team", "profiles: [{nmae: a, env: {FOO: canary-value}}, {nmae: b}]")
+
+    async def lines(*purposes: str) -> list[str]:
+        caplog.clear()
+        await asyncio.gather(*(reader.read(purpose=each) for each in purposes))
+        return [f"{record.levelname}: {record.getMessage()}" for record in caplog.records if record.name == log.name]
+
+    page = {
+        ("invalid", True): "the last good version, configmap/jhub/team@",
+        ("invalid", False): "nothing of configmap/jhub/team, because ",
+        ("forbidden", True): "the selected ConfigMaps as they were ",
+        ("forbidden", False): "none of the selected ConfigMaps, because ",
+    }[fault, good_before]
+    (alone,) = await lines("page")
+    assert alone.startswith(f"INFO: Showing the spawn page with {page}")
+    assert "\n" not in alone
+    first, second = sorted(await lines("page", "start", "page"), key=lambda line: "page" not in line)
+    assert first.startswith(f"INFO: Showing the spawn page with {page}")
+    assert second.startswith("WARNING: Using the " if good_before else "ERROR: Leaving out ")
+    assert ("profiles[1].nmae" in second) == (fault == "invalid")
+    assert "canary" not in caplog.text
 
 
 async def test_a_transient_fault_of_the_list_is_retried(
