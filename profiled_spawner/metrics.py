@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-__all__ = ["DOCUMENT_AGE", "DOCUMENT_VALID", "PARSES", "READS", "READ_DURATION", "SPAWNS"]
+__all__ = ["DOCUMENT_AGE", "DOCUMENT_VALID", "PARSES", "READS", "READ_DURATION", "SPAWNS", "forget"]
 
 READS = Counter(
     "profiled_spawner_reads_total",
@@ -44,3 +44,13 @@ SPAWNS = Counter(
 # An increase from nothing at all is none to Prometheus: each outcome begins at 0.
 for _outcome in ("current", "last_good", "ignored", "failed", "refused"):
     SPAWNS.labels(_outcome)
+
+
+def forget(source: str) -> None:
+    """Removes all that is said of a document whose source is gone; should it come back, its counters begin at 0."""
+    # How long requests took is said of the request for all of them, which goes on.
+    for metric in (READS, PARSES, DOCUMENT_VALID, DOCUMENT_AGE):
+        labels = {tuple(sample.labels.values()) for family in metric.collect() for sample in family.samples}
+        for each in labels:
+            if each[0] == source:
+                metric.remove(*each)

@@ -20,7 +20,7 @@ from .document import Document, combine_documents
 from .errors import SourceError
 from .reads import SharedReads
 from .sources import SelectedConfigMapsSource, Source
-from .store import FailurePolicy, Log, Outcome, Reading, Versions, fetch, find_store
+from .store import FailurePolicy, Fault, Log, Outcome, Purpose, Reading, Versions, fetch, find_store, report_for_page
 
 __all__ = ["Selection", "find_selection", "read_documents"]
 
@@ -31,6 +31,7 @@ _Key: TypeAlias = tuple[str, str, str | None]
 @dataclass(frozen=True, slots=True)
 class _Caller:
     source: SelectedConfigMapsSource
+    purpose: Purpose
     log: Log
 
 
@@ -61,7 +62,9 @@ class Selection:
             known = self._combined = documents, await asyncio.to_thread(background()(combine_documents), documents)
         return known[1]
 
-    async def read(self, source: SelectedConfigMapsSource, *, timeout_seconds: float, log: Log) -> tuple[Reading, ...]:
+    async def read(
+        self, source: SelectedConfigMapsSource, *, timeout_seconds: float, log: Log, purpose: Purpose = "start"
+    ) -> tuple[Reading, ...]:
         """Gives each document as it is now, in order of the ConfigMaps' names.
 
         One that is broken is given as it last was good, or left out; where they cannot be read, so is each of those
@@ -71,11 +74,12 @@ class Selection:
             source: Where to read; equal to that of every other caller of this selection.
             timeout_seconds: How long to wait and read altogether.
             log: Where to say what is wrong and how to mend it.
+            purpose: What the documents are for.
         """
         try:
-            await self._reads.join(_Caller(source, log), timeout_seconds)
+            await self._reads.join(_Caller(source, purpose, log), timeout_seconds)
         except SourceError as fault:
-            self._report(fault, log)
+            self._report(fault, purpose, log)
         return tuple(versions.last_good for versions in self._versions.values() if versions.last_good is not None)
 
     async def _read(self, caller: _Caller) -> _Answer:
@@ -89,7 +93,7 @@ class Selection:
         if answer.fault is not None:
             return answer
         for key in self._versions.keys() - answer.found.keys():
-            self._versions[key].forget()
+            metrics.forget(self._versions[key].name)
         self._versions = {key: versions for key, (versions, _) in answer.found.items()}
         for versions, outcome in answer.found.values():
             versions.keep(outcome, caller.log)
@@ -110,26 +114,35 @@ class Selection:
         return _Answer(found)
 
     def _tell(self, answer: _Answer, callers: Sequence[_Caller]) -> None:
-        if not callers:
-            return
-        log = callers[-1].log
-        if answer.fault is not None:
-            self._report(answer.fault, log)
-        for versions, outcome in answer.found.values():
-            if outcome.fault is None:
-                continue
-            why = versions.describe_fault(outcome.fault)
-            if versions.last_good is not None:
-                log.warning("Using the last good version, %s, because %s", versions.describe_last_good(), why)
-            else:
-                log.error("Leaving out %s, because %s", versions.name, why)
+        for purpose, log in {caller.purpose: caller.log for caller in callers}.items():
+            if answer.fault is not None:
+                self._report(answer.fault, purpose, log)
+            for versions, outcome in answer.found.values():
+                if outcome.fault is not None:
+                    self._report_one(versions, outcome.fault, purpose, log)
 
-    def _report(self, fault: SourceError, log: Log) -> None:
-        if self._read_at is None:
-            log.error("Leaving out all ConfigMaps that configmap_label_selector selects, because %s", fault)
+    def _report_one(self, versions: Versions, fault: Fault, purpose: Purpose, log: Log) -> None:
+        last_good = None if versions.last_good is None else versions.describe_last_good()
+        if purpose == "page":
+            report_for_page(
+                f"the last good version, {last_good}" if last_good else f"nothing of {versions.name}", fault, log
+            )
             return
-        age = time.monotonic() - self._read_at
-        log.warning("Using the selected ConfigMaps as they were %.0f s ago, because %s", age, fault)
+        why = versions.describe_fault(fault)
+        if last_good:
+            log.warning("Using the last good version, %s, because %s", last_good, why)
+        else:
+            log.error("Leaving out %s, because %s", versions.name, why)
+
+    def _report(self, fault: SourceError, purpose: Purpose, log: Log) -> None:
+        age = None if self._read_at is None else f"{time.monotonic() - self._read_at:.0f} s ago"
+        if purpose == "page":
+            shown = f"the selected ConfigMaps as they were {age}" if age else "none of the selected ConfigMaps"
+            report_for_page(shown, fault, log)
+        elif age:
+            log.warning("Using the selected ConfigMaps as they were %s, because %s", age, fault)
+        else:
+            log.error("Leaving out all ConfigMaps that configmap_label_selector selects, because %s", fault)
 
 
 # As the stores are kept, and for the same reasons.
@@ -149,6 +162,7 @@ async def read_documents(
     policy: FailurePolicy,
     timeout_seconds: float,
     log: Log,
+    purpose: Purpose = "start",
 ) -> Reading:
     """Gives the main document with those of other ConfigMaps behind it, both read at once.
 
@@ -158,16 +172,19 @@ async def read_documents(
         policy: What to give when nothing good comes of the main one.
         timeout_seconds: How long to wait and read altogether.
         log: Where to say what is wrong and how to mend it.
+        purpose: What the document is for.
 
     Raises:
         SourceError: The main document could not be read, and the policy has nothing to give.
         DocumentError: There is no valid one, and the policy has nothing to give.
     """
-    reading_main = find_store(source).read(source, policy=policy, timeout_seconds=timeout_seconds, log=log)
+    reading_main = find_store(source).read(
+        source, policy=policy, timeout_seconds=timeout_seconds, log=log, purpose=purpose
+    )
     if selected is None:
         return await reading_main
     selection = find_selection(selected)
-    others = asyncio.ensure_future(selection.read(selected, timeout_seconds=timeout_seconds, log=log))
+    others = asyncio.ensure_future(selection.read(selected, timeout_seconds=timeout_seconds, log=log, purpose=purpose))
     try:
         main = await reading_main
         readings = await others

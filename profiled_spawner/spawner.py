@@ -30,7 +30,7 @@ from .merging import EffectiveProfile, merge_profiles
 from .selection import read_documents
 from .sizes import FIELD, choose_size, describe_resources, find_sizes, format_form
 from .sources import ConfigMapSource, FileSource, SelectedConfigMapsSource, Source
-from .store import EscapingLog, Reading
+from .store import EscapingLog, Purpose, Reading
 
 __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
 
@@ -211,7 +211,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         form = await super().get_options_form() or ""
         try:
             # Nobody should wait long for a page: the start reads again, with patience, and says what is wrong.
-            reading = await self._read(timeout_seconds=self.k8s_api_request_timeout)
+            reading = await self._read(self.k8s_api_request_timeout, "page")
         except (SourceError, DocumentError):
             return form
         if self._size_is_an_option:
@@ -300,18 +300,19 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
 
     async def _read_profiles(self) -> Reading:
         try:
-            return await self._read(min(self.k8s_api_request_retry_timeout, self.start_timeout / 2))
+            return await self._read(min(self.k8s_api_request_retry_timeout, self.start_timeout / 2), "start")
         except (SourceError, DocumentError):
             # What is wrong has been logged.
             raise self._refuse(ProfilesUnavailableError("its settings could not be read")) from None
 
-    async def _read(self, timeout_seconds: float) -> Reading:
+    async def _read(self, timeout_seconds: float, purpose: Purpose) -> Reading:
         return await read_documents(
             self._source(),
             self._selected_source(),
             policy=self.failure_policy,
             timeout_seconds=timeout_seconds,
             log=self._our_log,
+            purpose=purpose,
         )
 
     def _refuse(self, error: StartRefusedError, outcome: str = "failed") -> StartRefusedError:

@@ -7,7 +7,6 @@ version, in a thread. When nothing good comes of it, the policy says what a spaw
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -24,9 +23,25 @@ from .parsing import parse_document
 from .reads import SharedReads
 from .sources import Fetching, Revision, Source
 
-__all__ = ["EscapingLog", "FailurePolicy", "Log", "Outcome", "Reading", "Store", "Versions", "fetch", "find_store"]
+__all__ = [
+    "EscapingLog",
+    "FailurePolicy",
+    "Fault",
+    "Log",
+    "Outcome",
+    "Purpose",
+    "Reading",
+    "Store",
+    "Versions",
+    "fetch",
+    "find_store",
+    "report_for_page",
+]
 
 FailurePolicy: TypeAlias = Literal["last-good", "fail", "ignore"]
+
+Purpose: TypeAlias = Literal["start", "page"]
+"""What is read for: a server that starts, or a page that somebody looks at, where nothing is refused yet."""
 
 Fault: TypeAlias = SourceError | DocumentError
 
@@ -111,7 +126,8 @@ class Versions:
         try:
             revision = extract()
             known = self._parsed
-            if known is not None and known.revision is not None and known.revision.version == revision.version:
+            # By its text too: a cluster that was restored from a backup gives its versions out once more.
+            if known is not None and known.revision == revision:
                 return known
             text = revision.text
             document = parse_document(
@@ -151,12 +167,6 @@ class Versions:
             self._last_good_at = last = time.monotonic()
             metrics.DOCUMENT_AGE.labels(self.name).set_function(lambda: time.monotonic() - last)
 
-    def forget(self) -> None:
-        """Ends what the metrics say of it, when there is no such document any more."""
-        for gauge in (metrics.DOCUMENT_VALID, metrics.DOCUMENT_AGE):
-            with contextlib.suppress(KeyError):
-                gauge.remove(self.name)
-
     def describe_last_good(self) -> str:
         """Which version the last good one is, and how old."""
         assert self.last_good is not None
@@ -170,10 +180,19 @@ class Versions:
         return fault.again()
 
 
+def report_for_page(shown: str, fault: Fault, log: Log) -> None:
+    """Says in a line what a page shows and why. The start after it tells more, at the level that it deserves."""
+    why: Fault | str = fault.again()
+    if isinstance(fault, DocumentError):
+        why = f"{fault.source} is not valid: {fault.diagnostics[0]}"
+    log.info("Showing the spawn page with %s, because %s", shown, why)
+
+
 @dataclass(frozen=True, slots=True)
 class _Caller:
     source: Source
     policy: FailurePolicy
+    purpose: Purpose
     log: Log
 
 
@@ -187,7 +206,15 @@ class Store:
         self._raw: bytes | None = None
         self._outcome: Outcome | None = None
 
-    async def read(self, source: Source, *, policy: FailurePolicy, timeout_seconds: float, log: Log) -> Reading:
+    async def read(
+        self,
+        source: Source,
+        *,
+        policy: FailurePolicy,
+        timeout_seconds: float,
+        log: Log,
+        purpose: Purpose = "start",
+    ) -> Reading:
         """Gives the document as it is now, or what the policy gives in its place.
 
         Transient faults are retried until the time is over. A caller that gives up or is cancelled does not
@@ -198,15 +225,16 @@ class Store:
             policy: What to give when nothing good comes of it.
             timeout_seconds: How long to wait and read altogether.
             log: Where to say what is wrong and how to mend it.
+            purpose: What the document is for.
 
         Raises:
             SourceError: The source could not be read, and the policy has nothing to give.
             DocumentError: It holds no valid document, and the policy has nothing to give.
         """
         try:
-            outcome = await self._reads.join(_Caller(source, policy, log), timeout_seconds)
+            outcome = await self._reads.join(_Caller(source, policy, purpose, log), timeout_seconds)
         except SourceError as fault:
-            self._report(fault, policy, log)
+            self._report(fault, policy, purpose, log)
             outcome = Outcome(None, None, fault)
         return self._give(outcome, policy)
 
@@ -226,13 +254,20 @@ class Store:
 
     def _tell(self, outcome: Outcome, callers: Sequence[_Caller]) -> None:
         if outcome.fault is not None:
-            for policy, log in {caller.policy: caller.log for caller in callers}.items():
-                self._report(outcome.fault, policy, log)
+            logs = {(caller.policy, caller.purpose): caller.log for caller in callers}
+            for (policy, purpose), log in logs.items():
+                self._report(outcome.fault, policy, purpose, log)
 
-    def _report(self, fault: Fault, policy: FailurePolicy, log: Log) -> None:
-        why = self._versions.describe_fault(fault)
+    def _report(self, fault: Fault, policy: FailurePolicy, purpose: Purpose, log: Log) -> None:
+        last_good = None
         if policy == "last-good" and self._versions.last_good:
-            log.warning("Using the last good profiles, %s, because %s", self._versions.describe_last_good(), why)
+            last_good = self._versions.describe_last_good()
+        if purpose == "page":
+            report_for_page(f"the last good sizes, {last_good}" if last_good else "no sizes", fault, log)
+            return
+        why = self._versions.describe_fault(fault)
+        if last_good:
+            log.warning("Using the last good profiles, %s, because %s", last_good, why)
         elif policy == "ignore":
             log.error("Starting servers without its profiles, as failure_policy says, because %s", why)
         else:

@@ -16,7 +16,7 @@ from profiled_spawner.errors import SourceError
 
 REFERENCE = (Path(__file__).parent.parent / "docs" / "reference.md").read_text()
 
-METRICS: list[MetricWrapperBase] = [getattr(metrics, name) for name in metrics.__all__]
+METRICS = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
 
 
 def name_of(metric: MetricWrapperBase) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import re
 import weakref
@@ -55,8 +56,12 @@ class Reader:
             NAMESPACE, SELECTOR, KEY, CONFIGMAP, client, timeout_seconds=SHORT_SECONDS
         )
 
-    async def read(self, policy: Any = "last-good", timeout_seconds: float = HANG_SECONDS) -> Reading:
-        return await read_documents(self.main, self.selected, policy=policy, timeout_seconds=timeout_seconds, log=log)
+    async def read(
+        self, policy: Any = "last-good", timeout_seconds: float = HANG_SECONDS, purpose: Any = "start"
+    ) -> Reading:
+        return await read_documents(
+            self.main, self.selected, policy=policy, timeout_seconds=timeout_seconds, log=log, purpose=purpose
+        )
 
     async def labels(self, **kwargs: Any) -> list[str]:
         """What people know the profiles by, in document order."""
@@ -93,6 +98,16 @@ def unavailable_lists() -> float:
     """How many lists could not be had."""
     labels = {"source": f"configmaps/{NAMESPACE}?labelSelector={SELECTOR}", "outcome": "unavailable"}
     return REGISTRY.get_sample_value("profiled_spawner_reads_total", labels) or 0
+
+
+def series(configmap: str) -> dict[str, float]:
+    """What the metrics say of a ConfigMap, by name and outcome."""
+    return {
+        " ".join(filter(None, (sample.name, sample.labels.get("outcome")))): sample.value
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.labels.get("source") == f"configmap/{NAMESPACE}/{configmap}" and not sample.name.endswith("_created")
+    }
 
 
 async def test_they_stand_behind_the_main_one_in_order_of_name(
@@ -214,6 +229,22 @@ async def test_only_what_has_changed_is_parsed(
     await reader.read()
     await reader.read()
     assert parsed == ["two"]
+
+
+async def test_another_text_is_another_version_whatever_its_number(
+    reader: Reader, write_profiles: WriteProfiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = iter([profiles("before"), profiles("restored")])
+
+    async def fetch(self: SelectedConfigMapsSource) -> bytes:
+        metadata = {"name": "team", "uid": "0f0f", "resourceVersion": "7"}
+        items = [{"metadata": metadata, "data": {KEY: next(texts)}}]
+        return json.dumps({"kind": "ConfigMapList", "metadata": {}, "items": items}).encode()
+
+    write_profiles(profiles("globals"))
+    monkeypatch.setattr(SelectedConfigMapsSource, "fetch", fetch)
+    assert await reader.labels() == ["globals", "team/before"]
+    assert await reader.labels() == ["globals", "team/restored"]
 
 
 @pytest.mark.parametrize(
@@ -348,6 +379,48 @@ async def test_where_they_cannot_be_read_they_are_as_they_were(
         assert record.levelname == "ERROR"
 
 
+@pytest.mark.parametrize("good_before", [False, True], ids=["never-read", "read-before"])
+@pytest.mark.parametrize("fault", ["invalid", "forbidden"])
+async def test_a_page_has_a_line_of_its_own_and_leaves_all_to_tell_to_the_start(
+    api: EmbeddedAPI,
+    reader: Reader,
+    write_profiles: WriteProfiles,
+    write_team: WriteTeam,
+    caplog: pytest.LogCaptureFixture,
+    good_before: bool,
+    fault: str,
+) -> None:
+    caplog.set_level(logging.INFO, log.name)
+    write_profiles(profiles("globals"))
+    if good_before:
+        write_team("team", profiles("a"))
+        await reader.read()
+    if fault == "forbidden":
+        api.deny("list", "configmaps")
+    else:
+        write_team("team", "profiles: [{nmae: a, env: {FOO: canary-value}}, {nmae: b}]")
+
+    async def lines(*purposes: str) -> list[str]:
+        caplog.clear()
+        await asyncio.gather(*(reader.read(purpose=each) for each in purposes))
+        return [f"{record.levelname}: {record.getMessage()}" for record in caplog.records if record.name == log.name]
+
+    page = {
+        ("invalid", True): "the last good version, configmap/jhub/team@",
+        ("invalid", False): "nothing of configmap/jhub/team, because ",
+        ("forbidden", True): "the selected ConfigMaps as they were ",
+        ("forbidden", False): "none of the selected ConfigMaps, because ",
+    }[fault, good_before]
+    (alone,) = await lines("page")
+    assert alone.startswith(f"INFO: Showing the spawn page with {page}")
+    assert "\n" not in alone
+    first, second = sorted(await lines("page", "start", "page"), key=lambda line: "page" not in line)
+    assert first.startswith(f"INFO: Showing the spawn page with {page}")
+    assert second.startswith("WARNING: Using the " if good_before else "ERROR: Leaving out ")
+    assert ("profiles[1].nmae" in second) == (fault == "invalid")
+    assert "canary" not in caplog.text
+
+
 async def test_a_transient_fault_of_the_list_is_retried(
     api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam
 ) -> None:
@@ -427,9 +500,17 @@ async def test_each_has_metrics_of_its_own_until_it_is_gone(
         api.delete("configmaps", NAMESPACE, name)
     write_team("unwell", BROKEN)
     await reader.read()
-    assert gauge("profiled_spawner_document_valid", "measured") is None
-    assert gauge("profiled_spawner_last_good_read_age_seconds", "measured") is None
-    assert gauge("profiled_spawner_document_valid", "unwell") == 0
+    assert series("measured") == {}
+    # That of the same name is another, and begins anew.
+    assert series("unwell") == {
+        "profiled_spawner_reads_total ok": 1,
+        "profiled_spawner_parses_total invalid": 1,
+        "profiled_spawner_document_valid": 0,
+    }
+    write_team("measured", profiles("a"))
+    await reader.read()
+    assert series("measured")["profiled_spawner_reads_total ok"] == 1
+    assert series("unwell")["profiled_spawner_reads_total ok"] == 2
 
 
 def test_an_origin_of_many_is_cut() -> None:

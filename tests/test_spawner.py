@@ -393,6 +393,19 @@ class TestWhenTheProfilesCannotBeRead:
         assert told[fault] in caplog.text
         assert "canary" not in caplog.text
 
+    async def test_a_page_without_them_starts_nothing_and_says_so(
+        self, make_spawner: MakeSpawner, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        spawner = make_spawner("ada")
+        with caplog.at_level(logging.INFO):
+            assert await spawner.get_options_form() == ""
+        (line,) = [record for record in caplog.records if "because" in record.getMessage()]
+        assert line.levelno == logging.INFO
+        assert line.getMessage().startswith("Showing the spawn page with no sizes, because there is no ConfigMap ")
+        with pytest.raises(ProfilesUnavailableError):
+            await spawner.start()
+        assert "Starting no server, because there is no ConfigMap " in caplog.text
+
     async def test_the_failure_is_not_counted_by_the_hub(self, make_spawner: MakeSpawner) -> None:
         spawner = make_spawner("ada")
         spawner.consecutive_failure_limit = 5

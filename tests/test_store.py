@@ -52,8 +52,12 @@ class Reader:
         self.source = source
         self.store = Store(source.name)
 
-    async def read(self, policy: Any = "fail", timeout_seconds: float = HANG_SECONDS) -> Reading:
-        return await self.store.read(self.source, policy=policy, timeout_seconds=timeout_seconds, log=log)
+    async def read(
+        self, policy: Any = "fail", timeout_seconds: float = HANG_SECONDS, purpose: Any = "start"
+    ) -> Reading:
+        return await self.store.read(
+            self.source, policy=policy, timeout_seconds=timeout_seconds, log=log, purpose=purpose
+        )
 
     async def name(self, **kwargs: Any) -> str | None:
         """The name of the first profile."""
@@ -160,6 +164,22 @@ async def test_a_recreated_configmap_is_another_version(
     api.delete("configmaps", NAMESPACE, CONFIGMAP)
     write_profiles(profiles("after"))
     assert await reader.name() == "after"
+
+
+async def test_another_text_is_another_version_whatever_its_number(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = iter([profiles("before"), profiles("restored"), INVALID])
+
+    async def fetch(self: ConfigMapSource) -> bytes:
+        metadata = {"name": CONFIGMAP, "uid": "0f0f", "resourceVersion": "7"}
+        return json.dumps({"kind": "ConfigMap", "metadata": metadata, "data": {KEY: next(texts)}}).encode()
+
+    monkeypatch.setattr(ConfigMapSource, "fetch", fetch)
+    assert await reader.name() == "before"
+    assert await reader.name() == "restored"
+    with pytest.raises(DocumentError):
+        await reader.read()
 
 
 TRANSIENT = [
@@ -354,6 +374,90 @@ async def test_an_invalid_document_is_told_once_in_full_and_without_values(
     assert "still: line 1, column 13: profiles[0].nmae: unknown key" in short
     assert "profiles[1].nmae" not in short
     assert "canary" not in caplog.text
+
+
+PAGE_LINES = [
+    pytest.param(
+        "last-good",
+        False,
+        "INFO: Showing the spawn page with no sizes, because configmap/jhub/jupyter-singleuser-profiles@",
+        "ERROR: Starting no server, because configmap/jhub/jupyter-singleuser-profiles@",
+        id="nothing-good-before",
+    ),
+    pytest.param(
+        "last-good",
+        True,
+        "INFO: Showing the spawn page with the last good sizes, configmap/jhub/jupyter-singleuser-profiles@",
+        "WARNING: Using the last good profiles, configmap/jhub/jupyter-singleuser-profiles@",
+        id="good-before",
+    ),
+    pytest.param(
+        "fail",
+        True,
+        "INFO: Showing the spawn page with no sizes, because ",
+        "ERROR: Starting no server, because ",
+        id="fail",
+    ),
+    pytest.param(
+        "ignore",
+        True,
+        "INFO: Showing the spawn page with no sizes, because ",
+        "ERROR: Starting servers without its profiles, as failure_policy says, because ",
+        id="ignore",
+    ),
+]
+
+
+@pytest.mark.parametrize(("policy", "good_before", "page", "start"), PAGE_LINES)
+async def test_a_page_has_a_line_of_its_own_and_leaves_all_to_tell_to_the_start(
+    api: EmbeddedAPI,
+    reader: Reader,
+    write_profiles: WriteProfiles,
+    caplog: pytest.LogCaptureFixture,
+    policy: str,
+    good_before: bool,
+    page: str,
+    start: str,
+) -> None:
+    caplog.set_level(logging.INFO, log.name)
+    if good_before:
+        write_profiles(profiles("good"))
+        await reader.read()
+    write_profiles("profiles: [{nmae: a, env: {FOO: canary-value}}, {nmae: b}]")
+
+    async def lines(*purposes: str) -> list[str]:
+        caplog.clear()
+        asked = reads(api)
+        await asyncio.gather(*(reader.read(policy, purpose=each) for each in purposes), return_exceptions=True)
+        assert reads(api) == asked + 1
+        return [f"{record.levelname}: {record.getMessage()}" for record in caplog.records if record.name == log.name]
+
+    (alone,) = await lines("page")
+    assert alone.startswith(page)
+    assert "is not valid: line 1, column 13: profiles[0].nmae: unknown key" in alone
+    assert "\n" not in alone
+    # They share one request, and so do several pages a line.
+    first, second = sorted(await lines("page", "start", "page"), key=lambda line: "page" not in line)
+    assert first.startswith(page)
+    assert second.startswith(start)
+    assert "profiles[1].nmae" in second
+    await lines("page")
+    (third,) = await lines("start")
+    assert third.startswith(start)
+    assert "still: line 1, column 13" in third
+    assert "canary" not in caplog.text
+
+
+async def test_a_page_that_waited_in_vain_is_no_error(
+    api: EmbeddedAPI, reader: Reader, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, log.name)
+    api.faults.append(Fault("hang", resource="configmaps", times=None))
+    with pytest.raises(SourceError):
+        await reader.read(timeout_seconds=0, purpose="page")
+    (record,) = [record for record in caplog.records if record.name == log.name]
+    assert record.levelname == "INFO"
+    assert record.getMessage().startswith("Showing the spawn page with no sizes, because no answer for ")
 
 
 async def test_keys_that_are_ignored_are_told_once_for_a_version(
