@@ -109,6 +109,26 @@ async def test_a_person_is_told_whom_to_ask_when_the_profiles_are_broken(page: P
         await picture(page, "spawn-refused")
 
 
+async def test_the_image_that_one_had_is_selected_after_an_edit_of_the_document(page: Page) -> None:
+    # As the tutorial has it: the first document names no image, the second does, the third is not valid.
+    steps = [
+        ("profiles: [{name: globals}]", "example/notebook:latest", "example/notebook:latest"),
+        (DOCUMENT, "example/notebook:latest", IMAGE),
+        (DOCUMENT.replace("2Gi", "2GB"), IMAGE, "example/notebook:latest"),
+    ]
+    async with Sandbox(steps[0][0]) as sandbox:
+        await log_in(page, sandbox, "ada")
+        for document, selected, picked in steps:
+            sandbox.write_document(document)
+            await page.goto(f"{sandbox.hub.url}/hub/spawn")
+            await expect(page.locator("form select")).to_have_value(selected)
+            await page.locator("form select").select_option(picked)
+            await page.get_by_role("button", name="Start").click()
+            await page.wait_for_url(re.compile(r"/user/ada/lab"))
+            assert (await sandbox.look_into("ada")).image == picked
+            await sandbox.client.stop_server("ada")
+
+
 SIZES = f"""
 {DOCUMENT}
 sizes:

@@ -25,7 +25,7 @@ KEY = "jupyterhub-singleuser-profiles.yaml"
 #: A document to begin with, and who is in the groups that it names.
 EXAMPLE = Path(__file__).with_name("example.yaml")
 EXAMPLE_GROUPS = {"forecasters": ["grace"]}
-#: What is offered when the document names no image.
+#: What is offered besides the images that the document names.
 ANY_IMAGE = "example/notebook:latest"
 
 
@@ -78,6 +78,7 @@ class Sandbox:
         # Whoever may create pods runs commands as this user, and the machine may have others.
         self.api = api or EmbeddedAPI(namespaces=(NAMESPACE,), token=secrets.token_hex(16))
         self._document = document
+        self._images = [ANY_IMAGE]
         self._port = port
         self._groups = groups
         self._traits = traits
@@ -131,7 +132,9 @@ class Sandbox:
                 "data": {KEY: document},
             }
         )
-        self.hub.offer_images(images_of(document) or [ANY_IMAGE])
+        # The hub goes on with the last good document, and so does the list.
+        self._images = images_of(document) or self._images
+        self.hub.offer_images(self._images)
         version: str = written["metadata"]["resourceVersion"]
         return version
 
@@ -149,9 +152,13 @@ class Sandbox:
 
 
 def images_of(document: str) -> list[str]:
-    """Return the images that a document names, patterns left out; none if it is invalid."""
+    """Return the images to choose from: those that a document names, patterns left out; none if it is invalid.
+
+    The one that it does not name stays on the list, because KubeSpawner 7.1 shows an empty box to whoever had an image
+    that is gone, and starts the first of the list then.
+    """
     checked = check_document(document)
     if checked.document is None:
         return []
     images = (image for profile in checked.document.profiles for image in profile.images or ())
-    return list(dict.fromkeys(image for image in images if EVERYONE not in image))
+    return list(dict.fromkeys([*(image for image in images if EVERYONE not in image), ANY_IMAGE]))
