@@ -874,15 +874,14 @@ class TestNothingSteersTheTerminal:
             assert (out + err).replace("\n", "").isprintable()
 
     def test_where_it_cannot_be_put_into_the_pod(self, run: Run, write: Write) -> None:
-        volume = {"name": "v", "mountPath": f"/a{STEERING}", "emptyDir": {}}
-        config = f"c.KubeSpawner.volume_mounts = [{{'name': 'home', 'mountPath': {volume['mountPath']!r}}}]\n"
-        write(config, "jupyterhub_config.py")
+        volume = {"name": "home", "mountPath": "/a", "emptyDir": {}}
+        write("c.KubeSpawner.volumes = [{'name': 'home', 'emptyDir': {}}]\n", "jupyterhub_config.py")
         path = write(json.dumps({"profiles": [{"name": STEERING, "volumes": [volume]}]}))
 
         code, out, err = run("render", path, *self.subject(STEERING), "--config", "jupyterhub_config.py")
 
         assert (code, out) == (1, "")
-        assert r"/a\x1b[2J" in err
+        assert "has a volume 'home', and so has the pod already" in err
         assert err.replace("\n", "").isprintable()
 
 
