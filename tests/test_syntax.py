@@ -28,7 +28,6 @@ TEXTS = [
 _EMPTY = "inside brackets it finds a missing value right after the colon, libyaml at what follows"
 OTHERWISE_IN_PYTHON = {
     "env-value-from": _EMPTY,
-    "names-in-paths": _EMPTY,
     "nodes": _EMPTY,
     "sizes": _EMPTY,
     "tab-inside-a-line": "it takes no tab between two words",
