@@ -13,7 +13,9 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from . import syntax
 from .errors import Diagnostic, DocumentError
+from .syntax import locate
 
 __all__ = [
     "MAX_BYTES",
@@ -34,10 +36,25 @@ MAX_DEPTH = 50
 MAX_NODES = 250_000
 """Nodes of a document, counting those behind an alias each time that it is used."""
 
-# The C parser is about seven times as fast; a PyYAML built without libyaml still works.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_LINE_ENDS = ("\n", "\r", "\x85", "\u2028", "\u2029")
+class _PythonLoader(yaml.SafeLoader):
+    """PyYAML's parser in Python, which alone would let any number be an escape's character, or crash on it."""
+
+    def scan_flow_scalar_non_spaces(self, double: bool, start_mark: Any) -> list[str]:
+        try:
+            chunks: list[str] = super().scan_flow_scalar_non_spaces(double, start_mark)
+            "".join(chunks).encode()
+        except (ValueError, OverflowError):
+            chunks = []
+        else:
+            return chunks
+        raise yaml.scanner.ScannerError(None, start_mark, None, self.get_mark())
+
+
+# The C parser is about seven times as fast; a PyYAML built without libyaml still works.
+_Loader: Any = getattr(yaml, "CSafeLoader", _PythonLoader)
+
+_UNKNOWN_ALIAS = "an alias (*) without an anchor (&) of that name before it; a text that begins with * needs quotes"
 
 # libyaml compares each with all that precede it: a document of them would hold the interpreter for ten seconds.
 _TAG_DIRECTIVE = re.compile("(?:\\A|[\r\n\x85\u2028\u2029])\ufeff?%TAG")
@@ -110,6 +127,8 @@ class _Open:
     anchor: str | None
     nodes_before: int
     deepest: int
+    position: int
+    flow: bool
 
 
 def release_tree(root: Node | None) -> None:
@@ -149,22 +168,13 @@ def read_tree(
     """
     try:
         text = _bounded(text, max_bytes)
-        return _build(text, line_offset, column_offset)
-    except yaml.YAMLError as error:
-        diagnostic = _explain(error, text, line_offset, column_offset)
+        return _read(text, line_offset, column_offset)
     except _TreeError as refusal:
         diagnostic = refusal.diagnostic
     if diagnostic.line:
         diagnostic = replace(diagnostic, line=diagnostic.line + line_offset, column=diagnostic.column + column_offset)
     # Outside the handlers, so that no traceback leads to YAML's own error, which quotes the text.
     raise DocumentError([diagnostic], source=source)
-
-
-def locate(text: str, position: int) -> tuple[int, int]:
-    """The line and the column, from 1, of a position in a text; lines end where YAML's do."""
-    before = text[:position]
-    ends = sum(map(before.count, _LINE_ENDS)) - before.count("\r\n")
-    return ends + 1, position - max(map(before.rfind, _LINE_ENDS))
 
 
 class _TreeError(Exception):
@@ -180,8 +190,7 @@ def _bounded(text: str, max_bytes: int) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        what, place = "half of a surrogate pair, which is no Unicode text", locate(text, error.start)
-        raise _TreeError(what, *place) from None
+        raise _TreeError(syntax.SURROGATE, *locate(text, error.start)) from None
     # The pattern alone would take 20 ms of a large text, in one step that no other thread can interrupt.
     directive = _TAG_DIRECTIVE.search(text) if "%TAG" in text else None
     if directive:
@@ -189,131 +198,143 @@ def _bounded(text: str, max_bytes: int) -> str:
     return text
 
 
+def _read(text: str, line_offset: int, column_offset: int) -> Node | None:
+    try:
+        return _build(text, line_offset, column_offset)
+    except _TreeError:
+        # libyaml tells of a control character when it comes near it, the parser in Python before all else.
+        control = syntax.find_control_character(text)
+        if not control:
+            raise
+        what, position = control
+    raise _TreeError(what, *locate(text, position))
+
+
 def _build(text: str, line_offset: int, column_offset: int) -> Node | None:
     root: Node | None = None
     anchors: dict[str, tuple[Node, int, int]] = {}  # node, how many nodes it is, how deep it goes
     unfinished: list[_Open] = []
+    closed: _Open | None = None
     count = 0
     documents = 0
     length = len(text)
     end = locate(text, length)
-    event: Any  # the stubs know the base class alone
-    # As yaml.parse does, but without a generator in between, which would be a tenth of it.
-    for event in iter(_Loader(text).get_event, None):
-        kind = type(event)
-        mark = event.start_mark
-        line = mark.line + 1
-        column = mark.column + 1
-        if mark.index >= length:
-            # libyaml takes the end of a text for the end of its last line, and points to a line behind it.
-            line, column = end
-        if kind is yaml.ScalarEvent:
-            tag = event.tag
-            plain = event.implicit[0] and tag is None
-            if tag is not None and tag != "tag:yaml.org,2002:str":
-                raise _tagged(line, column)
-            anchor = event.anchor
-            node: Node = Scalar(event.value, line + line_offset, column + column_offset, plain, event.style == "|")
-            count += 1
-            if anchor is not None:
-                anchors[anchor] = (node, 1, 0)
-        elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-            if event.tag is not None:
-                raise _tagged(line, column)
-            depth = len(unfinished) + 1
-            if depth > MAX_DEPTH:
-                raise _too_deep(line, column)
-            collection = Mapping if kind is yaml.MappingStartEvent else Sequence
-            node = collection(line + line_offset, column + column_offset)
-            unfinished.append(_Open(node, event.anchor, count, depth))
-            count += 1
-            continue
-        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-            closed = unfinished.pop()
-            node = closed.node
-            depth = len(unfinished)
-            if closed.anchor is not None:
-                anchors[closed.anchor] = (node, count - closed.nodes_before, closed.deepest - depth)
-            if unfinished and closed.deepest > unfinished[-1].deepest:
-                unfinished[-1].deepest = closed.deepest
-        elif kind is yaml.AliasEvent:
-            if event.anchor not in anchors:
-                raise _TreeError(
-                    "an alias (*) without an anchor (&) of that name before it; a text that begins with * needs quotes",
-                    line,
-                    column,
-                )
-            node, nodes, height = anchors[event.anchor]
-            depth = len(unfinished) + height
-            if depth > MAX_DEPTH:
-                raise _too_deep(line, column)
-            if unfinished and depth > unfinished[-1].deepest:
-                unfinished[-1].deepest = depth
-            count += nodes
-        else:
-            if kind is yaml.DocumentStartEvent:
-                documents += 1
-                if documents > 1:
-                    raise _TreeError("a second YAML document begins here; keep everything in one", line, column)
-            continue
-        if count > MAX_NODES:
-            raise _TreeError(f"more than {MAX_NODES:,} nodes with its aliases expanded", line, column)
-        if unfinished:
-            unfinished[-1].node.items.append(node)
-        else:
-            root = node
-    return root
+    event: Any = None  # the stubs know the base class alone
+    try:
+        # As yaml.parse does, but without a generator in between, which would be a tenth of it.
+        for event in iter(_Loader(text).get_event, None):
+            kind = type(event)
+            mark = event.start_mark
+            line = mark.line + 1
+            column = mark.column + 1
+            if mark.index >= length:
+                # libyaml takes the end of a text for the end of its last line, and points to a line behind it.
+                line, column = end
+            if kind is yaml.ScalarEvent:
+                tag = event.tag
+                plain = event.implicit[0] and tag is None
+                if tag is not None and tag != "tag:yaml.org,2002:str":
+                    raise _tagged(line, column)
+                anchor = event.anchor
+                node: Node = Scalar(event.value, line + line_offset, column + column_offset, plain, event.style == "|")
+                count += 1
+                if anchor is not None:
+                    anchors[anchor] = (node, 1, 0)
+            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
+                if event.tag is not None:
+                    raise _tagged(line, column)
+                depth = len(unfinished) + 1
+                if depth > MAX_DEPTH:
+                    raise _too_deep(line, column)
+                collection = Mapping if kind is yaml.MappingStartEvent else Sequence
+                node = collection(line + line_offset, column + column_offset)
+                unfinished.append(_Open(node, event.anchor, count, depth, mark.index, event.flow_style))
+                count += 1
+                continue
+            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+                closed = unfinished.pop()
+                node = closed.node
+                depth = len(unfinished)
+                if closed.anchor is not None:
+                    anchors[closed.anchor] = (node, count - closed.nodes_before, closed.deepest - depth)
+                if unfinished and closed.deepest > unfinished[-1].deepest:
+                    unfinished[-1].deepest = closed.deepest
+            elif kind is yaml.AliasEvent:
+                if event.anchor not in anchors:
+                    raise _TreeError(_UNKNOWN_ALIAS, line, column)
+                node, nodes, height = anchors[event.anchor]
+                depth = len(unfinished) + height
+                if depth > MAX_DEPTH:
+                    raise _too_deep(line, column)
+                if unfinished and depth > unfinished[-1].deepest:
+                    unfinished[-1].deepest = depth
+                count += nodes
+            else:
+                if kind is yaml.DocumentStartEvent:
+                    documents += 1
+                    if documents > 1:
+                        raise _TreeError("a second YAML document begins here; keep everything in one", line, column)
+                continue
+            if count > MAX_NODES:
+                raise _TreeError(f"more than {MAX_NODES:,} nodes with its aliases expanded", line, column)
+            if unfinished:
+                unfinished[-1].node.items.append(node)
+            else:
+                root = node
+    except yaml.YAMLError as error:
+        stop = _find_stop(error, text, event, unfinished, closed)
+        levels = MAX_DEPTH - len(unfinished)
+    else:
+        return root
+    raise _explain(replace(stop, line_offset=line_offset, column_offset=column_offset), levels)
+
+
+def _find_stop(
+    error: yaml.YAMLError, text: str, event: Any, unfinished: list[_Open], closed: _Open | None
+) -> syntax.Stop:
+    """Where the parser stopped, from its error and from its last event, if there was one."""
+    begun, stopped = (getattr(error, name, None) for name in ("context_mark", "problem_mark"))
+    position = min(stopped.index, len(text)) if stopped else 0
+    amid_words = isinstance(error, yaml.scanner.ScannerError)
+    has_ended = isinstance(event, yaml.CollectionEndEvent) or (
+        isinstance(event, yaml.DocumentEndEvent) and not event.explicit
+    )
+    around = (_describe(text, each) for each in reversed(unfinished))
+    return syntax.Stop(
+        text,
+        position,
+        begun=begun.index if begun and begun.index < position and amid_words else None,
+        amid_words=amid_words,
+        latest=(event.start_mark.index, event.end_mark.index) if event else (0, 0),
+        # The pair in [a: b] is a mapping without brackets of its own.
+        innermost=next((each for each in around if not each.flow or text.startswith(("[", "{"), each.position)), None),
+        ended=_describe(text, closed) if closed and has_ended else None,
+    )
+
+
+def _describe(text: str, collection: _Open) -> syntax.Collection:
+    node = collection.node
+    is_list = isinstance(node, Sequence)
+    # The last item, or the last key.
+    latest = node.items[-1 if is_list else (len(node.items) - 1) // 2 * 2] if node.items else node
+    position = syntax.skip_properties(text, collection.position)
+    return syntax.Collection(position, collection.flow, is_list, latest.line, latest.column)
+
+
+def _explain(stop: syntax.Stop, levels: int) -> _TreeError:
+    """What is said of a text in which so many more levels may be opened."""
+    # A parser looks ahead, and libyaml has a bound of its own, which must not be met before ours.
+    flow = stop.innermost is not None and stop.innermost.flow
+    deep = syntax.find_too_deep(stop.text, stop.latest[1], stop.position, levels=levels, within_brackets=flow)
+    if deep is not None:
+        return _too_deep(*locate(stop.text, deep))
+    what, position = syntax.explain(stop)
+    return _TreeError(what, *locate(stop.text, position))
 
 
 def _tagged(line: int, column: int) -> _TreeError:
-    what = "an explicit tag (!); text stays text here without one, and only !!str is allowed"
-    return _TreeError(what, line, column)
+    return _TreeError(syntax.EXPLICIT_TAG, line, column)
 
 
 def _too_deep(line: int, column: int) -> _TreeError:
     return _TreeError(f"nested more than {MAX_DEPTH} levels deep", line, column)
-
-
-def _explain(error: yaml.YAMLError, text: str, line_offset: int, column_offset: int) -> Diagnostic:
-    """Says what the parser said, without the lines that it quotes."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        # A ReaderError: a character that YAML allows nowhere. libyaml counts its position in bytes of UTF-8.
-        before = text.encode()[: getattr(error, "position", 0) or 0].decode(errors="ignore")
-        line, column = locate(text, len(before))
-        return Diagnostic(
-            "a control character, which YAML allows nowhere; in double quotes, write its escape",
-            line=line,
-            column=column,
-        )
-    line, column = locate(text, mark.index)
-    problem = getattr(error, "problem", None) or "not YAML"
-    context = getattr(error, "context", None)
-    begun = getattr(error, "context_mark", None)
-    what = f"{context}: {problem}" if context else problem
-    if context and begun:
-        first_line, first_column = locate(text, begun.index)
-        if first_line != line:
-            what += f" (it began at line {first_line + line_offset}, column {first_column + column_offset})"
-    hint = _hint(problem, context or "", text[mark.index : mark.index + 1])
-    return Diagnostic(f"{what}; {hint}" if hint else what, line=line, column=column)
-
-
-def _hint(problem: str, context: str, character: str) -> str:
-    if "alias" in context:
-        return 'a text that begins with * needs quotes: "*"'
-    if "anchor" in context:
-        return "a text that begins with & needs quotes"
-    if "cannot start any token" in problem:
-        return (
-            "indent with spaces, not tabs" if character == "\t" else f"a text that begins with {character} needs quotes"
-        )
-    if "mapping values are not allowed" in problem:
-        return "a text that holds ': ' needs quotes; or the indentation is off"
-    if "escape character" in problem:
-        return "a backslash is itself only in single quotes"
-    if "tag" in problem:
-        return "a text that begins with ! needs quotes"
-    if context.startswith("while parsing a block"):
-        return "the indentation is off"
-    return ""

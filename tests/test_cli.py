@@ -259,7 +259,7 @@ class TestSource:
                 b"profiles:\n  - name: Pr\xe9vision", "2:13: error: not UTF-8 text; save it as UTF-8", id="Latin-1"
             ),
             pytest.param(b"", "1:1: error: empty; write 'profiles: []' if there are to be none", id="empty"),
-            pytest.param(b"a: [", "1:5: error: while parsing a flow node", id="not YAML"),
+            pytest.param(b"a: [", "1:5: error: the [ opened at line 1, column 4 is never closed", id="not YAML"),
             pytest.param(b" " * (MAX_MANIFEST_BYTES + 1), " error: larger than 4,194,304 bytes", id="too large"),
         ],
     )

@@ -19,6 +19,7 @@ PICTURE: dict[str, set[str]] = {
     "quantity": set(),
     "document": set(),
     "legacy": set(),
+    "syntax": set(),
     "tree": {"yaml"},
     "reading": set(),
     "templates": set(),

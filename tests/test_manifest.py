@@ -163,7 +163,8 @@ def test_a_manifest_without_the_document_is_told_with_what_there_is(file: str, m
         ),
         pytest.param(
             "kind: ConfigMap\napiVersion: [\n",
-            "cm.yaml has 1 error:\n  line 3, column 1: while parsing a flow node: did not find expected node content",
+            "cm.yaml has 1 error:\n"
+            "  line 3, column 1: the [ opened at line 2, column 13 is never closed; close it with ]",
             id="not-yaml",
         ),
         pytest.param(

@@ -280,7 +280,7 @@ def test_a_diagnostic_says_where_and_what(diagnostic: Diagnostic, text: str) -> 
         ),
         pytest.param(
             "profiles: [*]",
-            "line 11, column 17: while scanning an alias: did not find expected alphabetic or numeric character; "
+            "line 11, column 17: an alias (*) needs a name of letters, digits, - and _; "
             'a text that begins with * needs quotes: "*"',
             id="yaml",
         ),
@@ -295,8 +295,8 @@ def test_a_diagnostic_says_where_and_what(diagnostic: Diagnostic, text: str) -> 
         ),
         pytest.param(
             "profiles:\n- users: [a\n  b: c\n",
-            "line 13, column 8: while parsing a flow sequence: did not find expected ',' or ']'"
-            " (it began at line 12, column 14)",
+            "line 13, column 8: a ',' is missing before this, or the ] for the [ opened at line 12, column 14; "
+            "a text that holds ': ' needs quotes",
             id="another-place-in-what-yaml-says",
         ),
     ],

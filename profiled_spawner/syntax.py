@@ -1,0 +1,492 @@
+"""Why a text is not YAML, in words that help its author.
+
+The parsers of PyYAML word the same mistake differently, and some of them quote the text. So nothing here depends on
+their words. A case is told by the place where a parser stopped and by what stands in the text there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+__all__ = [
+    "EXPLICIT_TAG",
+    "SURROGATE",
+    "Collection",
+    "Stop",
+    "explain",
+    "find_control_character",
+    "find_too_deep",
+    "locate",
+    "skip_properties",
+]
+
+EXPLICIT_TAG = "an explicit tag (!), of which only !!str is allowed; a text that begins with ! needs quotes"
+SURROGATE = "half of a surrogate pair, which is no Unicode text"
+
+_GENERAL = "this is not YAML; look for a missing quote, bracket, comma or ':' before it"
+_CONTROL = "a control character, which YAML allows nowhere; in double quotes, write its escape"
+_DIRECTIVE = "a line that begins with % is a directive; leave it out, or quote the text that begins with it"
+_NO_COLON = "no ': ' after this key"
+_ADD_COLON = "add it, or indent the line more if it continues the text above"
+_LONG_KEY = "no ': ' within 1,024 characters; a key must not be longer, nor a text that begins in its place"
+_CLOSERS = {"[": "]", "{": "}"}
+_OPENERS = {"]": "[", "}": "{"}
+_ESCAPED = {'"': r"\"", "'": "''"}
+
+# What YAML allows nowhere, as the parsers have it.
+_CONTROLS = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_LINE_ENDS = ("\n", "\r", "\x85", "\u2028", "\u2029")
+
+_LINE_END = re.compile("[\n\r\x85\u2028\u2029]")
+
+# A text in double quotes, up to its closing quote, to an escape that is wrong, or to the end.
+_DOUBLE_QUOTED = re.compile(
+    r"""
+    " (?: [^"\\]
+        | \\ [0abtnvfre "/\\N_LP\t\r\n\x85\u2028\u2029]
+        | \\ x [0-9a-fA-F]{2}
+        | \\ u (?![dD][89a-fA-F]) [0-9a-fA-F]{4}
+        | \\ U 00 (?!00[dD][89a-fA-F]) (?:0[0-9a-fA-F]|10) [0-9a-fA-F]{4}
+      )*+
+    """,
+    re.VERBOSE,
+)
+_SINGLE_QUOTED = re.compile("'(?:[^']|'')*+")
+_SURROGATE_ESCAPE = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F][0-9a-fA-F]{2}")
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
+_NAME = re.compile("[*&][0-9A-Za-z_-]+(?=[\\s,:?\\]}]|\\Z)")
+_STR_TAG = re.compile(r"!!str(?=\s)")
+_PERCENT_LINE = re.compile("(?:\\A|[\n\r\x85\u2028\u2029])%")
+_MARKER = re.compile(r"(?:---|\.\.\.)(?=\s|\Z)")
+
+# What is skipped when brackets are counted: a text in quotes, a comment, a text without quotes. The last may hold
+# quotes and #, and outside of all brackets also brackets.
+_SKIPPED = r"""
+    " (?: [^"\\] | \\. )*+ "?
+    | ' (?: [^'] | '' )*+ '?
+    | \# [^\n\r\x85\u2028\u2029]*+
+    | (?: [^\s:#"'{brackets}] | :(?![\s{brackets}]) ) (?: [^\s:{brackets}] | :(?![\s{brackets}]) | \s+(?!\#) )*+
+    | \s++
+    | .
+"""
+_WITHIN_BRACKETS = re.compile(_SKIPPED.replace("{brackets}", r"\[\]{},"), re.VERBOSE | re.DOTALL)
+_OUTSIDE_BRACKETS = re.compile(
+    r"(?![\[{])" + _SKIPPED.replace("{brackets}", "").replace(r"\s+(?!\#)", r"[ \t]+(?!\#)"), re.VERBOSE | re.DOTALL
+)
+
+
+class Collection(NamedTuple):
+    """A mapping or list, as far as it has been read.
+
+    Attributes:
+        position: Where it begins: its bracket, the '-' of its first item, or its first key.
+        flow: Written with brackets.
+        is_list: A list, not a mapping.
+        line: The line of its latest item or key, as it is told to people.
+        column: The column of that entry.
+    """
+
+    position: int
+    flow: bool
+    is_list: bool
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Stop:
+    """Where a parser stopped, and what it had read by then.
+
+    Attributes:
+        text: All of the text.
+        position: Where it stopped.
+        begun: Where the word began that it stopped in, or the key that it had to complete; None outside of both.
+        amid_words: It could not tell the next word. Otherwise it could, and the word does not belong there.
+        latest: Where the latest thing that it had read begins and ends.
+        innermost: The collection that it was in.
+        ended: The collection that ended just before.
+        line_offset: Lines before the text in the file that places are told in.
+        column_offset: Columns before each of its lines there.
+    """
+
+    text: str
+    position: int
+    begun: int | None
+    amid_words: bool
+    latest: tuple[int, int]
+    innermost: Collection | None
+    ended: Collection | None
+    line_offset: int = 0
+    column_offset: int = 0
+
+    @property
+    def character(self) -> str:
+        """Where it stopped; empty at the end of the text."""
+        return self.text[self.position : self.position + 1]
+
+    @property
+    def is_on_line_of_latest(self) -> bool:
+        """Whether it stopped in the line in which the latest thing ends."""
+        return not _LINE_END.search(self.text, self.latest[1], self.position)
+
+    def first_on_line(self, position: int) -> int:
+        """Where the first word of a position's line begins, or the position itself if it is further left."""
+        start = max(self.text.rfind(end, 0, position) for end in _LINE_ENDS) + 1
+        return position - len(self.text[start:position].lstrip(" \t"))
+
+    def place(self, position: int) -> tuple[int, int]:
+        """The line and the column of a position, as they are told to people."""
+        line, column = locate(self.text, position)
+        return line + self.line_offset, column + self.column_offset
+
+    def opens(self, position: int) -> str:
+        """Says where something opened."""
+        line, column = self.place(position)
+        return f"opened at line {line}, column {column}"
+
+
+_Fault: TypeAlias = tuple[str, int]
+
+
+def explain(stop: Stop) -> _Fault:
+    """Says why a text is not YAML, and at which position. No text of the document is quoted."""
+    for case in _AMID_WORDS if stop.amid_words else _BETWEEN_WORDS:
+        fault = case(stop)
+        if fault:
+            return fault
+    return _GENERAL, stop.position
+
+
+def find_control_character(text: str) -> _Fault | None:
+    """The first character that YAML allows nowhere, if there is one: what is said of it, and its position."""
+    found = _CONTROLS.search(text)
+    return (_CONTROL, found.start()) if found else None
+
+
+def skip_properties(text: str, position: int) -> int:
+    """Where a node itself begins, behind its anchor and its tag."""
+    properties = _PROPERTIES.match(text, position)
+    return properties.end() if properties else position
+
+
+def find_too_deep(text: str, start: int, end: int, *, levels: int, within_brackets: bool) -> int | None:
+    """The first bracket between two positions that opens more levels than there may be.
+
+    Args:
+        text: All of the text.
+        start: Where a new word may begin.
+        end: Where to stop looking.
+        levels: How many more levels there may be; negative for none at all.
+        within_brackets: Whether `start` is within brackets.
+    """
+    depth = 0
+    while start < end:
+        if text[start] in "[{":
+            depth += 1
+            if depth > levels:
+                return start
+        elif text[start] in "]}":
+            depth -= 1
+        skipped = (_WITHIN_BRACKETS if within_brackets or depth > 0 else _OUTSIDE_BRACKETS).match(text, start)
+        start = skipped.end() if skipped else start + 1
+    return None
+
+
+def locate(text: str, position: int) -> tuple[int, int]:
+    """The line and the column, from 1, of a position in a text; lines end where YAML's do."""
+    before = text[:position]
+    ends = sum(map(before.count, _LINE_ENDS)) - before.count("\r\n")
+    return ends + 1, position - max(map(before.rfind, _LINE_ENDS))
+
+
+# Amid words
+
+
+def _open_quote(stop: Stop) -> _Fault | None:
+    begun = stop.begun
+    if begun is None or stop.text[begun] not in _ESCAPED:
+        return None
+    quote = stop.text[begun]
+    scanned = (_DOUBLE_QUOTED if quote == '"' else _SINGLE_QUOTED).match(stop.text, begun)
+    end = scanned.end() if scanned else begun
+    if stop.text[end : end + 1] == "\\" and end <= stop.position:
+        return _wrong_escape(stop.text, end)
+    if end < stop.position:
+        return None  # it is closed, and what is wrong comes after it
+    opened = f"the {quote} {stop.opens(begun)}"
+    return f"{opened} is never closed; close it, and write {_ESCAPED[quote]} for each {quote} inside", stop.position
+
+
+def _wrong_escape(text: str, position: int) -> _Fault:
+    if text[position + 1 : position + 2] not in ("x", "u", "U"):
+        return r"a backslash with a character that it does not go with; write \\, or use single quotes", position
+    if _SURROGATE_ESCAPE.match(text, position):
+        return f"{SURROGATE}; write the character itself", position + 2
+    what = r"an escape that is no character: \x needs 2 hexadecimal digits, \u 4, \U 8; for a backslash, write \\"
+    return what, position + 2
+
+
+def _bad_name(stop: Stop) -> _Fault | None:
+    begun = stop.begun
+    if begun is None or stop.text[begun] not in "*&" or _NAME.match(stop.text, begun):
+        return None
+    if stop.text[begun] == "&":
+        what = "an anchor (&) needs a name of letters, digits, - and _; a text that begins with & needs quotes"
+    else:
+        what = 'an alias (*) needs a name of letters, digits, - and _; a text that begins with * needs quotes: "*"'
+    return what, stop.position
+
+
+def _bad_tag(stop: Stop) -> _Fault | None:
+    begun = stop.position if stop.begun is None else stop.begun
+    if stop.text[begun : begun + 1] == "!" and not _STR_TAG.match(stop.text, begun):
+        return EXPLICIT_TAG, begun
+    return None
+
+
+def _tab(stop: Stop) -> _Fault | None:
+    if stop.character != "\t":
+        return None
+    if not stop.text[stop.first_on_line(stop.position) : stop.position].strip():
+        return "a tab in the indentation; indent with spaces, not tabs", stop.position
+    return r"a tab that YAML does not allow here; write spaces, or \t in double quotes", stop.position
+
+
+def _bad_block(stop: Stop) -> _Fault | None:
+    if stop.begun is None or stop.text[stop.begun] not in "|>":
+        return None
+    mark = stop.text[stop.begun]
+    allowed = f"only -, + or a digit from 1 to 9 may follow {mark}, whose text begins on the next line"
+    return f"{allowed}; a text that begins with {mark} needs quotes", stop.position
+
+
+def _bad_directive(stop: Stop) -> _Fault | None:
+    if stop.begun is not None and stop.text[stop.begun] == "%":
+        return _DIRECTIVE, stop.begun
+    return None
+
+
+def _mark(stop: Stop) -> _Fault | None:
+    if stop.begun is not None or stop.character not in ("@", "`", "%", "|", ">"):
+        return None
+    return f"a text that begins with {stop.character} needs quotes", stop.position
+
+
+def _colon_without_space(stop: Stop) -> _Fault | None:
+    if stop.character == ":" and stop.text[stop.position + 1 : stop.position + 2] in (",", "?", "[", "]", "{", "}"):
+        what = "a ':' that nothing separates from what follows; write a space after it, or quote the text"
+        return what, stop.position
+    return None
+
+
+def _colon_in_text(stop: Stop) -> _Fault | None:
+    if stop.begun is not None or stop.character != ":":
+        return None
+    start = stop.first_on_line(stop.position)
+    if re.search(r":\s", stop.text[start : stop.position]):
+        return "a second ': ' in this line; a text that holds ': ' needs quotes", stop.position
+    if stop.position - start > 1024:
+        return _LONG_KEY, start
+    begun, end = stop.latest
+    if end < start:
+        # The text has not been read to its end.
+        between = re.compile(r"[-?:\s]*").match(stop.text, end)
+        begun = between.end() if between else end
+    advice = _advise_key(stop.text, begun)
+    if advice and not stop.text[stop.first_on_line(begun) : begun].strip("- "):
+        return f"{_NO_COLON}; {advice}", begun
+    line, _ = stop.place(begun)
+    what = f"a key within the text that began at line {line}; indent it less, or add the ':' that is missing there"
+    return what, start
+
+
+def _list_in_line(stop: Stop) -> _Fault | None:
+    if stop.begun is not None or stop.character not in ("-", "?"):
+        return None
+    if stop.character == "?":
+        return "a text that begins with '? ' needs quotes", stop.position
+    return "a list must begin on a line of its own; a text that begins with '- ' needs quotes", stop.position
+
+
+def _key_without_colon(stop: Stop) -> _Fault | None:
+    begun = stop.begun
+    if begun is None:
+        return None
+    end = _LINE_END.search(stop.text, begun)
+    length = (end.start() if end else len(stop.text)) - begun
+    if stop.text[begun] in _ESCAPED and stop.position < begun + length:
+        return _after_quote(stop, stop.text[begun])
+    if length > 1024:
+        return _LONG_KEY, begun
+    advice = _advise_key(stop.text, begun) or _ADD_COLON
+    return f"{_NO_COLON}; {advice}", begun
+
+
+def _advise_key(text: str, begun: int) -> str:
+    """What to do about a line that was meant to be a key with its value, if that can be seen."""
+    line = _LINE_END.split(text[begun : begun + 1025], maxsplit=1)[0]
+    if re.search(r"\w:(?!//)\S", line):
+        return "write a space after the ':'"
+    return "write ': ' in place of '='" if "=" in line else ""
+
+
+# Between words
+
+
+def _after_value(stop: Stop) -> _Fault | None:
+    """Something stands after what is complete, in the same line."""
+    start, end = stop.latest
+    if not stop.is_on_line_of_latest or stop.character in ("", "]", "}"):
+        return None
+    flow = stop.innermost is not None and stop.innermost.flow
+    # After a key without a value, the latest is nothing in the value's place.
+    at = skip_properties(stop.text, start) if start < end else len(stop.text[: stop.position].rstrip(" \t")) - 1
+    first = stop.text[at : at + 1]
+    if first in _ESCAPED and not (flow and stop.character in _ESCAPED):
+        if stop.character == "," and not flow:
+            return "a ',' after a closing quote; write [ and ] around a list", stop.position
+        return _after_quote(stop, first)
+    if start < end and first == "*":
+        return "text after an alias (*); a text that begins with * needs quotes", stop.position
+    if (start < end or not stop.innermost) and first in _OPENERS and (not flow or end == stop.position):
+        return f"text after a closing {first}; a text that begins with {_OPENERS[first]} needs quotes", stop.position
+    return None
+
+
+def _after_quote(stop: Stop, quote: str) -> _Fault:
+    what = f"text after a closing {quote}; put all of it inside the quotes"
+    return f"{what}, and write {_ESCAPED[quote]} for each {quote} there", stop.position
+
+
+def _misplaced_directive(stop: Stop) -> _Fault | None:
+    if stop.innermost:
+        return None
+    found = _PERCENT_LINE.search(stop.text, max(stop.latest[1] - 1, 0), stop.position + 1)
+    return (_DIRECTIVE, found.end() - 1) if found else None
+
+
+def _within_brackets(stop: Stop) -> _Fault | None:
+    if not stop.innermost or not stop.innermost.flow:
+        return None
+    opener = stop.text[stop.innermost.position]
+    closer = _CLOSERS[opener]
+    opened = f"the {opener} {stop.opens(stop.innermost.position)}"
+    if not stop.character or _MARKER.match(stop.text, stop.position):
+        return f"{opened} is never closed; close it with {closer}", stop.position
+    if stop.character in "]}" and stop.character != closer:
+        return f"a {stop.character} where {opened} is to be closed; write {closer}", stop.position
+    if stop.character == "," and stop.text[: stop.position].rstrip()[-1:] in ("[", "{", ","):
+        return "a ',' with nothing before it; leave it out", stop.position
+    if stop.character in "[{" and stop.text[stop.position - 1 : stop.position].strip(",:[{\"'"):
+        return f"a text with {stop.character} in it needs quotes inside brackets", stop.position
+    if _is_item(stop):
+        return f"a list item ('- ') inside brackets; leave out the '-', or close {opened}", stop.position
+    what = f"a ',' is missing before this, or the {closer} for {opened}"
+    return (what + "; a text that holds ': ' needs quotes" if stop.character == ":" else what), stop.position
+
+
+def _not_opened(stop: Stop) -> _Fault | None:
+    if stop.character not in ("]", "}", ","):
+        return None
+    if stop.character == ",":
+        return "a text that begins with , needs quotes; write [ and ] around a list", stop.position
+    return f"a {stop.character} that closes nothing; leave it out, or quote the text that it belongs to", stop.position
+
+
+def _second_property(stop: Stop) -> _Fault | None:
+    if stop.character not in ("*", "&"):
+        return None
+    return f"a text that begins with {stop.character} needs quotes", stop.position
+
+
+def _other_kind(stop: Stop) -> _Fault | None:
+    """A key in the column of a list's items, or the other way round."""
+    here = stop.innermost
+    is_item = _is_item(stop)
+    if not here or here.is_list == is_item or _column(stop, here) != stop.place(stop.position)[1]:
+        return None
+    if is_item:
+        what = f"a list item ('- ') where a key belongs, like that in line {here.line}"
+        return f"{what}; indent a list more than its key", stop.position
+    what = f"'- ' is missing: line {here.line} begins a list item in this column; add it"
+    inner = stop.ended
+    if inner and not inner.flow and not inner.is_list:
+        what += f", or begin this line in column {inner.column}, like line {inner.line}"
+    return what, stop.position
+
+
+def _not_a_key(stop: Stop) -> _Fault | None:
+    here = stop.innermost
+    if not here or here.flow or here.is_list or _column(stop, here) != stop.place(stop.position)[1]:
+        return None
+    return f"{_NO_COLON}; {_ADD_COLON}", stop.position
+
+
+def _indentation(stop: Stop) -> _Fault | None:
+    if stop.first_on_line(stop.position) != stop.position:
+        return None
+    column = stop.place(stop.position)[1]
+    blocks = [block for block in (stop.innermost, stop.ended) if block and _column(stop, block) not in (0, column)]
+    if not blocks:
+        return None
+    # A key lines up with keys, an item with items.
+    alike = [block for block in blocks if block.is_list == _is_item(stop)]
+    if not alike:
+        what = f"a second value for line {blocks[0].line}; leave one out, or correct the indentation"
+        return what, stop.position
+    choices = ", or ".join(f"in column {_column(stop, block)}, like line {block.line}" for block in alike)
+    return f"wrong indentation; begin this line {choices}", stop.position
+
+
+def _colon_without_key(stop: Stop) -> _Fault | None:
+    return ("no key before this ':'; write one, or quote the text", stop.position) if stop.character == ":" else None
+
+
+def _second_root(stop: Stop) -> _Fault | None:
+    if stop.innermost:
+        return None
+    return "the document ended before this; put everything in one mapping, and leave out '...'", stop.position
+
+
+def _column(stop: Stop, block: Collection) -> int:
+    """Where the entries of a block begin; 0 where that cannot be told."""
+    if block.flow or (block.is_list and stop.text[block.position : block.position + 1] != "-"):
+        return 0
+    return stop.place(block.position)[1] if block.is_list else block.column
+
+
+def _is_item(stop: Stop) -> bool:
+    return re.match(r"-(?:\s|\Z)", stop.text[stop.position : stop.position + 2]) is not None
+
+
+# The first that has something to say is believed.
+_AMID_WORDS: tuple[Callable[[Stop], _Fault | None], ...] = (
+    _open_quote,
+    _tab,
+    _bad_name,
+    _bad_tag,
+    _bad_block,
+    _bad_directive,
+    _mark,
+    _colon_without_space,
+    _colon_in_text,
+    _list_in_line,
+    _key_without_colon,
+)
+_BETWEEN_WORDS: tuple[Callable[[Stop], _Fault | None], ...] = (
+    _misplaced_directive,
+    _after_value,
+    _bad_tag,
+    _within_brackets,
+    _not_opened,
+    _second_property,
+    _colon_without_key,
+    _other_kind,
+    _not_a_key,
+    _indentation,
+    _second_root,
+)
