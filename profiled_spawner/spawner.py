@@ -184,15 +184,13 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
 
         JupyterHub awaits this within `start_timeout` (6.x cancels it then, 5.x does not), after group overrides
         and hooks and before anything is made in the cluster. KubeSpawner's own `start` makes `_start_future`, by
-        which `progress` knows when to end, and returns it.
+        which `progress` knows when to end, and returns it: it is this start's before there is a summary.
 
         Raises:
             ProfilesUnavailableError: There are no profiles to go by, and nothing was created; or they do not go
                 together with the pod, which is known when KubeSpawner has seen to the namespace and the claim.
             StartRefusedError: The size that was chosen is not to be had, and nothing was created.
         """
-        # A future of an earlier spawn would end progress at once; KubeSpawner starts out with None too.
-        self._start_future = None
         self._summary = None
         self._summed_up.clear()
         try:

@@ -501,6 +501,50 @@ class TestWhatIsSeen:
         assert "Not starting ada, because team has a volume 'home', and so has the pod already" in caplog.text
         assert created(api) == []
 
+    @pytest.mark.parametrize("first", ["stopped", "failed"])
+    async def test_progress_of_a_second_start_tells_of_that_alone(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, first: str
+    ) -> None:
+        write_profiles("profiles: [{name: first}]")
+        spawner = make_spawner("ada")
+        if first == "stopped":
+            await start(api, spawner)
+        else:
+            # The summary is there when creating the pod fails.
+            api.deny("create", "pods")
+            with pytest.raises(Exception, match="Forbidden"):
+                await spawner.start()
+            api.allow("create", "pods")
+        write_profiles("profiles: [{name: second}]")
+        api.faults.append(Fault(delay=0.2, verb="get", resource="configmaps"))
+        starting = asyncio.create_task(spawner.start())
+        # JupyterHub asks for it once the start has begun.
+        await asyncio.sleep(0)
+        messages = [event["message"] async for event in spawner.progress()]
+        await starting
+        assert messages[0].startswith("Profiles applied: second. ")
+        assert not [message for message in messages if "first" in message]
+        await spawner.stop(now=True)
+
+    @pytest.mark.parametrize("first", ["stopped", "failed"])
+    async def test_progress_of_a_second_start_that_fails_tells_nothing_of_the_first(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, first: str
+    ) -> None:
+        write_profiles("profiles: [{name: first}]")
+        spawner = make_spawner("ada", failure_policy="fail")
+        if first == "stopped":
+            await start(api, spawner)
+        else:
+            api.deny("create", "pods")
+            with pytest.raises(Exception, match="Forbidden"):
+                await spawner.start()
+        write_profiles("profiles: [{nmae: second}]")
+        starting = asyncio.create_task(spawner.start())
+        await asyncio.sleep(0)
+        assert await anext(spawner.progress(), None) is None
+        with pytest.raises(ProfilesUnavailableError):
+            await starting
+
     async def test_a_refused_pod_is_logged_without_its_values(
         self,
         api: EmbeddedAPI,
