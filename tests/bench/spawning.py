@@ -21,6 +21,7 @@ from bench.farside import CONFIGMAP, KEY, NAMESPACE, FarSide
 from bench.measuring import StallWatch
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.matching import Subject
+from sandbox.waiting import PATIENCE
 
 _numbers = itertools.count()
 
@@ -54,11 +55,8 @@ def use(far_side: FarSide) -> None:
 def make_spawner(spawner_class: type[KubeSpawner], subject: Subject) -> KubeSpawner:
     """Makes a spawner as a hub does, but for the hub. No two share a pod's name."""
     config = Config()
-    config.KubeSpawner.namespace = NAMESPACE
-    config.KubeSpawner.image = subject.image
+    config.KubeSpawner.update(PATIENCE, namespace=NAMESPACE, image=subject.image)
     config.KubeSpawner.pod_name_template = f"jupyter-{next(_numbers)}"
-    config.KubeSpawner.start_timeout = config.KubeSpawner.http_timeout = 600
-    config.KubeSpawner.k8s_api_request_timeout = config.KubeSpawner.k8s_api_request_retry_timeout = 300
     config.ProfiledKubeSpawner.configmap_namespace = NAMESPACE
     user = SimpleNamespace(
         name=subject.user, id=1, url=f"/user/{subject.user}/", escaped_name=subject.user, groups=list[Any]()

@@ -47,7 +47,6 @@ async def _load(spawner: str, spawns: int) -> Load:
     config = Config()
     config.JupyterHub.update(spawner_class=spawner, concurrent_spawn_limit=0, log_level=logging.WARNING)
     config.KubeSpawner.namespace = NAMESPACE
-    config.KubeSpawner.start_timeout = config.KubeSpawner.http_timeout = 600
     config.ProfiledKubeSpawner.configmap_namespace = NAMESPACE
     subjects = [make_subject(number) for number in range(spawns)]
     config.KubeSpawner.image = subjects[0].image
