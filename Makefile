@@ -23,8 +23,8 @@ INSTALL = -m pip install --quiet --require-hashes --only-binary :all: --requirem
 COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \
 	--generate-hashes --no-header $(UPGRADE)
 
-.PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz bench bench-short
-.PHONY: lint wheel lock clean
+.PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz bench
+.PHONY: bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
