@@ -1,6 +1,6 @@
 # Every target does its own set-up: Python 3.11 or later and make are enough.
 
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 ifeq ($(PYTHON),)
 $(error Python 3.11 or later is needed; none was found. Name one with: make PYTHON=/path/to/python3)
@@ -11,12 +11,20 @@ export PYTHONPATH = tests
 
 NEWEST = .venv/installed
 OLDEST = .venv-oldest/installed
-FUZZER = .venv/fuzzer-installed
-FUZZ_SECONDS ?= 3600
 BENCH = .venv-bench/installed
+LOCKER = .venv-lock/installed
+FUZZ_SECONDS ?= 3600
 DOCUMENT ?=
+# What `make lock` may move. To move one alone: make lock UPGRADE='--upgrade-package aiohttp'
+UPGRADE ?= --upgrade
 
-.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets faults soak fuzz bench bench-short lint wheel clean
+LOCKS = tests/locks
+INSTALL = -m pip install --quiet --require-hashes --only-binary :all: --requirement
+COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \
+	--generate-hashes --no-header $(UPGRADE)
+
+.PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz bench
+.PHONY: bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -36,6 +44,13 @@ test-newest: $(NEWEST)
 test-oldest: $(OLDEST)
 	.venv-oldest/bin/python -m pytest -m "not browser and not cluster" --ignore tests/test_sandbox_api.py $(ARGS)
 
+## Runs the tests on the newest of everything, whatever is locked; says what fails and what is newer than the lock
+test-latest:
+	@echo "Setting up .venv-latest, with the newest of everything."
+	@$(PYTHON) -m venv --clear .venv-latest
+	@.venv-latest/bin/python -m pip install --quiet --editable '.[test]'
+	.venv-latest/bin/python -m locks.latest $(ARGS)
+
 ## Runs the tests on a real kube-apiserver and etcd; where there are none and no Go to build them with, it skips them
 test-cluster: $(NEWEST)
 	@.venv/bin/python -m cluster.assets || test $$? -eq 2
@@ -50,7 +65,7 @@ soak: $(NEWEST)
 	SOAK_SPAWNS=20000 .venv/bin/python -m pytest --quiet --capture=no tests/test_soak.py
 
 ## Fuzzes whatever reads what others wrote, for FUZZ_SECONDS; what it learns and finds is kept under build/fuzz
-fuzz: $(FUZZER)
+fuzz: .venv/fuzz-installed
 	.venv/bin/python -m fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
 ## Measures what profiles cost a hub, and writes it into docs/costs.md; wants half an hour and an idle machine
@@ -66,8 +81,7 @@ faults: $(NEWEST)
 	@.venv/bin/python -m faults
 
 ## Checks style and types
-lint: $(NEWEST)
-	.venv/bin/pip install --quiet -e '.[lint]'
+lint: .venv/lint-installed
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
@@ -75,8 +89,7 @@ lint: $(NEWEST)
 .PHONY: docs screenshots
 
 ## Builds the site of the docs into build/docs; whatever Sphinx warns of, links within the site included, is an error
-docs: $(NEWEST)
-	.venv/bin/pip install --quiet -e '.[docs]'
+docs: .venv/docs-installed
 	.venv/bin/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
 	@echo "Open build/docs/index.html"
 
@@ -85,36 +98,70 @@ screenshots: $(NEWEST)
 	SCREENSHOTS=docs/images .venv/bin/python -m pytest -m browser tests/test_browser.py
 
 ## Builds the sdist and the wheel, and tries them in fresh environments, on the newest and the oldest dependencies
-wheel: $(NEWEST)
-	.venv/bin/pip install --quiet -e '.[release]'
+wheel: .venv/release-installed
 	rm -rf dist
-	.venv/bin/python -m build --outdir dist .
+	.venv/bin/python -m build --no-isolation --outdir dist .
 	.venv/bin/python -m twine check --strict dist/*
-	$(PYTHON) tests/try_wheel.py dist/*.whl
-	$(PYTHON) tests/try_wheel.py dist/*.whl --constraint tests/oldest.txt
+	$(PYTHON) tests/try_wheel.py dist/*.whl $(LOCKS)/runtime.txt
+	$(PYTHON) tests/try_wheel.py dist/*.whl $(LOCKS)/oldest-runtime.txt
+
+## Renews the lock files: what the other targets install, each in the newest version that pyproject.toml allows today
+lock: $(LOCKER)
+	@echo "Renewing $(LOCKS)."
+	@$(COMPILE) --group lock --output-file $(LOCKS)/lock.txt >/dev/null
+	@$(COMPILE) pyproject.toml --extra test --group build --output-file $(LOCKS)/test.txt >/dev/null
+	@$(COMPILE) pyproject.toml --extra test --group build --constraint tests/oldest.txt \
+		--output-file $(LOCKS)/oldest.txt >/dev/null
+	@$(COMPILE) pyproject.toml --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/runtime.txt >/dev/null
+	@$(COMPILE) pyproject.toml --constraint $(LOCKS)/oldest.txt --output-file $(LOCKS)/oldest-runtime.txt >/dev/null
+	@$(COMPILE) pyproject.toml --extra bench --group build --constraint $(LOCKS)/test.txt \
+		--output-file $(LOCKS)/bench.txt >/dev/null
+	@# These share .venv, so each keeps the versions of those before it.
+	@held="--constraint $(LOCKS)/test.txt"; for extra in docs lint release fuzz; do \
+		$(COMPILE) pyproject.toml $$held --extra $$extra --output-file $(LOCKS)/$$extra.txt >/dev/null || exit; \
+		held="$$held --constraint $(LOCKS)/$$extra.txt"; done
 
 clean:
-	rm -rf .venv .venv-oldest .venv-bench build dist
+	rm -rf .venv .venv-oldest .venv-latest .venv-bench .venv-lock build dist
 
-$(NEWEST): pyproject.toml
+# An environment has what its lock file names, in files whose hashes stand there, and nothing else. Nothing is built but
+# the project itself, and that with the locked hatchling: pip would fetch the newest one for it.
+define set_up
+@$(PYTHON) -m venv --clear $(@D)
+@$(@D)/bin/python $(INSTALL) $<
+endef
+INSTALL_PROJECT = -m pip install --quiet --no-build-isolation --no-deps --editable .
+
+$(NEWEST): $(LOCKS)/test.txt pyproject.toml build/interpreter
 	@echo "Setting up .venv; this takes a minute or two the first time."
-	@$(PYTHON) -m venv .venv
-	@.venv/bin/pip install --quiet --editable '.[test]'
+	$(set_up)
+	@$(@D)/bin/python $(INSTALL_PROJECT)
 	@touch $@
 
-# To build it from source takes a clang of its own version.
-$(FUZZER): $(NEWEST)
-	@.venv/bin/pip install --quiet --only-binary atheris --editable '.[fuzz]'
-	@touch $@
-
-$(OLDEST): pyproject.toml tests/oldest.txt
+$(OLDEST): $(LOCKS)/oldest.txt pyproject.toml build/interpreter
 	@echo "Setting up .venv-oldest, with the oldest supported dependencies."
-	@$(PYTHON) -m venv .venv-oldest
-	@.venv-oldest/bin/pip install --quiet --editable '.[test]' --constraint tests/oldest.txt
+	$(set_up)
+	@$(@D)/bin/python $(INSTALL_PROJECT)
 	@touch $@
 
-$(BENCH): pyproject.toml
+$(BENCH): $(LOCKS)/bench.txt pyproject.toml build/interpreter
 	@echo "Setting up .venv-bench, for the benchmarks."
-	@$(PYTHON) -m venv .venv-bench
-	@.venv-bench/bin/pip install --quiet --editable '.[bench]'
+	$(set_up)
+	@$(@D)/bin/python $(INSTALL_PROJECT)
 	@touch $@
+
+$(LOCKER): $(LOCKS)/lock.txt build/interpreter
+	$(set_up)
+	@touch $@
+
+# What an extra adds to .venv: .venv/lint-installed, and so on.
+.venv/%-installed: $(LOCKS)/%.txt $(NEWEST)
+	@.venv/bin/python $(INSTALL) $<
+	@touch $@
+
+# With another PYTHON, every environment is set up anew.
+build/interpreter: FORCE
+	@mkdir -p build
+	@$(PYTHON) -c 'import sys; print(sys.version)' | cmp -s - $@ || $(PYTHON) -c 'import sys; print(sys.version)' >$@
+
+.PHONY: FORCE

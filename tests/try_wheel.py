@@ -1,6 +1,6 @@
 """Installs a wheel into an environment of its own and tries what it promises.
 
-Run as ``python tests/try_wheel.py dist/….whl [--constraint FILE]``, with any Python that the wheel is for.
+Run as ``python tests/try_wheel.py dist/….whl tests/locks/runtime.txt``, with any Python that the wheel is for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ assert "site-packages" in profiled_spawner.__file__
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("wheel", type=Path)
-    parser.add_argument("--constraint", type=Path, help="versions of the dependencies; the newest without")
+    parser.add_argument("lock", type=Path, help="the lock file of its dependencies")
     arguments = parser.parse_args()
     wheel = arguments.wheel.resolve()
     archive = zipfile.ZipFile(wheel)
@@ -60,8 +60,10 @@ def main() -> None:
             assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
             return done.stdout
 
-        constraint = ["--constraint", str(arguments.constraint.resolve())] if arguments.constraint else []
-        run("pip", "install", "--quiet", str(wheel), *constraint)
+        locked = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(arguments.lock.resolve())]
+        run("pip", "install", "--quiet", *locked)
+        run("pip", "install", "--quiet", "--no-deps", str(wheel))
+        # What the wheel demands is what the lock has brought.
         run("pip", "check")
         run("python", "-c", ENTRY_POINT)
         print(run("profiled-spawner", "validate", str(EXAMPLE)), end="")
@@ -69,7 +71,7 @@ def main() -> None:
         print(run("profiled-spawner", "explain", str(EXAMPLE), *who), end="")
         assert "THOTH_CEPH_BUCKET" in run("profiled-spawner", "render", str(EXAMPLE), *who)
         run("python", "-m", "profiled_spawner", "schema")
-    print(f"{wheel.name} is good with {arguments.constraint or 'the newest dependencies'}")
+    print(f"{wheel.name} is good with {arguments.lock}")
 
 
 def _network_settings() -> dict[str, str]:

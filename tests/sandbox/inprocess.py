@@ -169,7 +169,10 @@ class InProcessHub:
         await self._stack.aclose()
         await self.app.cleanup()
         self.app.http_server.stop()
+        database = self.app.db.get_bind()
         self.app.db.close()
+        # Closing the session gives its connection back to the pool; that closes it.
+        database.dispose()
         _App.clear_instance()
 
     async def _serve_pods(self, stack: contextlib.AsyncExitStack) -> int:
