@@ -337,6 +337,11 @@ class Index:
         self.both = Names(apart.get((True, True), ()))
 
 
+def is_env_name(name: str) -> bool:
+    """Whether Kubernetes takes it for the name of an environment variable, whoever may set that."""
+    return bool(_ENV_NAME.fullmatch(name)) and name != "." and not name.startswith("..")
+
+
 def find_env_name_fault(name: str) -> str | None:
     """Says why a document may not set the environment variable `name`; None if it may.
 
@@ -344,7 +349,7 @@ def find_env_name_fault(name: str) -> str | None:
     https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-container/ as every
     release has it. The message does not quote the name, which may be a value that slipped out of its place.
     """
-    if not _ENV_NAME.fullmatch(name) or name == "." or name.startswith(".."):
+    if not is_env_name(name):
         return "not a name that Kubernetes accepts; use letters, digits, '_', '-' and '.', and no digit first"
     if is_hub_owned(name):
         if name.startswith(("MEM_", "CPU_")):
@@ -370,10 +375,3 @@ def is_kubespawner_owned(kind: str, name: str) -> bool:
     if name.startswith(KUBESPAWNER_PREFIXES):
         return True
     return kind == "labels" and name in KUBESPAWNER_LABELS
-
-
-def shown_env_name(name: str) -> str:
-    """The part of a name that is safe to show: what follows its first odd character may be a value."""
-    match = _ENV_NAME.match(name)
-    prefix = match[0] if match else ""
-    return prefix if prefix == name else f"{prefix}…"

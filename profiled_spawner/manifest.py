@@ -21,6 +21,10 @@ MAX_MANIFEST_BYTES = 4 * MAX_BYTES
 # The second alternative may begin at the start alone: a search from each line would be quadratic.
 _KIND = re.compile(r"""^\ufeff?["']?kind["']?[ \t]*:|\A\ufeff?\s*\{[^\0]*?"kind"\s*:""", re.MULTILINE)
 
+# What a message may quote, which everything else is kept out of.
+_KIND_NAME = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
+_CONFIGMAP_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -69,9 +73,9 @@ def find_document(text: str, key: str, *, source: str = "") -> Text:
     if not isinstance(kind, Scalar) or "apiVersion" not in manifest:
         return Text(text)
     if kind.value != "ConfigMap":
+        what = f"is of kind {kind.value!r}" if _KIND_NAME.fullmatch(kind.value) else "is of another kind"
         raise SourceError(
-            f"{source or 'the manifest'} is of kind {kind.value[:60]!r}, not ConfigMap; "
-            "give the ConfigMap alone, or the document itself",
+            f"{source or 'the manifest'} {what}, not ConfigMap; give the ConfigMap alone, or the document itself",
             outcome="missing",
         )
     data = _members(manifest.get("data"))
@@ -106,10 +110,17 @@ def missing_key(key: str, data: object, binary_data: object, source: str) -> Sou
             f"{source} has {key!r} under binaryData, so it is not UTF-8 text; put the document under data",
             outcome="missing",
         )
-    there = f"it has {', '.join(repr(name) for name in names)}" if names else "it has no keys under data"
+    there = f"it has {_list_keys(names)}" if names else "it has no keys under data"
     if binary_names:
-        there += f", and under binaryData {', '.join(repr(name) for name in binary_names)}"
+        there += f", and under binaryData {_list_keys(binary_names)}"
     return SourceError(f"{source} has no key {key!r}; {there}", outcome="missing")
+
+
+def _list_keys(names: list[str]) -> str:
+    # What cannot be a key may be a part of the document, whose indentation is lost, and hold a value.
+    keys = [repr(name) for name in names if _CONFIGMAP_KEY.fullmatch(name)]
+    others = [] if len(keys) == len(names) else ["others that no ConfigMap can have"]
+    return ", ".join([*keys, *others])
 
 
 def _members(node: Node | None) -> dict[str, Node]:

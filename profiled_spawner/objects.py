@@ -481,9 +481,9 @@ def read_texts(
     known: MappingProxyType[str, str] | None = reader.known.get((id(node), path[-1]))
     if known is not None:
         return known
-    for name, (key, value) in reader.entries(node, path).items():
+    for name, (key, value) in reader.entries(node, path, _is_label_name).items():
         fault = find_key_fault(name)
-        here = (*path, name if reader.is_quotable(key) else "…")
+        here = (*path, reader.step(key, is_public=_is_label_name(name)))
         if fault:
             reader.error(key, here, fault)
         text = _read_text(reader, value, here, rule)
@@ -510,14 +510,18 @@ def _read_field(reader: Reader, node: Node, path: Path, kind: str, name: str) ->
     if not isinstance(node, Mapping):
         reader.wrong_type(node, path, "a mapping", empty=f"{name}: {{}}")
         return MappingProxyType({})
-    entries = reader.entries(node, path)
-    if place in _NAMED:
-        for name, (key, _) in entries.items():
-            if LABEL_NAME.find_fault(name):
-                reader.error(key, path, "has a key that is no label's name, such as team or example.org/team")
-    return MappingProxyType(
-        {name: _read_value(reader, value, (*path, name), field.kind, place) for name, (_, value) in entries.items()}
-    )
+    found = {}
+    for name, (key, value) in reader.entries(node, path, _is_label_name).items():
+        if place in _NAMED and LABEL_NAME.find_fault(name):
+            reader.error(key, path, "has a key that is no label's name, such as team or example.org/team")
+        here = (*path, reader.step(key, is_public=_is_label_name(name)))
+        found[name] = _read_value(reader, value, here, field.kind, place)
+    return MappingProxyType(found)
+
+
+def _is_label_name(name: str) -> bool:
+    """Whether it can be the name of a label or, with capitals in its prefix, of an annotation."""
+    return LABEL_NAME.find_fault(name.lower()) is None
 
 
 def _read_value(reader: Reader, node: Node, path: Path, kind: str, place: str) -> Any:

@@ -25,8 +25,8 @@ from .document import (
     Profile,
     Size,
     find_env_name_fault,
+    is_env_name,
     is_kubespawner_owned,
-    shown_env_name,
 )
 from .errors import Diagnostic, DocumentError, QuantityError
 from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
@@ -281,14 +281,14 @@ class _Reader(Reader):
 
     def env_mapping(self, node: Mapping, path: Path) -> dict[str, EnvValue]:
         env: dict[str, EnvValue] = {}
-        for name, (key, value) in self.entries(node, path, shown_env_name).items():
+        for name, (key, value) in self.entries(node, path, is_env_name).items():
             fault = find_env_name_fault(name)
-            here = (*path, shown_env_name(name)) if fault else (*path, name)
+            here = (*path, self.step(key, is_public=is_env_name(name) and _has_colon(node, key, value)))
             if fault:
                 self.error(key, here, fault)
             if isinstance(value, Mapping):
-                # It may be a text that lacks its quotes, whose keys are the value then.
-                item = self.known_entries(value, here, ("valueFrom",), "a variable that is a mapping", lambda key: "…")
+                # It may be a text that lacks its quotes.
+                item = self.known_entries(value, here, ("valueFrom",), "a variable that is a mapping")
                 if "valueFrom" in item:
                     env[name] = self.env_source(item["valueFrom"][1], (*here, "valueFrom"))
                 elif not value.items:
@@ -315,7 +315,8 @@ class _Reader(Reader):
                 continue
             fault = find_env_name_fault(name)
             if fault:
-                self.error(name_node, (*here, "name"), f"{shown_env_name(name)} {_is(fault)}")
+                shown = name if is_env_name(name) else "this"
+                self.error(name_node, (*here, "name"), f"{shown} {_is(fault)}")
             elif name in env:
                 self.error(name_node, (*here, "name"), f"{name} is given twice, first at line {lines[name]}")
             lines.setdefault(name, name_node.line)
@@ -379,8 +380,8 @@ class _Reader(Reader):
             self.wrong_type(node, path, "a mapping, such as {memory: 2Gi}", empty=f"{kind}: {{}}")
             return
         short = {resource: key for key, (of, resource) in RESOURCE_KEYS.items() if of == kind}
-        for resource, (key, value) in self.entries(node, path).items():
-            here = (*path, resource)
+        for resource, (key, value) in self.entries(node, path, _is_resource_name).items():
+            here = (*path, self.step(key, is_public=_is_resource_name(resource)))
             if short.get(resource) in siblings:
                 self.error(key, here, f"the same as '{short[resource]}', which is given too; keep one of them")
                 continue
@@ -414,6 +415,22 @@ class _Reader(Reader):
 _NOTHING: MappingProxyType[str, Any] = MappingProxyType({})
 
 
+def _has_colon(mapping: Mapping, key: Scalar, value: Node) -> bool:
+    """Whether a key was meant as one. In braces, what a value has behind a comma is a key too, without a value."""
+    return not (isinstance(value, Scalar) and value.is_empty and (mapping.flow or value.line != key.line))
+
+
+def _is_resource_name(resource: str) -> bool:
+    """Whether it is a resource's name, or was meant as one."""
+    return _find_resource_name_fault(resource) is None or _find_meant_resource(resource) is not None
+
+
+def _find_meant_resource(resource: str) -> str | None:
+    if resource.lower() in ("gpu", "gpus", "nvidia"):
+        return GPU
+    return find_closest(resource, ("cpu", "memory", "ephemeral-storage"))
+
+
 def _find_resource_name_fault(resource: str) -> str | None:
     """Says why a container cannot have the resource, as Kubernetes' ValidateContainerResourceName has it."""
     if resource in ("cpu", "memory", "ephemeral-storage") or _HUGE_PAGES.fullmatch(resource):
@@ -421,9 +438,7 @@ def _find_resource_name_fault(resource: str) -> str | None:
     if resource.startswith("hugepages-"):
         return "not a size of huge pages, such as hugepages-2Mi"
     if "/" not in resource:
-        meant = find_closest(resource, ("cpu", "memory", "ephemeral-storage")) or (
-            "nvidia.com/gpu" if resource.lower() in ("gpu", "gpus", "nvidia") else None
-        )
+        meant = _find_meant_resource(resource)
         hint = f"did you mean '{meant}'?" if meant else "an extended one has a domain, such as nvidia.com/gpu"
         return f"not a resource of Kubernetes; {hint}"
     # A ResourceQuota knows it by the longer name, which must be a name too.

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from .errors import Diagnostic, format_path
 from .tree import Mapping, Node, Scalar, Sequence
 
-__all__ = ["MAX_DIAGNOSTICS", "Entries", "Path", "Reader", "find_closest"]
+__all__ = ["HIDDEN", "MAX_DIAGNOSTICS", "Entries", "Path", "Reader", "find_closest"]
 
 MAX_DIAGNOSTICS = 100
 
+HIDDEN = "…"
+"""Stands in a path for a key that may be a secret in the wrong place; line and column say where it is."""
+
 # Of the keys that an object may have.
 _MOST_SHOWN = 15
+# Of a key that was cut short.
+_SHORTEST_START = 6
 
 Path: TypeAlias = tuple[str | int, ...]
 """Steps from the document's root: keys and positions."""
 Entries: TypeAlias = dict[str, tuple[Scalar, Node]]
 """A mapping's keys and values by the keys' texts."""
+
+# Of a node: outside of every env section, such a section itself, or inside one.
+_Where: TypeAlias = Literal["outside", "env", "inside"]
 
 # Keys of other formats and habits, and ours for the same thing.
 _MEANT = {
@@ -47,6 +55,26 @@ _MEANT = {
 }
 
 
+# Keys of this format and of manifests, which are nobody's secret wherever they stand.
+_WORDS = frozenset(
+    {
+        *("apiVersion", "kind", "metadata", "data", "spec", "profiles", "sizes", "name", "description", "images"),
+        *(
+            "users",
+            "groups",
+            "env",
+            "env_from",
+            "resources",
+            "gpu",
+            "node_selector",
+            "node_tolerations",
+            "node_affinity",
+        ),
+        *("volumes", "labels", "annotations", "limits", "requests", "value", "valueFrom"),
+    }
+)
+
+
 class Reader:
     """Walks a tree, gathering errors. A method returns what it could read; errors make the rest moot."""
 
@@ -61,33 +89,40 @@ class Reader:
         self.known: dict[tuple[int, str | int], Any] = {}
 
     @cached_property
-    def env_values(self) -> set[int]:
-        """The scalars, by identity, that are environment variables' values, or part of one: not to be quoted.
+    def env_texts(self) -> set[int]:
+        """The scalars, by identity, that stand inside ``env``, keys included: never to be quoted.
 
-        An alias may put one anywhere. Only a document with something to quote pays for looking.
+        A mistyped value becomes a key as easily as a text. Only the names of a mapping of variables are not among
+        them. An alias may put any of them anywhere else. Only a document with something to quote pays for looking.
         """
         found: set[int] = set()
-        seen: set[tuple[int, bool]] = set()
-        left: list[tuple[Node, bool]] = [(self.root, False)]
+        seen: set[tuple[int, _Where]] = set()
+        left: list[tuple[Node, _Where]] = [(self.root, "outside")]
         while left:
-            node, inside = left.pop()
-            if (id(node), inside) in seen:
+            node, where = left.pop()
+            if (id(node), where) in seen:
                 continue
-            seen.add((id(node), inside))
+            seen.add((id(node), where))
             if isinstance(node, Scalar):
-                if inside:
+                if where != "outside":
                     found.add(id(node))
-            elif isinstance(node, Sequence):
-                left += [(item, inside) for item in node.items]
+            elif where == "env":
+                left += _enter_env(node)
+            elif isinstance(node, Sequence) or where == "inside":
+                left += [(item, where) for item in node.items]
             else:
                 for key, value in node.pairs():
                     is_env = isinstance(key, Scalar) and key.value == "env"
-                    left += [(key, False), (value, inside or is_env)]
+                    left += [(key, "outside"), (value, "env" if is_env else "outside")]
         return found
 
     def is_quotable(self, node: Node) -> bool:
-        """Whether a message may hold the text: it is nobody's environment variable."""
-        return id(node) not in self.env_values
+        """Whether a message may hold the text: it is not part of anybody's environment variable."""
+        return id(node) not in self.env_texts
+
+    def step(self, key: Scalar, *, is_public: bool) -> str:
+        """A key as a step of a path: itself if it is a name that this format knows or allows, else `HIDDEN`."""
+        return key.value if is_public and self.is_quotable(key) else HIDDEN
 
     def error(self, node: Node, path: Path, what: str) -> None:
         # An alias may repeat an error; hashes, because there may be many.
@@ -99,8 +134,14 @@ class Reader:
         if len(self.errors) < MAX_DIAGNOSTICS:
             self.errors.append(Diagnostic(what, format_path(path), node.line, node.column))
 
-    def entries(self, node: Mapping, path: Path, shown: Callable[[str], str] = str) -> Entries:
-        """A mapping's keys and values, with those merged in by ``<<`` behind its own."""
+    def entries(self, node: Mapping, path: Path, is_public: Callable[[str], bool]) -> Entries:
+        """A mapping's keys and values, with those merged in by ``<<`` behind its own.
+
+        Args:
+            node: The mapping.
+            path: Where it is.
+            is_public: Whether an error may quote a key.
+        """
         found: Entries = {}
         merged: list[Node] = []
         merge_key: Scalar | None = None
@@ -115,15 +156,14 @@ class Reader:
             elif key.is_empty:
                 self.error(key, path, "a value without a key")
             elif key.value in found:
-                first = found[key.value][0]
-                name = shown(key.value) if self.is_quotable(key) else "…"
-                self.error(key, (*path, name), f"given twice, first at line {first.line}")
+                here = (*path, self.step(key, is_public=is_public(key.value)))
+                self.error(key, here, f"given twice, first at line {found[key.value][0].line}")
             else:
                 found[key.value] = (key, value)
         for value in merged:
             for base in value.items if isinstance(value, Sequence) else (value,):
                 if isinstance(base, Mapping):
-                    for name, entry in self.entries(base, path, shown).items():
+                    for name, entry in self.entries(base, path, is_public).items():
                         found.setdefault(name, entry)
                 else:
                     self.error(base, (*path, "<<"), "only mappings can be merged in: '<<: *anchor'")
@@ -135,12 +175,12 @@ class Reader:
         path: Path,
         known: tuple[str, ...],
         what: str,
-        shown: Callable[[str], str] = str,
         ignored: Container[str] = (),
     ) -> Entries:
+        """The same of a mapping that may have some keys alone. An error quotes an unknown one if it resembles those."""
         if not node.items:
             return {}
-        entries = self.entries(node, path, shown)
+        entries = self.entries(node, path, lambda name: name in _WORDS or find_closest(name, known) is not None)
         for name in [name for name in entries if name not in known]:
             key, value = entries.pop(name)
             if name in ignored:
@@ -149,7 +189,8 @@ class Reader:
             meant = find_closest(name, known) if len(self.errors) < MAX_DIAGNOSTICS else None
             others = ", …" if len(known) > _MOST_SHOWN else ""
             hint = f"did you mean '{meant}'?" if meant else f"{what} has {', '.join(known[:_MOST_SHOWN])}{others}"
-            self.error(key, (*path, shown(name) if self.is_quotable(key) else "…"), f"unknown key; {hint}")
+            here = (*path, self.step(key, is_public=meant is not None or name in _WORDS))
+            self.error(key, here, f"unknown key; {hint}")
         return entries
 
     def text(self, node: Node, path: Path) -> str | None:
@@ -173,29 +214,40 @@ class Reader:
         )
 
     def wrong_type(self, node: Node, path: Path, wanted: str, empty: str = "") -> None:
-        name = path[-1] if isinstance(path[-1], str) else "this"
+        name = path[-1] if isinstance(path[-1], str) and path[-1] != HIDDEN else "this"
         if isinstance(node, Scalar) and (node.is_empty or (node.is_null and empty)):
             otherwise = ", or leave the key out" if len(path) > 1 else ""
             hint = f"; write '{empty}' for none{otherwise}" if empty else ""
             self.error(node, path, f"{'is null' if node.value else 'has no value'}{hint}")
             return
-        found = ""
-        if isinstance(node, Scalar) and wanted == "a list" and _is_word(node) and self.is_quotable(node):
-            found = f": [{node.value}]"
-        self.error(node, path, f"{name} must be {wanted}{found}")
+        hint = "; put it in brackets, [ and ]" if isinstance(node, Scalar) and wanted == "a list" else ""
+        self.error(node, path, f"{name} must be {wanted}{hint}")
+
+
+def _enter_env(node: Sequence | Mapping) -> Iterator[tuple[Node, _Where]]:
+    """What stands in an env section; its own keys, and those of the mappings that it merges in, are names."""
+    if isinstance(node, Sequence):
+        yield from ((item, "inside") for item in node.items)
+        return
+    for key, value in node.pairs():
+        if isinstance(key, Scalar) and key.value == "<<":
+            bases = value.items if isinstance(value, Sequence) else [value]
+            yield from ((base, "env") for base in bases)
+        else:
+            yield value, "inside"
+            if not isinstance(key, Scalar):
+                yield key, "inside"
 
 
 def find_closest(name: str, known: tuple[str, ...]) -> str | None:
+    """The one of the known names that was meant, itself included; None if the name resembles none of them."""
     meant = _MEANT.get(name) or _MEANT.get(name.lower())
     if meant in known:
         return meant
+    if len(name) >= _SHORTEST_START and (longer := [each for each in known if each.startswith(name)]):
+        return longer[0]
     # Only a document with errors pays for the import.
     from difflib import get_close_matches
 
     matches = get_close_matches(name.lower()[:40], [each.lower() for each in known], n=1, cutoff=0.7)
     return next((each for each in known if each.lower() in matches), None)
-
-
-def _is_word(node: Scalar) -> bool:
-    """Whether a text is short enough for a message."""
-    return node.plain and len(node.value) <= 60 and node.value.isprintable()

@@ -102,6 +102,16 @@ def test_a_manifest_holds_the_document_under_its_key(file: str, text: Text) -> N
             id="other-keys-in-order",
         ),
         pytest.param(
+            "apiVersion: v1\nkind: ConfigMap\ndata: {b: x, 'profiles: [{env: {A: secret}}]': }\n",
+            "cm.yaml has no key 'profiles.yaml'; it has 'b', others that no ConfigMap can have",
+            id="document-as-key",
+        ),
+        pytest.param(
+            "apiVersion: v1\nkind: 'my secret'\n",
+            "cm.yaml is of another kind, not ConfigMap; give the ConfigMap alone, or the document itself",
+            id="text-as-kind",
+        ),
+        pytest.param(
             "apiVersion: v1\nkind: ConfigMap\n",
             "cm.yaml has no key 'profiles.yaml'; it has no keys under data",
             id="no-data",

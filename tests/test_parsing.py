@@ -207,12 +207,12 @@ def test_errors_are_told_in_the_order_of_the_text() -> None:
         "keep one of them",
         "line 2, column 56: profiles[0].resources.limits.memory: a memory limit of 0 cannot be; "
         "leave it out, or write null for none",
-        "line 3, column 10: profiles[0].users: users must be a list: [ada]",
+        "line 3, column 10: profiles[0].users: users must be a list; put it in brackets, [ and ]",
         "line 4, column 3: profiles[0].nmae: unknown key; did you mean 'name'?",
-        'line 5, column 12: profiles[1].env.A: has no value; write "" for the empty text, '
+        'line 5, column 12: profiles[1].env.…: has no value; write "" for the empty text, '
         "or null to take the variable away",
         "line 5, column 14: profiles[1].env.A: given twice, first at line 5",
-        "line 6, column 1: extra: unknown key; a document has profiles, sizes",
+        "line 6, column 1: …: unknown key; a document has profiles, sizes",
     ]
 
 
@@ -368,6 +368,31 @@ def tell_everything(text: str) -> str:
         pytest.param("profiles: [{env: [{name: A, valueFrom: {secretKeyRef: CANARY}}]}]", id="value-as-selector"),
         pytest.param("profiles: [{env: [{name: A, value: CANARY, valueFrom: {}}]}]", id="value-and-value-from"),
         pytest.param("profiles: [{env: [{name: A, valeu: CANARY}]}]", id="value-misspelled"),
+        pytest.param('profiles: [{env: [{name: A, value:"CANARY"}]}]', id="no-space-behind-the-colon-of-a-list-item"),
+        pytest.param("profiles: [{env: [{name: A, value=CANARY}]}]", id="equals-sign-in-a-list-item"),
+        pytest.param("profiles: [{env: [{name: A, CANARY}]}]", id="value-alone-in-a-list-item"),
+        pytest.param("profiles: [{env: [{name: A, CANARY: x}]}]", id="value-as-key-of-a-list-item"),
+        pytest.param("profiles:\n- env:\n  - name: A\n    CANARY: x\n", id="value-as-key-of-a-block"),
+        pytest.param("profiles: [{env: [{name: A, value: x, CANARY: x, CANARY: y}]}]", id="value-as-key-twice"),
+        pytest.param("profiles: [{env: {A: x,CANARY}}]", id="comma-in-the-value"),
+        pytest.param("profiles: [{env: {CANARY}}]", id="value-alone-in-braces"),
+        pytest.param("profiles: [{env: {CANARY }}]", id="value-alone-in-braces-with-a-space"),
+        pytest.param("profiles: [{env: {A:CANARY}}]", id="no-space-behind-the-colon"),
+        pytest.param('profiles: [{env: {A:"CANARY"}}]', id="no-space-before-the-quotes"),
+        pytest.param("profiles:\n- env:\n    ? CANARY\n    B: x\n", id="question-mark-before-it"),
+        pytest.param("profiles:\n- env:\n    A: x\n  CANARY: x\n", id="indented-as-a-section"),
+        pytest.param("profiles:\n- env:\n    A: x\nCANARY: x\n", id="not-indented"),
+        pytest.param("profiles:\n- env:\n    A: x\n  CANARY: x\n  CANARY: y\n", id="indented-as-two-sections"),
+        pytest.param("profiles: [{env: {A: {valueFrom: {CANARY}}}}]", id="value-alone-in-value-from"),
+        pytest.param("profiles: [{env: {A: {valueFrom: {CANARY: x}}}}]", id="value-as-kind-of-source"),
+        pytest.param("profiles: [{env: {A: {valueFrom: {secretKeyRef: {CANARY}}}}}]", id="value-alone-in-selector"),
+        pytest.param("profiles: [{env: {A: {valueFrom: {secretKeyRef: {CANARY: x}}}}}]", id="value-as-key-of-selector"),
+        pytest.param("profiles: [{env: {A: {valueFrom: {secretKeyRef: {name: CANARY=}}}}}]", id="value-as-secret"),
+        pytest.param("profiles: [{env_from: [{CANARY: x}]}]", id="value-as-key-of-env-from"),
+        pytest.param("profiles: [{labels: {CANARY=: x}, annotations: {CANARY=: x}}]", id="value-as-label"),
+        pytest.param("profiles: [{node_selector: {CANARY=: x}}]", id="value-as-selected-label"),
+        pytest.param("profiles: [{resources: {CANARY: x, limits: {CANARY: 1}}}]", id="value-as-resource"),
+        pytest.param("profiles: [{users: CANARY, groups: CANARY, images: CANARY}]", id="value-as-list"),
         pytest.param("profiles: [{env: [{value: CANARY}]}]", id="value-without-a-name"),
         pytest.param("profiles: [{env: [{name: A, value: [CANARY]}]}]", id="value-of-a-list-item-in-a-list"),
         pytest.param("profiles: [{env: {A: CANARY, A: CANARY}}]", id="duplicate-key"),
@@ -433,10 +458,11 @@ def test_no_message_holds_a_value_that_an_alias_brought_elsewhere(text: str) -> 
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        pytest.param("profiles: [{users: ada}]", "users must be a list: [ada]", id="users"),
         pytest.param("profiles: [{resources: {mem_limit: 2GB}}]", "2GB is not a Kubernetes quantity", id="quantity"),
         pytest.param("profiles: [{resorces: {}}]", "profiles[0].resorces: unknown key", id="key"),
-        pytest.param("profiles: [{env: {A B: x}}]", "profiles[0].env.A…: not a name", id="start-of-a-name"),
+        pytest.param("profiles: [{env: {A: [x]}}]", "profiles[0].env.A: must be text", id="variable"),
+        pytest.param("profiles:\n- env:\n    A:", "profiles[0].env.A: has no value", id="variable-without-value"),
+        pytest.param("kind: ConfigMap", "kind: unknown key", id="key-of-a-manifest"),
     ],
 )
 def test_what_is_no_value_is_told_as_it_was_found(text: str, found: str) -> None:
