@@ -203,20 +203,26 @@ def main() -> int:
         tally = search([(arguments.input.name, arguments.input.read_text())], costly_every=1)
         _report(tally)
         return 1 if tally.findings else 0
-    last = time.monotonic()
-
-    def show(tally: Tally) -> None:
-        nonlocal last
-        if time.monotonic() - last > _PROGRESS_SECONDS:
-            last = time.monotonic()
-            print(_summarize(tally), flush=True)
-
-    documents = make_documents(arguments.documents, arguments.seed)
-    tally = search(documents, progress=show)
+    progress = _Progress()
+    tally = search(make_documents(arguments.documents, arguments.seed), progress=progress)
     _report(tally)
-    for kind, finding in tally.findings.items():
-        print(f"  {tally.counts[kind]:7,}  {_write(shrink(finding))}")
     return 1 if tally.findings else 0
+
+
+class _Progress:
+    """Prints each finding when it is there, and now and then how far the search is."""
+
+    def __init__(self) -> None:
+        self._printed_at = time.monotonic()
+        self._shown = 0
+
+    def __call__(self, tally: Tally) -> None:
+        for finding in list(tally.findings.values())[self._shown :]:
+            self._shown += 1
+            print(f"{finding.output}: {finding.line}\n  {_write(shrink(finding))}", flush=True)
+        if time.monotonic() - self._printed_at > _PROGRESS_SECONDS:
+            self._printed_at = time.monotonic()
+            print(_summarize(tally), flush=True)
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -249,8 +255,8 @@ def _report(tally: Tally) -> None:
     print("  searched    public  output")
     for output, searched in tally.searched.most_common():
         print(f"{searched:10,} {tally.excused[output]:9,}  {output}")
-    for finding in tally.findings.values():
-        print(f"  {finding.output}: {finding.line}")
+    for kind, documents in tally.counts.most_common():
+        print(f"{documents:10,} documents with {tally.findings[kind].output}: {tally.findings[kind].line}")
 
 
 if __name__ == "__main__":

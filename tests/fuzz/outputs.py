@@ -83,6 +83,7 @@ def run_command(path: Path) -> Iterator[Told]:
     """What the command prints of a file."""
     runs = [("validate", (), each) for each in ("text", "json", "github")]
     runs += [("explain", _SUBJECT_ARGUMENTS, each) for each in ("text", "json")]
+    runs += [("render", _SUBJECT_ARGUMENTS, each) for each in ("yaml", "json")]
     for command, arguments, form in runs:
         output, errors = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
