@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 3600
 BENCH = .venv-bench/installed
 DOCUMENT ?=
 
-.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets faults soak fuzz bench bench-short lint wheel clean
+.PHONY: demo sandbox test test-newest test-oldest test-cluster cluster-assets faults soak fuzz canary bench bench-short lint wheel clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -52,6 +52,10 @@ soak: $(NEWEST)
 ## Fuzzes whatever reads what others wrote, for FUZZ_SECONDS; what it learns and finds is kept under build/fuzz
 fuzz: $(FUZZER)
 	.venv/bin/python -m fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+## Damages 300,000 documents, and searches all that is told of them for values of variables; findings stand under build/fuzz
+canary: $(NEWEST)
+	.venv/bin/python -m fuzz.canary $(ARGS)
 
 ## Measures what profiles cost a hub, and writes it into docs/costs.md; wants half an hour and an idle machine
 bench: $(BENCH)

@@ -189,6 +189,9 @@ profiles:
     ÜBER: §
 - enviroment: {E: §}
 - env: [{name: F, valeu: §}, {nam: G, value: §}, [§]]
+- env: §
+- env: {H: &h §, I: {valueFrom: §}}
+  resources: {mem_limit: *h}
 """,
         "manifest": """\
 apiVersion: v1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import os
 import random
 import re
 import shlex
@@ -17,21 +18,28 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
+
+from profiled_spawner.document import Document
 
 from .canaries import find_canaries, make_bases
 from .damage import damage, damages
-from .outputs import Told, find_leaks, parse, read_as_hub, run_command, tell
+from .outputs import Told, find_leaks, parse, read_as_hub, run_command, run_render, tell
 
 __all__ = ["Finding", "Tally", "make_documents", "search"]
 
 _TESTS = Path(__file__).parent.parent
 _FOLDER = _TESTS.parent / "build" / "fuzz" / "findings" / "canary"
 
-# Of so many documents one is shown to the command and to a hub.
-_COSTLY_EVERY = 200
+# Of so many documents one is shown to the command and to a hub, and one is made a pod of.
+_COSTLY_EVERY, _RENDER_EVERY = 200, 5000
 _PROGRESS_SECONDS = 10
+# Of those at random, how many have one damage alone.
+_ONE_DAMAGE = 0.3
 
 
 _PLACE = re.compile(r"^\S+:\d+:\d+: ")
@@ -83,45 +91,47 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0
 
+    def add(self, other: Tally) -> None:
+        """Adds what came of another search at the same time."""
+        self.documents += other.documents
+        self.valid += other.valid
+        self.searched += other.searched
+        self.excused += other.excused
+        self.findings = other.findings | self.findings
+        self.counts += other.counts
+        self.seconds = max(self.seconds, other.seconds)
 
-def make_documents(count: int, seed: int) -> Iterator[tuple[str, str]]:
+
+def make_documents(count: int, seed: int, *, systematic: bool = False) -> Iterator[tuple[str, str]]:
     """Damaged documents, each with the name of what it was made from, and each once; the same for a seed.
 
-    One half has one damage: every damage at every position, in random order, for as long as there are any. The rest
-    has two.
+    Args:
+        count: How many.
+        seed: What they are made from at random.
+        systematic: Whether every second one has the next of all damages at all positions, as long as there are any;
+            else all have one or two at random.
     """
     randomness = random.Random(seed)
     bases = make_bases(seed)
-    once = [(name, damaged) for name, text in bases.items() for damaged in damages(text)]
-    randomness.shuffle(once)
     names = list(bases)
+    each_once = ((name, damaged) for name, text in bases.items() for damaged in damages(text))
     known: set[int] = set()
-
-    def twice() -> Iterator[tuple[str, str]]:
-        while True:
+    while len(known) < count:
+        made = next(each_once, None) if systematic and len(known) % 2 == 0 else None
+        if made is None:
             name = randomness.choice(names)
-            yield name, damage(damage(bases[name], randomness), randomness)
-
-    def new(documents: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-        for name, text in documents:
-            if hash(text) not in known:
-                known.add(hash(text))
-                yield name, text
-
-    made = 0
-    for documents, most in ((once, count // 2), (twice(), count)):
-        if made < most:
-            for document in new(documents):
-                yield document
-                made += 1
-                if made == most:
-                    break
+            damaged = damage(bases[name], randomness)
+            made = name, damaged if randomness.random() < _ONE_DAMAGE else damage(damaged, randomness)
+        if hash(made[1]) not in known:
+            known.add(hash(made[1]))
+            yield made
 
 
 def search(
     documents: Iterable[tuple[str, str]],
     *,
     costly_every: int = _COSTLY_EVERY,
+    render_every: int = _RENDER_EVERY,
     progress: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
     """Searches all that is told of documents.
@@ -129,28 +139,31 @@ def search(
     Args:
         documents: Each with the name of what it was made from.
         costly_every: Of how many documents one is shown to the command and to a hub.
+        render_every: Of how many one is made a pod of.
         progress: Called after each document.
     """
     tally = Tally()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
+        path = Path(folder) / "profiles.yaml"
         for number, (base, text) in enumerate(documents):
-            costly = Path(folder) / "profiles.yaml" if number % costly_every == 0 else None
-            _consider(tally, base, text, costly, runner)
+            checked = parse(text)
+            told = list(tell(checked))
+            if number % costly_every == 0:
+                path.write_text(text)
+                told += [*run_command(path), *read_as_hub(path, runner)]
+            if number % render_every == 0:
+                path.write_text(text)
+                told += run_render(path)
+            _consider(tally, base, text, getattr(checked, "document", None), told)
             tally.seconds = time.monotonic() - began
             progress(tally)
     return tally
 
 
-def _consider(tally: Tally, base: str, text: str, costly: Path | None, runner: asyncio.Runner) -> None:
-    checked = parse(text)
-    document = getattr(checked, "document", None)
+def _consider(tally: Tally, base: str, text: str, document: Document | None, told: list[Told]) -> None:
     tally.documents += 1
     tally.valid += document is not None
-    told: list[Told] = list(tell(checked))
-    if costly is not None:
-        costly.write_text(text)
-        told += [*run_command(costly), *read_as_hub(costly, runner)]
     tally.searched.update({output for output, _ in told})
     kinds: set[str] = set()
     for output, said in told:
@@ -184,12 +197,14 @@ def _without_canaries(line: str) -> str:
 
 def shrink(finding: Finding) -> Finding:
     """The same with as few lines as still show it."""
+    # The first is shown to whatever there is, which need not be.
+    render_every = 1 if "render" in finding.output else _RENDER_EVERY
     lines = finding.text.splitlines(keepends=True)
     smallest = finding
     position = 0
     while position < len(lines):
         without = lines[:position] + lines[position + 1 :]
-        shown = search([(finding.base, "".join(without))], costly_every=2).findings.get(finding.kind)
+        shown = search([(finding.base, "".join(without))], render_every=render_every).findings.get(finding.kind)
         if shown:
             lines, smallest = without, shown
         else:
@@ -200,13 +215,22 @@ def shrink(finding: Finding) -> Finding:
 def main() -> int:
     arguments = _parse_arguments()
     if arguments.input:
-        tally = search([(arguments.input.name, arguments.input.read_text())], costly_every=1)
+        tally = search([(arguments.input.name, arguments.input.read_text())], costly_every=1, render_every=1)
         _report(tally)
         return 1 if tally.findings else 0
-    progress = _Progress()
-    tally = search(make_documents(arguments.documents, arguments.seed), progress=progress)
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        parts = range(arguments.jobs)
+        search_part = partial(_search_part, jobs=arguments.jobs, count=arguments.documents, seed=arguments.seed)
+        tally = Tally()
+        for part in pool.map(search_part, parts):
+            tally.add(part)
     _report(tally)
     return 1 if tally.findings else 0
+
+
+def _search_part(part: int, *, jobs: int, count: int, seed: int) -> Tally:
+    documents = make_documents(count, seed, systematic=True)
+    return search(islice(documents, part, None, jobs), progress=_Progress())
 
 
 class _Progress:
@@ -229,6 +253,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m fuzz.canary", description=__doc__)
     parser.add_argument("--documents", type=int, default=300_000, help="how many (default: 300,000)")
     parser.add_argument("--seed", type=int, default=1, help="what they are made from at random (default: 1)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one for each processor)")
     parser.add_argument("--input", type=Path, help="searches what is told of this file alone")
     return parser.parse_args()
 

@@ -1,7 +1,7 @@
 """All that is told of a document, valid or not, with values of its environment variables in none of it.
 
-`tell` is what every document is asked for; what costs more is for some of them: the command (`run_command`) and a
-hub's way to a document (`read_as_hub`).
+`tell` is what every document is asked for; what costs more is for some of them: the command (`run_command`,
+`run_render`) and a hub's way to a document (`read_as_hub`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from profiled_spawner.terminal import Style
 
 from .canaries import KEY, find_canaries
 
-__all__ = ["Told", "find_leaks", "parse", "read_as_hub", "run_command", "tell", "told_by"]
+__all__ = ["Told", "find_leaks", "parse", "read_as_hub", "run_command", "run_render", "tell", "told_by"]
 
 Told = tuple[str, str]
 """An output's name, and what stands in it."""
@@ -80,15 +80,24 @@ def _tell_valid(document: Document) -> Iterator[Told]:
 
 
 def run_command(path: Path) -> Iterator[Told]:
-    """What the command prints of a file."""
-    runs = [("validate", (), each) for each in ("text", "json", "github")]
-    runs += [("explain", _SUBJECT_ARGUMENTS, each) for each in ("text", "json")]
-    runs += [("render", _SUBJECT_ARGUMENTS, each) for each in ("yaml", "json")]
-    for command, arguments, form in runs:
-        output, errors = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            main([command, str(path), *arguments, "--format", form])
-        yield f"command {command} --format {form}", output.getvalue() + errors.getvalue()
+    """What the command says of a file."""
+    for form in ("text", "json", "github"):
+        yield _run("validate", str(path), "--format", form)
+    for form in ("text", "json"):
+        yield _run("explain", str(path), *_SUBJECT_ARGUMENTS, "--format", form)
+
+
+def run_render(path: Path) -> Iterator[Told]:
+    """What the command makes of a file, if it is valid: a pod, for which it needs JupyterHub and KubeSpawner."""
+    for form in ("yaml", "json"):
+        yield _run("render", str(path), *_SUBJECT_ARGUMENTS, "--format", form)
+
+
+def _run(*arguments: str) -> Told:
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        main(arguments)
+    return f"command {arguments[0]} --format {arguments[-1]}", output.getvalue() + errors.getvalue()
 
 
 def read_as_hub(path: Path, runner: asyncio.Runner) -> Iterator[Told]:
