@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from collections.abc import Mapping as MappingABC
 
-from .document import EVERYONE, EnvVarSource, Profile, Template
+from .document import EVERYONE, EnvVarSource, Profile
 from .errors import Diagnostic, format_path
 from .quantity import is_whole_and_equal
+from .templates import Template, find_templates, is_of_a_server_alone, tells_people_apart
 from .tree import Mapping, Node, Scalar, Sequence
 
 __all__ = ["Advice"]
@@ -18,11 +19,8 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 
-# Volumes that hold what belongs to somebody, and what names it.
-_SECRET_VOLUMES = {"secret": "secretName", "persistentVolumeClaim": "claimName"}
-
-_SERVER_NAME = re.compile(r"\{(?:\w+_)?servername\}")
-_USER_NAME = re.compile(r"\{(?:(?:\w+_)?username|(?:\w+_)?user_server|userid|pod_name|pvc_name)\}")
+# Volumes of what belongs to somebody.
+_HELD_BY_SOMEBODY = frozenset({"secret", "persistentVolumeClaim"})
 
 _Entries = MappingABC[str, tuple[Scalar, Node]]
 _Path = tuple[str | int, ...]
@@ -114,8 +112,9 @@ class Advice:
         for name, value in profile.env.items():
             where = places.get(name, section)
             if isinstance(value, EnvVarSource):
+                self._consider_templates([*find_templates(value.fields)], where, (*path, "env", name))
                 if value.kind == "secretKeyRef":
-                    self._consider_secret(profile, value.fields.get("name"), where, (*path, "env", name))
+                    self._consider_secret(profile, where, (*path, "env", name))
             elif value and _SECRET_NAME.search(name):
                 self._warn(
                     where,
@@ -126,19 +125,28 @@ class Advice:
 
     def _consider_references(self, profile: Profile, path: _Path, entries: _Entries) -> None:
         for position, source in enumerate(profile.env_from):
+            where = (*path, "env_from", position)
+            self._consider_templates([*find_templates(source)], entries["env_from"][0], where)
             if source.get("secretRef"):
-                where = (*path, "env_from", position)
-                self._consider_secret(profile, source["secretRef"].get("name"), entries["env_from"][0], where)
+                self._consider_secret(profile, entries["env_from"][0], where)
         for position, volume in enumerate(profile.volumes):
+            where = (*path, "volumes", position)
+            sub_path = volume.get("subPath")
+            templates = [*find_templates(volume), *([sub_path] if isinstance(sub_path, Template) else [])]
+            self._consider_templates(templates, entries["volumes"][0], where)
             projected = (volume.get("projected") or {}).get("sources") or ()
-            names = [
-                *((volume.get(kind) or {}).get(key) for kind, key in _SECRET_VOLUMES.items()),
-                *((source.get("secret") or {}).get("name") for source in projected),
-            ]
-            for name in filter(None, names):
-                self._consider_secret(profile, name, entries["volumes"][0], (*path, "volumes", position))
+            if not _HELD_BY_SOMEBODY.isdisjoint(volume) or any(source.get("secret") for source in projected):
+                self._consider_secret(profile, entries["volumes"][0], where)
 
-    def _consider_secret(self, profile: Profile, name: str | None, node: Node, path: _Path) -> None:
+    def _consider_templates(self, templates: list[Template], node: Node, path: _Path) -> None:
+        if any(map(is_of_a_server_alone, templates)) and not any(map(tells_people_apart, templates)):
+            self._warn(
+                node,
+                path,
+                "people name their servers as they like, and so choose whose object this is; use {user_server}",
+            )
+
+    def _consider_secret(self, profile: Profile, node: Node, path: _Path) -> None:
         nobody_named = (profile.users is None or EVERYONE in profile.users) and (
             profile.groups is None or EVERYONE in (profile.users or ())
         )
@@ -147,12 +155,6 @@ class Advice:
                 node,
                 path,
                 "a secret that an image alone guards: whoever may choose the image can read it; name users or groups",
-            )
-        if isinstance(name, Template) and _SERVER_NAME.search(name) and not _USER_NAME.search(name):
-            self._warn(
-                node,
-                path,
-                "people name their servers as they like, and so choose whose object this is; use {user_server}",
             )
 
     def _consider_resources(self, profile: Profile, path: _Path, entries: _Entries) -> None:

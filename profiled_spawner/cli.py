@@ -14,13 +14,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from . import __version__, diagnosis, explanation
 from .document import DEFAULT_SIZE, Document, combine_documents
-from .errors import Diagnostic, DocumentError, ProfiledSpawnerError, SizeError, SourceError
+from .errors import Diagnostic, DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
 from .manifest import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 from .matching import Subject
 from .parsing import Checked, check_document, parse_document
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ProfiledSpawnerError as error:
         print(f"profiled-spawner: {printable(str(error))}", file=sys.stderr)
-        return _NOT_GOOD if isinstance(error, SizeError) else _UNUSABLE
+        return _NOT_GOOD if isinstance(error, SizeError | PodError) else _UNUSABLE
     except KeyboardInterrupt:
         return _INTERRUPTED
     except OSError as error:
@@ -74,11 +74,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors, which may quote an argument, cannot steer the terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="profiled-spawner",
         description="Checks and explains the profiles that ProfiledKubeSpawner gives to JupyterHub servers.",
-        epilog="Exit codes: 0 good; 1 the document is not; 2 wrong usage, or the source cannot be read.",
+        epilog="Exit codes: 0 good; 1 the document is not, or not for this server; 2 wrong usage, or the source or the "
+        "hub's configuration cannot be used.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -25,7 +25,7 @@ def format_text(source: str, checked: Checked, style: Style) -> str:
     for diagnostic in _in_order(checked):
         severity = f"{diagnostic.severity}:"
         severity = style.red(severity) if diagnostic.severity == "error" else style.yellow(severity)
-        lines.append(f"{style.bold(name + _place(diagnostic))}: {severity} {_describe(diagnostic)}")
+        lines.append(f"{style.bold(name + _place(diagnostic))}: {severity} {printable(_describe(diagnostic))}")
     if checked.omitted:
         lines.append(f"…and {checked.omitted} more errors")
     summary = _summarize(checked)
@@ -92,7 +92,7 @@ def _place(diagnostic: Diagnostic) -> str:
 
 
 def _describe(diagnostic: Diagnostic) -> str:
-    return printable(f"{diagnostic.path}: {diagnostic.what}" if diagnostic.path else diagnostic.what)
+    return f"{diagnostic.path}: {diagnostic.what}" if diagnostic.path else diagnostic.what
 
 
 def _summarize(checked: Checked) -> str:
@@ -115,7 +115,7 @@ def _list(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
 
 
 def _escape(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(text).replace("%", "%25")
 
 
 def _escape_property(text: str) -> str:

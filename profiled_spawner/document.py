@@ -31,7 +31,6 @@ __all__ = [
     "Object",
     "Profile",
     "Size",
-    "Template",
     "combine_documents",
     "find_env_name_fault",
     "is_hub_owned",
@@ -39,7 +38,7 @@ __all__ = [
 ]
 
 DEFAULT_SIZE = "default"
-"""What a person chooses to have no size; no size has this name."""
+"""What a person chooses to have no size; no size has this name, in any capitalization."""
 
 EVERYONE = "*"
 """In ``users``, every user; in ``images``, any run of characters."""
@@ -71,12 +70,6 @@ KUBESPAWNER_LABELS = (
 """Other labels: KubeSpawner finds its pods by some, and services and network policies of the hub's chart do."""
 
 _HUB_OWNED = frozenset({"JPY_API_TOKEN", "MEM_LIMIT", "MEM_GUARANTEE", "CPU_LIMIT", "CPU_GUARANTEE"})
-
-
-class Template(str):
-    """A text in which KubeSpawner's fields are to be expanded, such as ``{username}``."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +356,11 @@ def is_hub_owned(name: str) -> bool:
     if name.startswith("JUPYTERHUB_"):
         return not name.startswith("JUPYTERHUB_SINGLEUSER_")
     return name in _HUB_OWNED
+
+
+def may_begin_hub_owned(prefix: str) -> bool:
+    """Whether some environment variable that `is_hub_owned` begins with the prefix; not for the empty one."""
+    return is_hub_owned(prefix) or any(name.startswith(prefix) for name in (*_HUB_OWNED, "JUPYTERHUB_") if prefix)
 
 
 def is_kubespawner_owned(kind: str, name: str) -> bool:

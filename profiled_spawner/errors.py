@@ -2,7 +2,8 @@
 
 Every exception of the package derives from `ProfiledSpawnerError`. What is wrong with a text is said in
 `Diagnostic` values, which say where, what, and what to do about it; what is wrong with reading one is a
-`SourceError`. Neither ever holds the value of an environment variable: whoever makes one sees to that.
+`SourceError`. Neither ever holds the value of an environment variable: whoever makes one sees to that. As text, each
+is printable, whatever it quotes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from .escaping import printable
 
 __all__ = [
     "Diagnostic",
@@ -27,6 +30,9 @@ __all__ = [
 
 class ProfiledSpawnerError(Exception):
     """The base of every exception that this package raises."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class QuantityError(ProfiledSpawnerError, ValueError):
@@ -54,7 +60,7 @@ class Diagnostic:
     def __str__(self) -> str:
         where = f"line {self.line}, column {self.column}: " if self.line else ""
         path = f"{self.path}: " if self.path else ""
-        return f"{where}{path}{self.what}"
+        return printable(f"{where}{path}{self.what}")
 
 
 def format_path(steps: Sequence[str | int]) -> str:
@@ -95,7 +101,7 @@ class DocumentError(ProfiledSpawnerError):
 
     def __str__(self) -> str:
         count = len(self.diagnostics) + self.omitted
-        source = self.source or "the document"
+        source = printable(self.source) or "the document"
         lines = [f"{source} has {count} error{'s' if count > 1 else ''}:"]
         lines += [f"  {diagnostic}" for diagnostic in self.diagnostics]
         if self.omitted:

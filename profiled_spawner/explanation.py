@@ -47,12 +47,12 @@ class Explanation:
 
     @property
     def limits(self) -> _Amounts:
-        """Limits by resource; one without a quantity is taken away."""
+        """Limits by resource; one without a quantity is taken away, and so is a GPU by 0."""
         return _with_removed(self.resources.limits, self.effective.limits)
 
     @property
     def requests(self) -> _Amounts:
-        """Guarantees by resource; one without a quantity is taken away."""
+        """Guarantees by resource, likewise."""
         return _with_removed(self.resources.requests, self.effective.requests)
 
     @property
@@ -147,12 +147,13 @@ def format_text(explanation: Explanation, style: Style, *, show_values: bool = F
         *_format_texts("Annotations", explanation.effective.annotations, style),
     ]
     if explanation.warnings:
-        sections.append([style.bold("Warnings"), *(f"  {style.yellow('⚠')} {text}" for text in explanation.warnings)])
+        warnings = (f"  {style.yellow('⚠')} {printable(text)}" for text in explanation.warnings)
+        sections.append([style.bold("Warnings"), *warnings])
     return "\n\n".join("\n".join(lines) for lines in sections)
 
 
 def _with_removed(settled: Mapping[str, Setting[Quantity]], given: _Amounts) -> _Amounts:
-    amounts = {name: setting for name, setting in given.items() if setting.value is None}
+    amounts = {name: setting for name, setting in given.items() if not setting.value or not setting.value.amount}
     amounts |= {name: Setting(setting.value, setting.profile) for name, setting in settled.items()}
     return {name: amounts[name] for name in sorted(amounts, key=_rank)}
 
@@ -217,16 +218,14 @@ def _format_profiles(explanation: Explanation, style: Style) -> list[str]:
     applied = explanation.effective.applied
     if not matches and not applied:
         return [style.bold("Profiles"), "  none; the document says 'profiles: []'"]
-    rows = [
-        [str(index), match.profile.label, printable("; ".join(match.reasons))] for index, match in enumerate(matches)
-    ]
+    rows = [[str(index), match.profile.label, "; ".join(match.reasons)] for index, match in enumerate(matches)]
     lines = [style.bold(f"Profiles: {sum(match.fits for match in matches)} of {len(matches)} fit")]
     for match, cells in zip(matches, align(rows), strict=True):
         row = "  ".join(cells).rstrip()
         lines.append(f"  {style.green('✔')} {row}" if match.fits else style.dim(f"  ✘ {row}"))
     if applied:
         how = "least specific first" if explanation.order == "specificity" else "in the document's order"
-        names = ", ".join(profile.label for profile in applied)
+        names = printable(", ".join(profile.label for profile in applied))
         lines += ["", f"{style.bold('Applied')}, {how}, the later winning: {names}"]
     return lines
 
@@ -251,7 +250,7 @@ def _format_value(value: EnvValue, show_values: bool) -> str:
         return "(removed)"
     if not show_values:
         return _MASK
-    return printable(value) or '""'
+    return value or '""'
 
 
 def _format_resources(explanation: Explanation, style: Style) -> list[str]:
@@ -351,7 +350,7 @@ def _describe_volume(volume: Object) -> str:
 
 
 def _format_texts(title: str, settings: Mapping[str, Setting[str]], style: Style) -> Iterator[list[str]]:
-    rows = [[name, printable(setting.value) or '""', _origin(setting)] for name, setting in sorted(settings.items())]
+    rows = [[name, setting.value or '""', _origin(setting)] for name, setting in sorted(settings.items())]
     if rows:
         yield [style.bold(title), *_table(rows, style)]
 
@@ -363,7 +362,7 @@ def _describe_resource(
         yield "limit", _format_amount(limit), _origin(limit)
     if request is not None:
         yield "guarantee", _format_amount(request), _origin(request)
-    if limit is not None and limit.value is not None and (request is None or request.value is None):
+    if limit and limit.value and limit.value.amount and (request is None or request.value is None):
         unless = "; the hub's settings may give one" if request is None else ""
         yield "guarantee", f"({limit.value})", f"reserved by Kubernetes, for want of a guarantee{unless}"
 

@@ -34,10 +34,11 @@ from kubernetes_asyncio.client import (
     V1VolumeMount,
 )
 
-from .document import EnvValue, EnvVarSource, Template, is_hub_owned
+from .document import EnvValue, EnvVarSource, is_hub_owned
 from .errors import PodError, QuantityError
 from .merging import EffectiveProfile, Resources, Setting, combine_terms, settle_resources
 from .quantity import Quantity, format_bytes, format_cores, parse_quantity
+from .templates import Template, expand_template
 
 __all__ = [
     "APPLIED",
@@ -108,8 +109,8 @@ def inject_profile(
         expand: Puts the server's values for KubeSpawner's fields into a template.
 
     Raises:
-        PodError: The pod has a volume or a mount that a profile gives too, or what is required of a node comes to
-            too many alternatives.
+        PodError: The pod has a volume or a mount that a profile gives too, what is required of a node comes to
+            too many alternatives, or a template to what could be somebody else's (see `expand_template`).
     """
     containers = list(pod.spec.containers)
     position = _notebook(containers)
@@ -259,7 +260,7 @@ def _thaw(value: Any, expand: Callable[[str], str] = str) -> Any:
         return {name: _thaw(each, expand) for name, each in value.items()}
     if isinstance(value, tuple):
         return [_thaw(each, expand) for each in value]
-    return expand(value) if isinstance(value, Template) else value
+    return expand_template(value, expand) if isinstance(value, Template) else value
 
 
 def hide_env_values(pod: V1Pod) -> V1Pod:

@@ -113,13 +113,18 @@ def _find_what(names: Names, spellings: Iterable[str]) -> Iterator[AbstractSet[i
 def _spellings(image: str) -> list[str]:
     """The image as it is, and as it may be written too.
 
-    ``:latest`` is what an image without a tag means. An image with another tag, or with a digest, is only what it is.
+    ``:latest`` is what an image without a tag means. Where there is a digest, the tag means nothing: container runtimes
+    pull by the digest.
     """
-    name = image.rpartition("/")[2]
+    name, at, digest = image.partition("@")
+    path, slash, last = name.rpartition("/")
+    last, colon, _ = last.partition(":")
+    if at:
+        return [image, f"{path}{slash}{last}@{digest}"] if colon else [image]
+    if not colon:
+        return [image, f"{image}:latest"]
     if image.endswith(":latest"):
         return [image, image.removesuffix(":latest")]
-    if ":" not in name and "@" not in name:
-        return [image, f"{image}:latest"]
     return [image]
 
 

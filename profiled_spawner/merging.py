@@ -235,7 +235,9 @@ def settle_resources(
 ) -> Resources:
     """Puts the effective profile's resources over the hub's own, and lets limits win over guarantees.
 
-    Where Kubernetes wants a request to equal its limit (a GPU's), whichever of the two is missing is filled in.
+    Where Kubernetes wants a request to equal its limit (a GPU's), whichever of the two is missing is filled in. Zero of
+    such a resource is none: it has neither. A pod that names it is let onto the nodes that are kept for it
+    (Kubernetes' ExtendedResourceToleration), whatever the amount.
 
     Args:
         effective: What the profiles give.
@@ -250,7 +252,9 @@ def settle_resources(
         equal = is_whole_and_equal(resource)
         if limit.profile is None and request.profile is None:
             continue  # the hub's own affair
-        if request.value > limit.value or (equal and request.value != limit.value):
+        if equal and limit.profile is None and not request.value.amount:
+            limits[resource] = request
+        elif request.value > limit.value or (equal and request.value != limit.value):
             conflicts.append(Conflict(resource, limit, request))
             requests[resource] = limit
         elif equal:
@@ -263,7 +267,16 @@ def settle_resources(
         elif resource in effective.limits:
             # A profile took away the limit, without which Kubernetes takes no such request.
             del requests[resource]
+    limits, requests = _without_zeros(limits), _without_zeros(requests)
     return Resources(MappingProxyType(limits), MappingProxyType(requests), tuple(conflicts))
+
+
+def _without_zeros(amounts: dict[str, Setting[Quantity]]) -> dict[str, Setting[Quantity]]:
+    return {
+        resource: setting
+        for resource, setting in amounts.items()
+        if setting.profile is None or setting.value.amount or not is_whole_and_equal(resource)
+    }
 
 
 def _overlay(

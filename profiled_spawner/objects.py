@@ -15,10 +15,11 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
-from .document import Object, Template
+from .document import Object, may_begin_hub_owned
 from .errors import QuantityError
 from .quantity import parse_quantity
-from .reading import Path, Reader, find_closest
+from .reading import Path, Reader
+from .templates import MIXED_UP, Template, fill_in, find_templates, mixes_people_up, tells_people_apart
 from .tree import Mapping, Node, Scalar, Sequence
 
 __all__ = [
@@ -30,10 +31,10 @@ __all__ = [
     "QUALIFIED_NAME",
     "RULES",
     "SHAPES",
-    "TEMPLATE_FIELDS",
     "Field",
     "Rule",
     "find_alternatives",
+    "find_rule",
     "read_object",
     "read_objects",
     "read_texts",
@@ -166,12 +167,14 @@ class Rule:
         what: What is wrong with one that is not.
         longest: How many characters it may have; 0 for any number.
         template: Whether KubeSpawner's fields are expanded in it.
+        is_shared: Whether it names something outside the pod, where others may arrive too.
     """
 
     pattern: str
     what: str
     longest: int = 0
     template: bool = False
+    is_shared: bool = False
 
     def find_fault(self, text: str) -> str | None:
         """Says what is wrong with a text; None if nothing is."""
@@ -200,13 +203,6 @@ def _read_shapes(text: str) -> dict[str, dict[str, Field]]:
 SHAPES: MappingProxyType[str, dict[str, Field]] = MappingProxyType(_read_shapes(_SHAPES))
 """The fields of each type by name."""
 
-TEMPLATE_FIELDS = (
-    *("username", "user_server", "servername", "userid", "hubnamespace", "namespace", "pod_name", "pvc_name"),
-    *("unescaped_username", "unescaped_servername", "safe_username", "safe_servername", "safe_user_server"),
-    *("escaped_username", "escaped_servername", "escaped_user_server"),
-)
-"""What KubeSpawner 7 expands in its templates."""
-
 _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
 _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -217,17 +213,23 @@ HUGE_PAGES = r"hugepages-[1-9][0-9]{0,8}[KMG]i"
 """Of the sizes that Kubernetes takes, those that a node may have: nodes write them so."""
 _MEMBER = rf"metadata\.(?:labels|annotations)\['{QUALIFIED_NAME}'\]"
 _NO_PARENT = r"(?!(?:.*/)?\.\.(?:/|$))"
+# A newline in a path is nobody's wish.
+_CHARACTERS = r"[^\x00-\x1f\x7f]"
 
 _OBJECT_NAME = Rule(
     _SUBDOMAIN,
     "not the name of a Kubernetes object; use lower-case letters, digits, '-' and '.'",
     longest=253,
     template=True,
+    is_shared=True,
 )
 _SECRET_KEY = Rule(r"(?!\.\.|\.$)[-._a-zA-Z0-9]+", "not a key that a Secret can have", longest=253)
 _CONFIGMAP_KEY = Rule(r"(?!\.\.|\.$)[-._a-zA-Z0-9]+", "not a key that a ConfigMap can have", longest=253)
-_FILE = Rule(rf"(?!/|\.\.){_NO_PARENT}.+", "must be a relative path without '..'")
-_ABSOLUTE = Rule(r"/[\s\S]*", "must be an absolute path, beginning with '/'")
+_FILE = Rule(
+    rf"(?!/|\.\.){_NO_PARENT}{_CHARACTERS}+", "must be a relative path, on one line and without '..'", template=True
+)
+# Of a volume, whatever has no rule of its own: KubeSpawner expands fields in all of its volumes' texts.
+_FREE = Rule(r"[\s\S]*", "", template=True, is_shared=True)
 LABEL_NAME = Rule(QUALIFIED_NAME, "not a label's name, such as team or example.org/team")
 LABEL_TEXT = Rule(LABEL_VALUE, "not a label's value; use up to 63 letters, digits, '-', '_' and '.'")
 _RESOURCE = Rule(
@@ -237,6 +239,8 @@ _RESOURCE = Rule(
 _INITIATOR = Rule(
     r"iqn\.[0-9]{4}-[0-9]{2}\.[A-Za-z0-9.-]+:[^,;*&$|\s]+|eui\.[A-Za-z0-9]{16}|naa\.[A-Za-z0-9]{32}",
     "not an iSCSI name, such as iqn.2001-04.org.example:disk",
+    template=True,
+    is_shared=True,
 )
 _CONTAINER = Rule(_LABEL, "not the name of a container", longest=63)
 _POD_FIELDS = (
@@ -294,21 +298,33 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
             _LABEL, "not the name of a volume; use up to 63 lower-case letters, digits and '-'", longest=63
         ),
         "MountedVolume.mountPath": Rule(
-            r"/(?=[^:]*[^:/])[^:]*", "must be an absolute path below '/', without ':'", template=True
+            rf"{_NO_PARENT}/(?=[^:]*[^:/])[^:\x00-\x1f\x7f]*",
+            "must be an absolute path below '/', on one line and without '..' and ':'",
+            template=True,
         ),
         "MountedVolume.subPath": Rule(
-            rf"(?!/){_NO_PARENT}[\s\S]+", "must be a relative path without '..'", template=True
+            rf"(?!/){_NO_PARENT}{_CHARACTERS}+", "must be a relative path, on one line and without '..'", template=True
         ),
         "KeyToPath.key": _CONFIGMAP_KEY,
         "KeyToPath.path": _FILE,
         "EmptyDirVolumeSource.medium": Rule(
             r"(?:Memory|HugePages(?:-[0-9]+[KMG]i)?)?", 'must be Memory, HugePages or "" for the node\'s disk'
         ),
-        "NFSVolumeSource.path": _ABSOLUTE,
+        "NFSVolumeSource.path": Rule(
+            rf"(?=/){_NO_PARENT}{_CHARACTERS}+",
+            "must be an absolute path, on one line and without '..'",
+            template=True,
+            is_shared=True,
+        ),
         "CSIVolumeSource.driver": Rule(
             r"[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?", "not the name of a CSI driver", longest=63
         ),
-        "HostPathVolumeSource.path": Rule(rf"{_NO_PARENT}[\s\S]+", "must be a path without '..'"),
+        "HostPathVolumeSource.path": Rule(
+            rf"{_NO_PARENT}{_CHARACTERS}+",
+            "must be a path, on one line and without '..'",
+            template=True,
+            is_shared=True,
+        ),
         "HostPathVolumeSource.type": _one_of(
             "", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"
         ),
@@ -343,7 +359,10 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
         "PodCertificateProjection.certificateChainPath": _FILE,
         "AzureDiskVolumeSource.cachingMode": _one_of("None", "ReadOnly", "ReadWrite"),
         "AzureDiskVolumeSource.diskURI": Rule(
-            r"(?:https://|/subscriptions/)[\s\S]*", "must begin with https:// or, for a managed disk, /subscriptions/"
+            r"(?:https://|/subscriptions/)[\s\S]*",
+            "must begin with https:// or, for a managed disk, /subscriptions/",
+            template=True,
+            is_shared=True,
         ),
         "AzureDiskVolumeSource.kind": _one_of("Shared", "Dedicated", "Managed"),
         "ISCSIVolumeSource.iqn": _INITIATOR,
@@ -407,7 +426,6 @@ _DIVISORS = {
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
 _OCTAL = re.compile(r"0o?[0-7]{1,11}")
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 @cache
@@ -416,6 +434,25 @@ def find_alternatives(kind: str) -> tuple[str, ...]:
     if kind not in _ALTERNATIVES:
         return ()
     return tuple(name for name, field in SHAPES[kind].items() if field.kind in SHAPES and not field.many)
+
+
+def _find_volume_kinds() -> frozenset[str]:
+    """The types that a volume consists of."""
+    kinds, left = set[str](), ["MountedVolume"]
+    while left:
+        kind = left.pop()
+        if kind not in kinds:
+            kinds.add(kind)
+            left += [field.kind for field in SHAPES[kind].values() if field.kind in SHAPES]
+    return frozenset(kinds)
+
+
+_VOLUME_KINDS = _find_volume_kinds()
+
+
+def find_rule(place: str) -> Rule | None:
+    """What a text must be like, by ``Type.field``; None if it may be anything."""
+    return RULES.get(place) or (_FREE if place.partition(".")[0] in _VOLUME_KINDS else None)
 
 
 def read_object(reader: Reader, node: Node, path: Path, kind: str) -> Object | None:
@@ -528,7 +565,7 @@ def _read_value(reader: Reader, node: Node, path: Path, kind: str, place: str) -
     if kind in SHAPES:
         return read_object(reader, node, path, kind)
     if kind == "text":
-        return _read_text(reader, node, path, RULES.get(place))
+        return _read_text(reader, node, path, find_rule(place))
     text = reader.text(node, path)
     if text is None:
         return None
@@ -566,11 +603,12 @@ def _read_text(reader: Reader, node: Node, path: Path, rule: Rule | None) -> str
         text = reader.text(node, path)
     if text is None or rule is None:
         return text
-    example, fault = text, None
     if rule.template and ("{" in text or "}" in text):
-        example, fault = _fill_in(text)
-        text = Template(text)
-    fault = fault or rule.find_fault(example)
+        example, fault = fill_in(text)
+        fault = fault or rule.find_fault(example) or (MIXED_UP if rule.is_shared and mixes_people_up(text) else None)
+        text = Template(text, rule.find_fault, rule.is_shared)
+    else:
+        fault = rule.find_fault(text)
     if fault is not None:
         reader.error(node, path, fault if text else "must not be empty")
     return text
@@ -579,27 +617,6 @@ def _read_text(reader: Reader, node: Node, path: Path, rule: Rule | None) -> str
 @cache
 def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
-
-
-def _fill_in(template: str) -> tuple[str, str | None]:
-    """What a template may become, and what is wrong with it."""
-    fault = None
-
-    def fill(match: re.Match[str]) -> str:
-        nonlocal fault
-        name = match[1]
-        if match[0] in ("{{", "}}"):
-            return match[0][0]
-        if name is None:
-            fault = fault or "has a single brace; write {username} for a field, and {{ or }} for a brace"
-        elif name not in TEMPLATE_FIELDS:
-            meant = find_closest(name, TEMPLATE_FIELDS) if re.fullmatch(r"[a-z_]{1,30}", name) else None
-            meant = "username" if name in ("user", "name") else meant
-            hint = f"did you mean {{{meant}}}?" if meant else f"it knows {_some(TEMPLATE_FIELDS)}"
-            fault = fault or f"has a field that KubeSpawner does not know; {hint}"
-        return "x"
-
-    return _PLACEHOLDER.sub(fill, template), fault
 
 
 def _describe(kind: str) -> str:
@@ -630,6 +647,18 @@ _PROJECTED_FILES = ("path", "credentialBundlePath", "keyPath", "certificateChain
 
 def _no_check(_: Object) -> _Faults:
     return iter(())
+
+
+def _check_volume(volume: Object) -> _Faults:
+    path = volume.get("subPath")
+    # Below something that is a person's own, a path may be anything.
+    if path and mixes_people_up(path) and not any(map(tells_people_apart, find_templates(volume))):
+        yield "subPath", MIXED_UP
+
+
+def _check_env_from(source: Object) -> _Faults:
+    if may_begin_hub_owned(source.get("prefix") or ""):
+        yield "prefix", "could make a variable that belongs to the hub, by which it knows a server; use another"
 
 
 def _check_resource_field(selector: Object) -> _Faults:
@@ -752,6 +781,8 @@ def _check_flocker(source: Object) -> _Faults:
 
 
 _CHECKS: dict[str, Callable[[Object], _Faults]] = {
+    "EnvFromSource": _check_env_from,
+    "MountedVolume": _check_volume,
     "ResourceFieldSelector": _check_resource_field,
     "FileResourceSelector": _check_resource_field,
     "Toleration": _check_toleration,

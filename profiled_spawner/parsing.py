@@ -190,8 +190,8 @@ class _Reader(Reader):
         if "name" not in entries:
             self.error(node, path, "has no 'name', by which people choose it")
         size = Size(index, **self.sections(entries, path))
-        if size.name == DEFAULT_SIZE:
-            what = f"'{DEFAULT_SIZE}' is what people choose to have no size; give this one another name"
+        if size.name and size.name.strip().lower() == DEFAULT_SIZE:
+            what = f"'{DEFAULT_SIZE}' is what people choose to have no size, in capitals too; give it another name"
             self.error(entries["name"][1], (*path, "name"), what)
         if self.advice is not None:
             self.advice.consider(size, path, node, entries, self.is_quotable)
@@ -281,9 +281,9 @@ class _Reader(Reader):
 
     def env_mapping(self, node: Mapping, path: Path) -> dict[str, EnvValue]:
         env: dict[str, EnvValue] = {}
-        for name, (key, value) in self.entries(node, path, is_env_name).items():
+        for name, (key, value) in self.entries(node, path, _never).items():
             fault = find_env_name_fault(name)
-            here = (*path, self.step(key, is_public=is_env_name(name) and _has_colon(node, key, value)))
+            here = (*path, self.step(key, is_public=is_env_name(name) and _is_a_variables(value)))
             if fault:
                 self.error(key, here, fault)
             if isinstance(value, Mapping):
@@ -318,7 +318,7 @@ class _Reader(Reader):
                 shown = name if is_env_name(name) else "this"
                 self.error(name_node, (*here, "name"), f"{shown} {_is(fault)}")
             elif name in env:
-                self.error(name_node, (*here, "name"), f"{name} is given twice, first at line {lines[name]}")
+                self.error(name_node, (*here, "name"), f"given twice, first at line {lines[name]}")
             lines.setdefault(name, name_node.line)
             if ("value" in entries) == ("valueFrom" in entries):
                 both = "'value' and 'valueFrom', of which it can have one"
@@ -415,9 +415,15 @@ class _Reader(Reader):
 _NOTHING: MappingProxyType[str, Any] = MappingProxyType({})
 
 
-def _has_colon(mapping: Mapping, key: Scalar, value: Node) -> bool:
-    """Whether a key was meant as one. In braces, what a value has behind a comma is a key too, without a value."""
-    return not (isinstance(value, Scalar) and value.is_empty and (mapping.flow or value.line != key.line))
+def _never(_: str) -> bool:
+    return False
+
+
+def _is_a_variables(value: Node) -> bool:
+    """Whether it is what a variable has. In front of anything else, a name may be the rest of somebody's value."""
+    if isinstance(value, Mapping):
+        return any(isinstance(key, Scalar) and key.value == "valueFrom" for key, _ in value.pairs())
+    return isinstance(value, Scalar) and not value.is_empty
 
 
 def _is_resource_name(resource: str) -> bool:

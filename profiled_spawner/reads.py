@@ -79,6 +79,7 @@ class SharedReads(Generic[Caller, AnswerT]):
         self._waiting.append(waiter)
         self._asking += 1
         if self._task is None:
+            self._last_fault = None
             self._task = loop.create_task(self._serve(), name=f"read {self._name}")
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -96,9 +97,8 @@ class SharedReads(Generic[Caller, AnswerT]):
         raise SourceError(what, outcome="unavailable")
 
     def _rest(self) -> None:
-        """Holds nothing of a task any more."""
+        """Holds nothing of a task any more, but for the last fault: who waited for it may be about to tell it."""
         self._task = None
-        self._last_fault = None
         self._waiting = []
 
     async def _serve(self) -> None:

@@ -30,7 +30,7 @@ from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from .document import Size
-from .errors import ProfiledSpawnerError
+from .errors import PodError, ProfiledSpawnerError
 from .matching import Subject
 from .spawner import ProfiledKubeSpawner
 from .store import Reading
@@ -85,8 +85,9 @@ async def render_pod(
         show_values: Whether environment variables keep their values: those of profiles, of settings and the hub's.
 
     Raises:
-        RenderingError: The configuration cannot be run, or no manifest can be made with it. An exception's own
-            message, which may quote a value, is only in it with `show_values`.
+        PodError: What the profiles give does not go together, or not with what the configuration gives.
+        RenderingError: The configuration cannot be run, or no manifest can be made with it. The message of an
+            exception that is not this package's own, which may quote a value, is only in it with `show_values`.
     """
     # What a configuration prints is not part of the manifest.
     with contextlib.redirect_stdout(sys.stderr), _warnings_logged(), _no_kubeconfig():
@@ -94,8 +95,8 @@ async def render_pod(
             pod = await _make_pod(reading, subject, size, server, _load_config(config_file))
         except (Exception, SystemExit) as error:  # noqa: BLE001  a configuration is code, and can raise anything
             failure = (
-                error
-                if isinstance(error, RenderingError)
+                error.with_traceback(None)
+                if isinstance(error, RenderingError | PodError)
                 else RenderingError(_explain(error, config_file, show_values))
             )
         else:
@@ -150,6 +151,8 @@ async def _make_pod(
                 await spawner.apply_group_overrides()
             spawner.image = subject.image
             spawner._reading, spawner._size = reading, size
+            # Whoever asks for the pod is told what is wrong with it; no start is refused, and nothing logged.
+            spawner._refuse_pod = lambda error: error
             pod = await spawner.get_pod_manifest()
             manifest: dict[str, Any] = spawner.api.api_client.sanitize_for_serialization(pod)
         finally:
@@ -184,12 +187,19 @@ def _no_kubeconfig() -> Iterator[None]:
         kubespawner.spawner.load_config = load_config
 
 
+class _Formatter(logging.Formatter):
+    """Escapes in a message what could steer the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's own name
+        return printable(super().formatMessage(record))
+
+
 @contextlib.contextmanager
 def _warnings_logged() -> Iterator[None]:
     """Sends warnings to the standard error, and what is less than that nowhere."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("profiled-spawner: %(levelname)s: %(message)s"))
+    handler.setFormatter(_Formatter("profiled-spawner: %(levelname)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     try:
@@ -216,7 +226,7 @@ def _explain(error: BaseException, config_file: Path | None, show_values: bool) 
         what = f"{kind}: {error.msg}"
     elif isinstance(error, OSError) and error.strerror:
         what = f"{kind}: {error.strerror}" + (f": {error.filename}" if error.filename else "")
-    elif show_values or isinstance(error, ImportError | NameError):
+    elif show_values or isinstance(error, ImportError | NameError | ProfiledSpawnerError):
         what = f"{kind}: {' '.join(str(error).split())}"
     else:
         what = f"{kind}: {trait[1]} cannot have this value" if trait else kind

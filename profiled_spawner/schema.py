@@ -18,12 +18,12 @@ from .objects import (
     HUGE_PAGES,
     LABEL_VALUE,
     QUALIFIED_NAME,
-    RULES,
     SHAPES,
-    TEMPLATE_FIELDS,
     Field,
     find_alternatives,
+    find_rule,
 )
+from .templates import TEMPLATE_FIELDS
 
 __all__ = ["make_schema"]
 
@@ -46,6 +46,9 @@ _ANNOTATION_NAME = QUALIFIED_NAME.replace("[a-z0-9]", "[A-Za-z0-9]").replace("[-
 _NOT_OUR_LABELS = f"(?!(?:{'|'.join(KUBESPAWNER_LABELS)})$)".replace(".", r"\.") + _NOT_OURS
 
 _TEMPLATE = rf"(?=[^{{}}]*[{{}}])(?:[^{{}}]|\{{\{{|\}}\}}|\{{(?:{'|'.join(TEMPLATE_FIELDS)})\}})*"
+
+_LETTERS = "".join(f"[{letter.upper()}{letter}]" for letter in DEFAULT_SIZE)
+_DEFAULT_SIZE = rf"^[ \t\r\n]*{_LETTERS}[ \t\r\n]*$"
 
 _TEXT = {"type": ["string", "number", "boolean"], "minLength": 1}
 
@@ -125,7 +128,7 @@ def _size() -> dict[str, Any]:
             "name": {
                 "description": f"What people choose it by. `{DEFAULT_SIZE}` is what they choose to have none.",
                 **_TEXT,
-                "not": {"const": DEFAULT_SIZE},
+                "not": {"pattern": _DEFAULT_SIZE},
                 "examples": ["Large"],
             },
             "description": {"description": _HELP["description"], **_TEXT, "examples": ["For whole years of data"]},
@@ -249,7 +252,7 @@ def _scalar(kind: str, place: str) -> dict[str, Any]:
         # A mode of 0777 is 777 to a parser that knows no octal numbers of YAML 1.1.
         most = 777 if most == 0o777 else most
         return {"type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": "^[-+]?(?:0o)?[0-9]+$"}
-    rule = RULES.get(place)
+    rule = find_rule(place)
     if rule is None:
         return {"type": ["string", "number", "boolean"]}
     if rule.template:

@@ -9,7 +9,7 @@ from .document import DEFAULT_SIZE, GPU, Document, Size
 from .errors import SizeError
 from .matching import Subject, fits
 from .merging import Resources, merge_profiles, settle_resources
-from .quantity import format_amount
+from .quantity import format_amount, is_whole_and_equal
 
 __all__ = ["FIELD", "choose_size", "describe_resources", "describe_size", "find_sizes", "format_form"]
 
@@ -63,8 +63,11 @@ def describe_resources(resources: Resources, always: Collection[str] = ("memory"
     parts = []
     for resource in sorted({*resources.limits, *resources.requests, *always}, key=_rank):
         limit, request = resources.limits.get(resource), resources.requests.get(resource)
-        text = f"{_SHOWN.get(resource, resource)} "
-        text += format_amount(resource, limit.value) if limit else "without limit"
+        text = _SHOWN.get(resource, resource)
+        if limit:
+            text += f" {format_amount(resource, limit.value)}"
+        else:
+            text = f"no {text}" if is_whole_and_equal(resource) else f"{text} without limit"
         if request and not (limit and request.value == limit.value):
             text += f" ({format_amount(resource, request.value)} guaranteed)"
         parts.append(text)

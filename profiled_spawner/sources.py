@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import ssl
 from collections.abc import Awaitable, Hashable
 from dataclasses import dataclass, field
@@ -34,6 +35,10 @@ __all__ = [
 _MAX_CONFIGMAP_BYTES = 8 * 2**20
 # Of all the ConfigMaps that a selector selects.
 _MAX_SELECTED_BYTES = 16 * 2**20
+
+# Names, uids and versions stand in logs, annotations and metrics. None that Kubernetes gives is longer, or of other
+# characters.
+_IDENTIFIER = re.compile("[!-~]{1,253}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,22 +231,17 @@ class SelectedConfigMapsSource:
         Raises:
             SourceError: It is no list of them, or not all of it.
         """
+        items = _find_items(_read_json(raw))
         found = {}
-        try:
-            answer = _read_json(raw)
-            # Nothing was said of pages when it was asked for.
-            is_whole = answer["kind"] == "ConfigMapList" and not answer["metadata"].get("continue")
-            for manifest in answer["items"] or () if is_whole else ():
-                name, uid = manifest["metadata"]["name"], manifest["metadata"]["uid"]
-                if name != self.excluded:
-                    source = f"configmap/{self.namespace}/{name}"
-                    found[name] = SelectedConfigMap(name, uid, source, manifest, self.key)
-            in_order = tuple(found[name] for name in sorted(found))
-        except (TypeError, KeyError, AttributeError):
-            is_whole = False
-        if not is_whole:
+        for manifest in items or ():
+            metadata = _find_metadata(manifest)
+            if metadata is not None:
+                source = f"configmap/{self.namespace}/{metadata.name}"
+                found[metadata.name] = SelectedConfigMap(metadata.name, metadata.uid, source, manifest, self.key)
+        # Fewer are found where one is no ConfigMap, or where two have one name.
+        if items is None or len(found) < len(items):
             raise SourceError(f"the answer for {self.name} is no list of ConfigMaps", outcome="unavailable")
-        return in_order
+        return tuple(found[name] for name in sorted(found) if name != self.excluded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,17 +367,48 @@ def _read_json(raw: bytes) -> Any:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Metadata:
+    name: str
+    uid: str
+    resource_version: str
+
+
+def _find_metadata(manifest: Any) -> _Metadata | None:
+    """What an object is known by; None if it is no object, or known by anything that Kubernetes does not give it."""
+    metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
+    if not isinstance(metadata, dict):
+        return None
+    found = [metadata.get(name) for name in ("name", "uid", "resourceVersion")]
+    texts = [text for text in found if isinstance(text, str) and _IDENTIFIER.fullmatch(text)]
+    return _Metadata(*texts) if len(texts) == len(found) else None
+
+
+def _find_items(answer: Any) -> list[Any] | None:
+    """The objects of a list; None if it is no list of ConfigMaps, or not all of it."""
+    if not isinstance(answer, dict) or answer.get("kind") != "ConfigMapList":
+        return None
+    metadata, items = answer.get("metadata"), answer.get("items", "")
+    # A token means that there is more, though nothing was said of pages when it was asked for.
+    if not isinstance(metadata, dict) or metadata.get("continue"):
+        return None
+    return [] if items is None else items if isinstance(items, list) else None
+
+
 def _find_revision(manifest: Any, name: str, key: str) -> Revision:
     """Finds the document in a ConfigMap as the API server gives it."""
-    try:
-        metadata = manifest["metadata"]
-        version = (metadata["uid"], metadata["resourceVersion"])
-        data = manifest.get("data") or {}
-        text = data.get(key)
-    except (TypeError, KeyError, AttributeError):
-        manifest = text = None
-    if manifest is None or not isinstance(text, str | None):
+    metadata = _find_metadata(manifest)
+    data, binary_data = (manifest.get("data"), manifest.get("binaryData")) if metadata else (None, None)
+    if (
+        metadata is None
+        # The objects of a list do not say it.
+        or manifest.get("kind", "ConfigMap") != "ConfigMap"
+        or not isinstance(data, dict | None)
+        or not isinstance(binary_data, dict | None)
+        or not isinstance((data or {}).get(key, ""), str)
+    ):
         raise SourceError(f"the answer for {name} is no ConfigMap", outcome="unavailable")
-    if text is None:
-        raise missing_key(key, data, manifest.get("binaryData") or {}, f"ConfigMap {name[10:]}")
-    return Revision(version, f"{name}@{metadata['resourceVersion']}", Text(text))
+    if data is None or key not in data:
+        raise missing_key(key, data or {}, binary_data or {}, f"ConfigMap {name[10:]}")
+    version = metadata.resource_version
+    return Revision((metadata.uid, version), f"{name}@{version}", Text(data[key]))

@@ -30,7 +30,7 @@ from .merging import EffectiveProfile, merge_profiles
 from .selection import read_documents
 from .sizes import FIELD, choose_size, describe_resources, find_sizes, format_form
 from .sources import ConfigMapSource, FileSource, SelectedConfigMapsSource, Source
-from .store import Reading
+from .store import EscapingLog, Reading
 
 __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
 
@@ -234,7 +234,9 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         await super().load_user_options()
         reading = self._reading or await self._read_profiles()
         if self._size_is_an_option and reading.document.sizes:
-            self.log.warning("profile_list has an option 'size', so that no size can be chosen; call it something else")
+            self._our_log.warning(
+                "profile_list has an option 'size', so that no size can be chosen; call it something else"
+            )
         try:
             self._size = choose_size(reading.document, self._subject(), self._find_choice(reading))
         except SizeError as error:
@@ -264,8 +266,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         try:
             injection = inject_profile(pod, effective, reading.origin, self._expand_user_properties)
         except PodError as error:
-            self.log.error("Not starting %s, because %s", self._log_name, error)  # noqa: TRY400  it says it all
-            raise self._refuse(ProfilesUnavailableError("its settings do not go together")) from None
+            raise self._refuse_pod(error) from None
         given = "current" if reading.fault is None else "last_good" if reading.source else "ignored"
         metrics.SPAWNS.labels(given).inc()
         self._tell(subject, effective, injection, reading)
@@ -310,7 +311,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             self._selected_source(),
             policy=self.failure_policy,
             timeout_seconds=timeout_seconds,
-            log=self.log,
+            log=self._our_log,
         )
 
     def _refuse(self, error: StartRefusedError, outcome: str = "failed") -> StartRefusedError:
@@ -320,6 +321,11 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             # failed. A hub restart would lose the last good document. The next try gets a new spawner.
             self.consecutive_failure_limit = 0
         return error
+
+    def _refuse_pod(self, error: PodError) -> ProfiledSpawnerError:
+        """Tells the hub's log what is wrong with a pod, and makes the error that ends its start."""
+        self._our_log.error("Not starting %s, because %s", self._log_name, error)
+        return self._refuse(ProfilesUnavailableError("its settings do not go together"))
 
     def _subject(self, image: str = "") -> Subject:
         return Subject(self.user.name, frozenset(group.name for group in self.user.groups), image)
@@ -344,6 +350,11 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         if self._size_is_an_option or of_the_hub or reading.source is None:
             return None
         return self.user_options.get("size")
+
+    @property
+    def _our_log(self) -> EscapingLog:
+        """For lines of ours, which quote what people and documents say."""
+        return EscapingLog(self.log)
 
     def _source(self) -> Source:
         if self.profiles_file:
@@ -372,7 +383,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         """Says what was applied: one line for the log, one for the spawn page. Names, never values."""
         applied = format_names((profile.label for profile in effective.applied), max_bytes=1000)
         amounts = describe_resources(injection.resources)
-        self.log.info(
+        self._our_log.info(
             "Profiles for %s on %s: %s; env %s; %s; from %s",
             self._log_name,
             subject.image,
@@ -384,7 +395,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         for conflict in injection.resources.conflicts:
             # Nobody wrote a wrong document where a profile's limit is below the hub's general guarantee.
             level = logging.DEBUG if conflict.request.profile is None else logging.WARNING
-            self.log.log(level, "For %s, %s", self._log_name, conflict)
+            self._our_log.log(level, "For %s, %s", self._log_name, conflict)
         names = ", ".join(profile.label for profile in effective.applied) or "none"
         shown = names if len(names) <= 200 else f"{names[:200]}…"
         self._summary = f"Profiles applied: {shown}. {amounts[0].upper()}{amounts[1:]}."

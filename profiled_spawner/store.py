@@ -12,18 +12,19 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 from . import metrics
 from .background import background
 from .document import Document
 from .errors import Diagnostic, DocumentError, SourceError
+from .escaping import printable
 from .parsing import parse_document
 from .reads import SharedReads
 from .sources import Fetching, Revision, Source
 
-__all__ = ["FailurePolicy", "Log", "Outcome", "Reading", "Store", "Versions", "fetch", "find_store"]
+__all__ = ["EscapingLog", "FailurePolicy", "Log", "Outcome", "Reading", "Store", "Versions", "fetch", "find_store"]
 
 FailurePolicy: TypeAlias = Literal["last-good", "fail", "ignore"]
 
@@ -31,9 +32,20 @@ Fault: TypeAlias = SourceError | DocumentError
 
 Log: TypeAlias = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
-
 # A Kubernetes object has at most 256 KiB of annotations, and a line of a log should be shorter.
 _MAX_ORIGINS = 50
+
+
+class EscapingLog(logging.LoggerAdapter[logging.Logger]):
+    """A log whose lines hold every text that is put into them as `printable` does.
+
+    An error is put in as it is: those of this package are printable, and may have several lines.
+    """
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        # The hub's log names the place that a line comes from: the caller, not this method.
+        kwargs.setdefault("stacklevel", 2)
+        super().log(level, msg, *(printable(arg) if isinstance(arg, str) else arg for arg in args), **kwargs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +162,12 @@ class Versions:
         assert self.last_good is not None
         return f"{self.last_good.source}, read {time.monotonic() - self._last_good_at:.0f} s ago"
 
-    def describe_fault(self, fault: Fault) -> str:
+    def describe_fault(self, fault: Fault) -> Fault | str:
         """Says what is wrong: of many errors each the first time, then the first alone."""
         told, self._told = self._told, fault if isinstance(fault, DocumentError) else None
         if isinstance(fault, DocumentError) and fault is told and len(fault.diagnostics) > 1:
             return f"{fault.source} is not valid, still: {fault.diagnostics[0]}, and more (see above)"
-        return str(fault)
+        return fault.again()
 
 
 @dataclass(frozen=True, slots=True)

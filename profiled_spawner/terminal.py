@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from .escaping import printable
+
 __all__ = ["Style", "align", "find_style", "prepare", "printable"]
 
 # What texts of ours are made of, for terminals that have ASCII alone.
@@ -70,20 +72,17 @@ def prepare(stream: TextIO) -> None:
         stream.reconfigure(errors=_ERRORS)
 
 
-def printable(text: str) -> str:
-    """The text on one line, with an escape in place of every character that cannot be seen."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
 def align(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Pads the cells of a table so that its columns line up; a cell that is too wide for that stays as it is."""
+    """Makes the cells of a table printable and pads them, so that its columns line up.
+
+    A cell that is too wide for that is not padded.
+    """
+    shown = [[printable(cell) for cell in row] for row in rows]
     widths = [
         max((width for width in map(_width, column) if width <= _WIDEST_COLUMN), default=0)
-        for column in zip(*rows, strict=True)
+        for column in zip(*shown, strict=True)
     ]
-    return [[cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return [[cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)] for row in shown]
 
 
 def _width(text: str) -> int:

@@ -84,18 +84,13 @@ class Sequence:
 
 
 class Mapping:
-    """Pairs of nodes, in the text's order, duplicates included: key, value, key, value, and so on.
+    """Pairs of nodes, in the text's order, duplicates included: key, value, key, value, and so on."""
 
-    Attributes:
-        flow: Written in braces, where a key may stand alone, without a colon.
-    """
+    __slots__ = ("column", "items", "line")
 
-    __slots__ = ("column", "flow", "items", "line")
-
-    def __init__(self, line: int, column: int, flow: bool) -> None:
+    def __init__(self, line: int, column: int) -> None:
         self.line = line
         self.column = column
-        self.flow = flow
         self.items: list[Node] = []
 
     def pairs(self) -> zip[tuple[Node, Node]]:
@@ -228,10 +223,8 @@ def _build(text: str, line_offset: int, column_offset: int) -> Node | None:
             depth = len(unfinished) + 1
             if depth > MAX_DEPTH:
                 raise _too_deep(line, column)
-            if kind is yaml.MappingStartEvent:
-                node = Mapping(line + line_offset, column + column_offset, event.flow_style)
-            else:
-                node = Sequence(line + line_offset, column + column_offset)
+            collection = Mapping if kind is yaml.MappingStartEvent else Sequence
+            node = collection(line + line_offset, column + column_offset)
             unfinished.append(_Open(node, event.anchor, count, depth))
             count += 1
             continue

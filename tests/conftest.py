@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from traitlets.config import Config
 
 from cluster.api import ClusterAPI
@@ -16,8 +17,13 @@ from profiled_spawner import ProfiledKubeSpawner
 from sandbox.api import EmbeddedAPI
 from sandbox.inprocess import found_by_kubespawner
 from sandbox.paperkubelet import PaperKubelet
+from sandbox.waiting import PATIENCE, Clock
 
 pytest_plugins = ["cluster.fixtures"]
+
+# How long an example takes, or to think of one, is the machine's affair.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 CONFIGMAP = "jupyter-singleuser-profiles"
 KEY = "jupyterhub-singleuser-profiles.yaml"
@@ -91,6 +97,11 @@ def write_profiles(api: EmbeddedAPI) -> WriteProfiles:
 
 
 @pytest.fixture
+async def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
 async def kubelet(api: EmbeddedAPI) -> AsyncIterator[PaperKubelet]:
     async with PaperKubelet(api.url) as kubelet:
         yield kubelet
@@ -104,7 +115,7 @@ def make_spawner(api: EmbeddedAPI) -> MakeSpawner:
         user: str = "ada", groups: tuple[str, ...] = (), config: Config | None = None, **traits: Any
     ) -> ProfiledKubeSpawner:
         settings = Config()
-        settings.KubeSpawner.namespace = NAMESPACE
+        settings.KubeSpawner.update(PATIENCE, namespace=NAMESPACE)
         settings.ProfiledKubeSpawner.configmap_namespace = NAMESPACE
         settings.KubeSpawner.image = "quay.io/example/notebook:1"
         settings.merge(config or Config())

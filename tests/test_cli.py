@@ -7,10 +7,11 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import yaml
 from profiled_spawner import ProfiledKubeSpawner, __version__
 from profiled_spawner.cli import DEFAULT_KEY, main
 from profiled_spawner.manifest import MAX_MANIFEST_BYTES
+from profiled_spawner.parsing import check_document
 from profiled_spawner.schema import make_schema
 from sandbox.api import EmbeddedAPI, Fault
+from sandbox.waiting import HANG_SECONDS
 
 from .conftest import CONFIGMAP, KEY, WriteProfiles
 
@@ -105,7 +108,9 @@ def command(*arguments: str) -> list[str]:
 
 def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs the command as a process of its own."""
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=False, **options)
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=HANG_SECONDS, check=False, **options
+    )
 
 
 class TestValidate:
@@ -352,6 +357,11 @@ class TestSource:
 
 class TestConfigMap:
     pytestmark = pytest.mark.usefixtures("api")  # which the kubeconfig leads to
+
+    @pytest.fixture(autouse=True)
+    def patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Gives the API server, which runs beside the command, any time that it needs."""
+        monkeypatch.setattr("profiled_spawner.cli._API_TIMEOUT_SECONDS", HANG_SECONDS)
 
     @staticmethod
     async def run_beside_the_server(run: Run, *arguments: str) -> tuple[int, str, str]:
@@ -620,6 +630,17 @@ class TestRender:
             "profiled-spawner: jupyterhub_config.py:1: ModuleNotFoundError: No module named 'nothing_like_it'\n",
         )
 
+    def test_what_does_not_go_with_the_configuration_is_no_good(self, run: Run, write: Write) -> None:
+        write("c.KubeSpawner.volume_mounts = [{'name': 'home', 'mountPath': '/home/ada'}]", "jupyterhub_config.py")
+        path = write("profiles: [{name: team, volumes: [{name: a, mountPath: '/home/{username}/', emptyDir: {}}]}]")
+        arguments = ["--user", "ada", "--image", IMAGE, "--config", "jupyterhub_config.py"]
+
+        assert run("render", path, *arguments) == (
+            1,
+            "",
+            "profiled-spawner: team mounts a volume at /home/ada, and so does the pod already; mount it elsewhere\n",
+        )
+
     def test_a_process_of_its_own_says_nothing_else(self, write: Write) -> None:
         # asyncio, aiohttp and Python itself complain of what is left open when a process ends.
         environment = os.environ | {"PYTHONWARNINGS": "error::ResourceWarning", "KUBECONFIG": "/nowhere"}
@@ -726,6 +747,145 @@ def test_no_value_of_a_variable_is_ever_shown_unasked(run: Run, write: Write, do
         assert "CANARY" not in out + err
 
 
+# A command to the terminal, line ends, C1, bidirectional marks, a byte-order mark: none may be printed as it is.
+STEERING = "\x1b[2J\r\n\x07\x7f\x85\x9b\u2028\u2029\u202e\u2066\u200b\ufeff"
+
+EVERY_TEXT = """
+profiles:
+  - name: P
+    users: [ada, grace]
+    groups: [G]
+    images: ['quay.io/*', other]
+    env: {A: value, B: {valueFrom: {secretKeyRef: {name: s, key: k}}}}
+    env_from: [{secretRef: {name: s}, prefix: A}]
+    resources: {limits: {memory: 1Gi, nvidia.com/gpu: 2}, requests: {memory: 2Gi, nvidia.com/gpu: 1}}
+    node_selector: {disk: ssd}
+    node_tolerations: [{key: k, value: v, operator: Equal, effect: NoSchedule}]
+    node_affinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+        nodeSelectorTerms: [{matchExpressions: [{key: zone, operator: In, values: [a]}]}]
+      preferredDuringSchedulingIgnoredDuringExecution:
+        - {weight: 1, preference: {matchFields: [{key: metadata.name, operator: In, values: [n]}]}}
+    volumes:
+      - {name: claim, mountPath: /claim, subPath: sub, persistentVolumeClaim: {claimName: c}}
+      - {name: host, mountPath: /host, hostPath: {path: /var}}
+      - {name: csi, mountPath: /csi, csi: {driver: d, volumeAttributes: {a: b}}}
+      - {name: all, mountPath: /all, projected: {sources: [{secret: {name: s, items: [{key: k, path: p}]}}]}}
+    labels: {team: blue}
+    annotations: {note: text}
+  - {users: [GRACE], groups: [H], images: [another], env: {D: value}}
+sizes:
+  - {name: Large, description: text, resources: {mem_limit: 8Gi}, volumes: [{name: s, mountPath: /s, emptyDir: {}}]}
+  - {name: Other, users: [grace]}
+"""
+
+
+def with_every_text(value: Any, change: Callable[[str], str]) -> Any:
+    """The same with all texts changed that are no keys."""
+    if isinstance(value, dict):
+        return {key: with_every_text(each, change) for key, each in value.items()}
+    if isinstance(value, list):
+        return [with_every_text(each, change) for each in value]
+    return change(str(value))
+
+
+def with_each_text(value: Any, change: Callable[[str], str], *, keys: bool = False) -> Iterator[Any]:
+    """The same with one of its texts changed, each in turn: of its values, or of its keys."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if keys:
+                yield {change(key) if key == name else key: of for key, of in value.items()}
+            yield from (value | {name: changed} for changed in with_each_text(each, change, keys=keys))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            for changed in with_each_text(each, change, keys=keys):
+                yield [*value[:index], changed, *value[index + 1 :]]
+    elif not keys:
+        yield change(str(value))
+
+
+def is_valid(document: Any) -> bool:
+    return check_document(json.dumps(document)).document is not None
+
+
+class TestNothingSteersTheTerminal:
+    @pytest.fixture
+    def shows(self, run: Run, write: Write, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+        """Whatever a command prints, which is held to what a terminal can be given."""
+
+        def shows(command: str, document: Any, *arguments: str, lines: int | None = None) -> str:
+            monkeypatch.setenv("FORCE_COLOR", "1")
+            coloured = "".join(run(command, write(json.dumps(document)), *arguments)[1:])
+            plain = re.sub("\x1b\\[(?:0|1|2|31|32|33)m", "", coloured)
+            assert plain.replace("\n", "").isprintable()
+            assert lines in (None, plain.count("\n"))
+            return plain
+
+        return shows
+
+    def subject(self, mark: str) -> list[str]:
+        image = f"quay.io/nb{mark}"
+        return ["--user", f"ada{mark}", "--group", f"G{mark}", "--group", f"I{mark}", "--image", image]
+
+    @pytest.mark.parametrize("mark", ["\n", STEERING], ids=["line-end", "everything"])
+    def test_where_every_text_of_a_valid_document_would(self, shows: Callable[..., str], mark: str) -> None:
+        hostile = harmless = yaml.safe_load(EVERY_TEXT)
+        assert is_valid(harmless)
+        for keys in (False, True):
+            for number in range(len(list(with_each_text(harmless, str, keys=keys)))):
+                changed = list(with_each_text(hostile, lambda text: text + mark, keys=keys))[number]
+                hostile = changed if is_valid(changed) else hostile
+        written = json.dumps(hostile)
+        for text in ("P", "ada", "G", "quay.io/*", "value", "text", "GRACE", "Large"):
+            assert json.dumps(text + mark) in written
+        (size, *_) = (each["name"] for each in hostile["sizes"])
+        for arguments in ([], ["--size", size], ["--size", size, "--show-values"], ["--size", f"none{mark}"]):
+            lines = shows("explain", harmless, *self.subject(""), *(each.removesuffix(mark) for each in arguments))
+            shows("explain", hostile, *self.subject(mark), *arguments, lines=lines.count("\n"))
+        for form in ("text", "github"):
+            shows("validate", hostile, "--format", form, lines=len(check_document(written).warnings) + 1)
+
+    def test_where_a_text_makes_the_document_invalid(self, shows: Callable[..., str]) -> None:
+        harmless = yaml.safe_load(EVERY_TEXT)
+        every = with_every_text(harmless, lambda text: text + STEERING)
+        for document in (every, *with_each_text(harmless, lambda text: text + STEERING, keys=True)):
+            checked = check_document(json.dumps(document))
+            assert document is not every or len(checked.errors) > 20
+            if checked.errors:
+                shows("explain", document, *self.subject(""), lines=len(checked.errors) + 1)
+            for form in ("text", "github"):
+                lines = len(checked.errors) + len(checked.warnings) + 1
+                shows("validate", document, "--format", form, lines=lines)
+
+    def test_where_the_source_is_called_so(self, run: Run, write: Write) -> None:
+        path = write(BAD, f"profiles{STEERING}.yaml")
+        manifest = write(f"apiVersion: v1\nkind: ConfigMap\ndata: {{{json.dumps(STEERING)}: a}}", f"{STEERING}.yaml")
+        for arguments in (
+            *[["validate", each, "--format", form] for each in (path, manifest) for form in ("text", "github")],
+            ["explain", path, *self.subject("")],
+            ["validate", f"{STEERING}/none"],
+            ["validate", path, STEERING],
+            ["validate", path, f"--{STEERING}"],
+            ["validate", path, "--format", STEERING],
+            ["validate", "--configmap", f"a/b/c{STEERING}"],
+        ):
+            code, out, err = run(*arguments)
+            assert code != 0
+            assert (out + err).replace("\n", "").isprintable()
+
+    def test_where_it_cannot_be_put_into_the_pod(self, run: Run, write: Write) -> None:
+        volume = {"name": "v", "mountPath": f"/a{STEERING}", "emptyDir": {}}
+        config = f"c.KubeSpawner.volume_mounts = [{{'name': 'home', 'mountPath': {volume['mountPath']!r}}}]\n"
+        write(config, "jupyterhub_config.py")
+        path = write(json.dumps({"profiles": [{"name": STEERING, "volumes": [volume]}]}))
+
+        code, out, err = run("render", path, *self.subject(STEERING), "--config", "jupyterhub_config.py")
+
+        assert (code, out) == (1, "")
+        assert r"/a\x1b[2J" in err
+        assert err.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -744,7 +904,9 @@ def test_commands_that_start_fast_import_neither_hub_nor_kubernetes(write: Write
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
 
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+    )
 
     assert (result.returncode, result.stderr) == (0, "")
 
@@ -828,7 +990,7 @@ class TestOutput:
             # Opening it waits until the command reads it, which then waits for what never comes.
             writer = fifo.open("w")
             popen.send_signal(signal.SIGINT)
-            out, err = popen.communicate(timeout=60)
+            out, err = popen.communicate(timeout=HANG_SECONDS)
             writer.close()
 
         assert (popen.returncode, out, err) == (130, "", "")
@@ -838,7 +1000,9 @@ class TestOutput:
         ours, theirs = pty.openpty()
         try:
             settings = os.environ | {"TERM": "xterm"} | environment
-            subprocess.run(command(*arguments), stdout=theirs, stderr=theirs, env=settings, timeout=60, check=False)
+            subprocess.run(
+                command(*arguments), stdout=theirs, stderr=theirs, env=settings, timeout=HANG_SECONDS, check=False
+            )
             os.set_blocking(ours, False)
             return os.read(ours, 65536).decode()
         finally:

@@ -21,6 +21,7 @@ from kubernetes_asyncio.watch import Watch
 from cluster.apiserver import ControlPlane, ControlPlaneError
 from cluster.assets import Assets, pinned_version
 from sandbox.status import StatusError
+from sandbox.waiting import HANG_SECONDS
 
 Object = dict[str, Any]
 
@@ -125,7 +126,7 @@ class TestControlPlane:
         async with Watch() as watch:
             version = first.metadata.resource_version
             async for change in watch.stream(
-                core.list_namespaced_config_map, namespace, resource_version=version, timeout_seconds=60
+                core.list_namespaced_config_map, namespace, resource_version=version, timeout_seconds=HANG_SECONDS
             ):
                 seen.append((change["type"], change["object"].metadata.name))
                 if change["type"] == "ADDED":

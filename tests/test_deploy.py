@@ -19,6 +19,7 @@ from traitlets.config import Config
 
 from cluster.apiserver import ControlPlane
 from profiled_spawner import ProfiledKubeSpawner, __version__, cli
+from sandbox.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -37,7 +38,7 @@ def objects(path: Path) -> list[dict[str, Any]]:
 def run(*command: str | Path, **settings: Any) -> str:
     """Runs a command of the package, or another, and returns what it prints."""
     done = subprocess.run(
-        [str(part) for part in command], check=False, text=True, capture_output=True, timeout=120, **settings
+        [str(part) for part in command], check=False, text=True, capture_output=True, timeout=HANG_SECONDS, **settings
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -3,8 +3,17 @@
 from dataclasses import FrozenInstanceError
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from profiled_spawner.document import Document, EnvVarSource, Profile, find_env_name_fault, is_hub_owned
+from profiled_spawner.document import (
+    Document,
+    EnvVarSource,
+    Profile,
+    find_env_name_fault,
+    is_hub_owned,
+    may_begin_hub_owned,
+)
 from profiled_spawner.parsing import parse_document
 
 HUB_OWNED = [
@@ -29,6 +38,22 @@ FREE = [
     "MEM_LIMIT_2",
     "PATH",
 ]
+
+
+@given(st.sampled_from(HUB_OWNED).flatmap(lambda name: st.integers(1, len(name)).map(lambda end: (name, end))))
+def test_a_prefix_of_a_name_that_belongs_to_the_hub_is_found(name_and_end: tuple[str, int]) -> None:
+    name, end = name_and_end
+
+    assert may_begin_hub_owned(name[:end])
+
+
+@given(st.one_of(st.sampled_from(FREE), st.from_regex(r"[A-Z][A-Z_]{0,12}", fullmatch=True)), st.text(max_size=9))
+def test_no_other_prefix_comes_to_such_a_name(prefix: str, key: str) -> None:
+    assert may_begin_hub_owned(prefix) or not is_hub_owned(prefix + key)
+
+
+def test_no_prefix_may_always_be() -> None:
+    assert not may_begin_hub_owned("")
 
 
 @pytest.mark.parametrize("name", HUB_OWNED)

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from sandbox.api import EmbeddedAPI
+from sandbox.api import EmbeddedAPI, Fault
 from sandbox.assembly import NAMESPACE, Sandbox
 from sandbox.client import HubError
 from sandbox.shim import children
+from sandbox.waiting import PATIENCE, until
 
 from .conftest import API_SERVERS, make_api_server
 
@@ -45,7 +46,8 @@ def api_server(request: pytest.FixtureRequest) -> EmbeddedAPI:
 @pytest.fixture
 async def sandbox(api_server: EmbeddedAPI) -> AsyncIterator[Sandbox]:
     before = set(children(os.getpid()))
-    async with Sandbox(DOCUMENT, groups={"forecasters": ["grace"]}, api=api_server) as sandbox:
+    traits = {"KubeSpawner": PATIENCE}
+    async with Sandbox(DOCUMENT, groups={"forecasters": ["grace"]}, traits=traits, api=api_server) as sandbox:
         sandbox.api.put(
             {"kind": "Secret", "metadata": {"name": "bucket", "namespace": NAMESPACE}, "stringData": {"key": "k3y"}}
         )
@@ -119,10 +121,16 @@ async def test_a_hub_without_a_good_document_refuses_and_goes_on(sandbox: Sandbo
 
 async def test_a_person_sees_what_was_applied_while_the_server_starts(sandbox: Sandbox) -> None:
     await sandbox.client.create_user("ada")
+    # Its container is not started before this is told.
+    may_run = asyncio.Event()
+    sandbox.api.faults.append(Fault(gate=may_run, verb="patch", resource="pods"))
     starting = asyncio.create_task(sandbox.client.start_server("ada", IMAGE))
-    while not sandbox.api.list("pods"):
-        await asyncio.sleep(0.01)
-    told = [event["message"] async for event in sandbox.client.progress("ada") if not starting.done()]
+    await until(lambda: sandbox.api.list("pods"))
+    told = []
+    async for event in sandbox.client.progress("ada"):
+        told.append(event["message"])
+        if event["message"].startswith("Profiles applied"):
+            may_run.set()
     await starting
 
     assert "Profiles applied: globals, forecasting. Memory 2Gi (512Mi guaranteed), CPU 500m." in told

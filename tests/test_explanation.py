@@ -150,6 +150,26 @@ def test_a_guarantee_that_was_taken_away_cannot_come_from_the_hub_either() -> No
     ]
 
 
+def test_no_gpu_is_told_as_zero_and_reserves_nothing() -> None:
+    explanation = explain("profiles: [{name: all, gpu: 1}, {name: mail, users: [ada], gpu: 0}]")
+
+    assert to_json(explanation)["resources"] == {
+        "limits": {"nvidia.com/gpu": {"quantity": "0", "profile": 1}},
+        "requests": {},
+    }
+    assert lines_of(explanation)[-2:] == ["Resources", "  nvidia.com/gpu  limit  0  from mail"]
+
+
+def test_a_guarantee_that_a_zero_limit_overruled_is_not_told_as_given() -> None:
+    explanation = explain("profiles: [{name: a, resources: {requests: {nvidia.com/gpu: 1}}}, {name: b, gpu: 0}]")
+
+    assert to_json(explanation)["resources"] == {
+        "limits": {"nvidia.com/gpu": {"quantity": "0", "profile": 1}},
+        "requests": {},
+    }
+    assert len(explanation.warnings) == 1
+
+
 @pytest.mark.parametrize(
     ("reference", "text"),
     [

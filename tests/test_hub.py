@@ -13,6 +13,7 @@ from typing import Any
 import jupyterhub
 import pytest
 from aiohttp import ClientSession
+from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 from sandbox.api import EmbeddedAPI, Fault
@@ -53,7 +54,6 @@ def with_defaults(config: Config | None) -> Config:
     settings = Config()
     settings.KubeSpawner.namespace = NAMESPACE
     settings.KubeSpawner.image = FORECAST
-    settings.KubeSpawner.k8s_api_request_retry_timeout = 5
     settings.ProfiledKubeSpawner.configmap_namespace = NAMESPACE
     settings.merge(config or Config())
     return settings
@@ -68,13 +68,10 @@ async def started(
 
 
 async def ready(api: EmbeddedAPI, hub: InProcessHub, user: str) -> dict[str, Any]:
-    """The pod of a user's server, once the hub says that it is ready."""
-    while True:
-        server = (await (await hub.api("GET", f"/users/{user}")).json())["servers"].get("")
-        assert server, f"the server of {user} is not there"
-        if server["ready"]:
-            break
-        await asyncio.sleep(0.05)
+    """The pod of a user's server, which the hub says is ready."""
+    server = (await (await hub.api("GET", f"/users/{user}")).json())["servers"].get("")
+    assert server, f"the server of {user} is not there"
+    assert server["ready"]
     (pod,) = [
         pod for pod in api.list("pods", NAMESPACE) if pod["metadata"]["annotations"]["hub.jupyter.org/username"] == user
     ]
@@ -82,10 +79,7 @@ async def ready(api: EmbeddedAPI, hub: InProcessHub, user: str) -> dict[str, Any
 
 
 async def stopped(hub: InProcessHub, user: str) -> None:
-    response = await hub.api("DELETE", f"/users/{user}/server")
-    assert response.status in (202, 204)
-    while (await (await hub.api("GET", f"/users/{user}")).json())["servers"]:
-        await asyncio.sleep(0.05)
+    assert (await hub.api("DELETE", f"/users/{user}/server")).status == 204
 
 
 async def test_users_and_groups_of_the_hub_decide(
@@ -116,11 +110,22 @@ async def test_spawns_that_begin_together_share_requests(
     api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
 ) -> None:
     write_profiles(DOCUMENT)
-    hub = await make_hub()
+    beginning, all_begin = 0, asyncio.Event()
+
+    def begin(spawner: KubeSpawner) -> None:
+        nonlocal beginning
+        beginning += 1
+        if beginning == len(users):
+            all_begin.set()
+
+    config = Config()
+    config.KubeSpawner.pre_spawn_hook = begin
+    hub = await make_hub(config)
     users = [f"user{number}" for number in range(20)]
     for user in users:
         await hub.add_user(user)
     api.requests.clear()
+    api.faults.append(Fault(gate=all_begin, resource="configmaps"))
     await asyncio.gather(*(started(api, hub, user) for user in users))
     assert sum(request.resource == "configmaps" for request in api.requests) < 10
 
@@ -159,14 +164,16 @@ class TestWhenTheProfilesCannotBeRead:
         assert "SpawnException" not in text
 
     async def test_the_pending_page_and_its_progress_say_so(self, api: EmbeddedAPI, make_hub: MakeHub) -> None:
-        # Longer than the second that the spawn page waits for; the page reads too.
-        api.faults.append(Fault(delay=1.5, resource="configmaps", times=2))
-        hub = await make_hub()
+        may_go_on = asyncio.Event()
+        config = Config()
+        config.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+        config.KubeSpawner.pre_spawn_hook = lambda _: may_go_on.wait()
+        hub = await make_hub(config)
         async with hub.browser("ada") as browser:
             async with browser.get(f"{hub.url}/hub/spawn", allow_redirects=False) as page:
                 assert page.status == 302
                 pending = page.headers["Location"].partition("?")[0]
-            events = await progress(hub, "ada")
+            events = await progress(hub, "ada", may_go_on)
             assert events[-1]["failed"] is True
             assert SENTENCE in events[-1]["message"]
             async with browser.get(f"{hub.url}{pending}") as page:
@@ -286,9 +293,8 @@ class TestSizes:
             text = await submit(hub, browser, "ada/second", profiled_size="Huge")
             assert "there is no size 'Huge' for ada; choose one of: default, Small, Large." in text
             await submit(hub, browser, "ada/second", profiled_size="Small")
-            while not (pods := api.list("pods", NAMESPACE)):
-                await asyncio.sleep(0.05)
-            assert resources_of(pods[0])["limits"]["memory"] == "2Gi"
+            (pod,) = api.list("pods", NAMESPACE)
+            assert resources_of(pod)["limits"]["memory"] == "2Gi"
 
     async def test_default_applies_none_and_is_remembered(
         self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
@@ -345,10 +351,10 @@ class TestSizes:
         self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
     ) -> None:
         write_profiles(SIZES)
+        may_go_on = asyncio.Event()
         config = Config()
         config.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
-        # Longer than the second that the spawn page waits for.
-        config.KubeSpawner.pre_spawn_hook = lambda _: asyncio.sleep(1.5)
+        config.KubeSpawner.pre_spawn_hook = lambda _: may_go_on.wait()
         hub = await make_hub(config)
         why = f"there is no size '{ODD}' for ada; choose one of: default, Small, Large."
         async with hub.browser("ada") as browser:
@@ -356,7 +362,7 @@ class TestSizes:
             form = {"_xsrf": xsrf_of(browser), "profiled-size": ODD}
             async with browser.post(f"{hub.url}/hub/spawn/ada", data=form, allow_redirects=False) as page:
                 pending = page.headers["Location"].partition("?")[0]
-            events = await progress(hub, "ada")
+            events = await progress(hub, "ada", may_go_on)
             assert events[-1]["failed"] is True
             assert why in events[-1]["message"]
             async with browser.get(f"{hub.url}{pending}") as page:
@@ -487,10 +493,16 @@ class TestSizes:
         assert after[refused] - before.get(refused, 0) == 4
 
 
-async def progress(hub: InProcessHub, user: str) -> list[dict[str, Any]]:
-    """What the spawn page is told, to its end."""
-    response = await hub.api("GET", f"/users/{user}/server/progress")
-    return [json.loads(line[6:]) for line in (await response.text()).splitlines() if line.startswith("data: ")]
+async def progress(
+    hub: InProcessHub, user: str, gate: asyncio.Event | None = None, after: str = ""
+) -> list[dict[str, Any]]:
+    """What the spawn page is told, to its end; opens the gate at the first event that begins so."""
+    events = []
+    async for event in hub.progress(user):
+        events.append(event)
+        if gate and event["message"].startswith(after):
+            gate.set()
+    return events
 
 
 async def test_progress_tells_what_was_applied(
@@ -501,8 +513,11 @@ async def test_progress_tells_what_was_applied(
     config.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
     hub = await make_hub(config)
     await hub.add_user("ada")
+    # The server runs when the page has been told.
+    may_run = asyncio.Event()
+    api.faults.append(Fault(gate=may_run, verb="patch", resource="pods"))
     assert (await hub.api("POST", "/users/ada/server")).status == 202
-    events = await progress(hub, "ada")
+    events = await progress(hub, "ada", may_run, after="Profiles applied")
     assert events[-1]["ready"] is True
     assert "Profiles applied: globals, forecasting. Memory 2Gi, CPU 1." in [event["message"] for event in events]
 

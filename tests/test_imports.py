@@ -14,12 +14,14 @@ PACKAGE = Path(profiled_spawner.__file__).parent
 # From left to right, each with the packages of others that importing it imports. docs/contributing.md has the same
 # picture, with what each module decides.
 PICTURE: dict[str, set[str]] = {
+    "escaping": set(),
     "errors": set(),
     "quantity": set(),
     "document": set(),
     "legacy": set(),
     "tree": {"yaml"},
     "reading": set(),
+    "templates": set(),
     "objects": set(),
     "advice": set(),
     "parsing": set(),

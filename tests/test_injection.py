@@ -337,6 +337,18 @@ def test_every_variable_stands_behind_what_it_refers_to_unless_that_refers_back(
             id="nothing",
         ),
         pytest.param(
+            {"extra_resource_limits": {"nvidia.com/gpu": 1}, "extra_resource_guarantees": {"nvidia.com/gpu": 1}},
+            "{gpu: 0}",
+            {"limits": {"memory": 1073741824, "cpu": 1.0}, "requests": {}},
+            id="no-gpu",
+        ),
+        pytest.param(
+            {"extra_container_config": {"resources": None}},
+            "{gpu: 0}",
+            {"limits": {}, "requests": {}},
+            id="no-gpu-where-there-is-none",
+        ),
+        pytest.param(
             {"mem_guarantee": 1073741824},
             "{resources: {mem_limit: 512Mi}}",
             {"limits": {"memory": "512Mi", "cpu": 1.0}, "requests": {"memory": "512Mi"}},
@@ -770,3 +782,39 @@ def test_a_kind_of_volume_that_the_client_does_not_know_is_sent_all_the_same(
     sent = send(inject(make(), "{volumes: [{name: a, mountPath: /a, nfs: {server: s, path: /p}}]}"))
 
     assert sent["spec"]["volumes"] == [{"name": "a", "nfs": {"server": "s", "path": "/p"}}]
+
+
+@pytest.mark.parametrize(
+    ("volume", "sent"),
+    [
+        pytest.param(
+            "nfs: {server: 'nfs-{username}', path: '/export/{username}'}",
+            {"nfs": {"server": "nfs-ada", "path": "/export/ada"}},
+            id="nfs",
+        ),
+        pytest.param("hostPath: {path: '/data/{username}'}", {"hostPath": {"path": "/data/ada"}}, id="hostPath"),
+        pytest.param(
+            "csi: {driver: s3, volumeAttributes: {bucket: 'b-{username}', '{username}': '{{x}}'}}",
+            {"csi": {"driver": "s3", "volumeAttributes": {"bucket": "b-ada", "{username}": "{x}"}}},
+            id="csi",
+        ),
+        pytest.param(
+            "configMap: {name: a, items: [{key: k, path: 'of/{username}'}]}",
+            {"configMap": {"name": "a", "items": [{"key": "k", "path": "of/ada"}]}},
+            id="file",
+        ),
+    ],
+)
+def test_fields_are_expanded_wherever_kubespawner_does_it_in_its_own_volumes(
+    send: Send, volume: str, sent: dict[str, Any]
+) -> None:
+    pod = send(inject(make(), f"{{volumes: [{{name: a, mountPath: /a, {volume}}}]}}"))
+
+    assert pod["spec"]["volumes"] == [{"name": "a"} | sent]
+
+
+def test_a_name_that_leads_out_of_a_path_is_an_error() -> None:
+    profile = "{volumes: [{name: a, mountPath: /a, nfs: {server: s, path: '/home/{unescaped_username}'}}]}"
+
+    with pytest.raises(PodError, match=r"what '/home/\{unescaped_username\}' comes to for this server has '..'"):
+        inject_profile(make(), merge(profile), None, lambda template: template.format(unescaped_username=".."))

@@ -187,11 +187,13 @@ def fits(profile: Json, user: str, groups: list[str], image: str) -> bool:
 
 
 def fits_entry(entry: str, image: str) -> bool:
-    """`:latest` may stand on one of the two, where there is no other tag and no digest; `*` is any run."""
+    """`:latest` may stand on one of the two, or a tag beside the image's digest; `*` is any run."""
     spellings = {image}
-    if image.endswith(":latest"):
+    if "@" in image:
+        spellings.add(re.sub(r":[^/:@]*@", "@", image))
+    elif image.endswith(":latest"):
         spellings.add(image[: -len(":latest")])
-    elif ":" not in image.split("/")[-1] and "@" not in image:
+    elif ":" not in image.split("/")[-1]:
         spellings.add(image + ":latest")
     pattern = ".*".join(re.escape(part) for part in entry.split("*"))
     return any(re.fullmatch(pattern, spelling) for spelling in spellings)
@@ -225,7 +227,12 @@ def settle(amounts: Amounts) -> None:
     for resource in AMOUNTS:
         limit, request = amounts.get(("limits", resource)), amounts.get(("requests", resource))
         if "/" in resource and (limit is not None or request is not None):
-            amounts["limits", resource] = amounts["requests", resource] = request if limit is None else limit
+            amount = request if limit is None else limit
+            # Of a device, 0 is none at all.
+            for kind in ("limits", "requests"):
+                amounts[kind, resource] = amount
+                if not amount:
+                    del amounts[kind, resource]
         elif limit is not None and request is not None and request > limit:
             amounts["requests", resource] = limit
 

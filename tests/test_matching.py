@@ -101,6 +101,17 @@ def test_a_user_with_capitals_is_told_that_the_name_without_is_listed() -> None:
         pytest.param("NB", "nb", False, id="capitals"),
         pytest.param(f"nb@{DIGEST}", f"nb@{DIGEST}", True, id="digest"),
         pytest.param(f"nb:3.6@{DIGEST}", f"nb:3.6@{DIGEST}", True, id="tag-and-digest"),
+        pytest.param(f"nb@{DIGEST}", f"nb:3.6@{DIGEST}", True, id="the-tag-beside-a-digest-means-nothing"),
+        pytest.param(f"nb@{DIGEST}", f"nb:latest@{DIGEST}", True, id="latest-beside-a-digest-neither"),
+        pytest.param(f"r.example:5000/nb@{DIGEST}", f"r.example:5000/nb:3.6@{DIGEST}", True, id="behind-a-port"),
+        pytest.param(f"r.example/nb@{DIGEST}", f"r.example:5000/nb@{DIGEST}", False, id="a-port-is-no-tag"),
+        pytest.param(f"nb@{DIGEST}", f"evil/nb:3.6@{DIGEST}", False, id="another-image-with-the-digest"),
+        pytest.param(f"nb@{DIGEST}", f"nb:3.6@{DIGEST[:-1]}0", False, id="another-digest-beside-a-tag"),
+        pytest.param(f"nb:3.6@{DIGEST}", f"nb@{DIGEST}", False, id="tag-of-the-entry-alone"),
+        pytest.param(f"nb:3.6@{DIGEST}", f"nb:3.7@{DIGEST}", False, id="another-tag-beside-the-digest"),
+        pytest.param(f"*/nb@{DIGEST}", f"quay.io/nb:3.6@{DIGEST}", True, id="digest-behind-a-pattern"),
+        pytest.param("nb:3.*", f"nb:3.6@{DIGEST}", True, id="a-pattern-sees-the-tag-too"),
+        pytest.param("nb", f"nb:latest@{DIGEST}", False, id="latest-with-its-digest"),
         pytest.param("nb", f"nb@{DIGEST}", False, id="digest-of-the-image-alone"),
         pytest.param("nb:latest", f"nb@{DIGEST}", False, id="latest-is-no-digest"),
         pytest.param(f"nb@{DIGEST}", "nb", False, id="digest-of-the-entry-alone"),
@@ -254,8 +265,12 @@ def oracle_fits(profile: Profile, subject: Subject) -> bool:
 
 
 def oracle_fits_entry(entry: str, image: str) -> bool:
-    tagged = re.search(r":[^/]*$|@", image)
-    spellings = {image, image.removesuffix(":latest")} if tagged else {image, f"{image}:latest"}
+    if "@" in image:
+        spellings = {image, re.sub(r":[^/:@]*@", "@", image, count=1)}
+    elif re.search(r":[^/]*$", image):
+        spellings = {image, image.removesuffix(":latest")}
+    else:
+        spellings = {image, f"{image}:latest"}
     pattern = ".*".join(map(re.escape, entry.split("*")))
     return any(re.fullmatch(pattern, spelling, re.DOTALL) for spelling in spellings)
 
@@ -271,7 +286,7 @@ groups = st.sampled_from(["staff", "admins", "ada", "*"])
 images = st.builds(
     lambda name, tag: name + tag,
     st.sampled_from(["nb", "quay.io/nb", "quay.io/a/nb", "r:5000/nb", "q"]),
-    st.sampled_from(["", ":latest", ":3.6", ":3", f"@{DIGEST}", f":latest@{DIGEST}"]),
+    st.sampled_from(["", ":latest", ":3.6", ":3", f"@{DIGEST}", f":latest@{DIGEST}", f":3.6@{DIGEST}"]),
 )
 entries = (
     images

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from kubernetes_asyncio import client
 
-from profiled_spawner.objects import FIELD_RANGES, RULES, SHAPES, TEMPLATE_FIELDS, Field
+from profiled_spawner.objects import FIELD_RANGES, RULES, SHAPES, Field
 from profiled_spawner.parsing import check_document
+from profiled_spawner.templates import TEMPLATE_FIELDS
 
 # What the models call the types that stand in more than one place here.
 MODELS = {
@@ -94,7 +95,7 @@ def test_the_template_fields_are_those_that_kubespawner_expands() -> None:
     [
         pytest.param("{username}", id="a field"),
         pytest.param("a-{user_server}.b", id="a field in between"),
-        pytest.param("{username}{servername}", id="two fields"),
+        pytest.param("{username}--{servername}", id="two fields"),
     ],
 )
 def test_a_template_is_taken_where_objects_are_named(name: str) -> None:

@@ -10,16 +10,20 @@ import threading
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubernetes_asyncio.config import load_kube_config_from_dict
 
 from profiled_spawner import ProfiledKubeSpawner
+from profiled_spawner import store as store_module
+from profiled_spawner.document import Document
 from profiled_spawner.errors import DocumentError, SourceError
 from profiled_spawner.sources import ConfigMapSource
 from profiled_spawner.store import Reading, Store, find_store
 from sandbox.api import EmbeddedAPI, Fault
+from sandbox.waiting import HANG_SECONDS, until
 
 from .conftest import CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles
 
@@ -31,7 +35,6 @@ DOCUMENT = "profiles: [{name: good, env: {A: good}}]"
 FAULTS = [
     pytest.param(Fault("hang"), id="no-answer"),
     pytest.param(Fault("status", status=503, times=None), id="retries"),
-    pytest.param(Fault(delay=0.2), id="slow-answer"),
 ]
 
 
@@ -40,8 +43,7 @@ def reads(api: EmbeddedAPI) -> int:
 
 
 async def until_asked(api: EmbeddedAPI) -> None:
-    while not reads(api):
-        await asyncio.sleep(0.001)
+    await until(lambda: reads(api))
 
 
 def break_reads(api: EmbeddedAPI, fault: Fault) -> None:
@@ -77,13 +79,15 @@ async def test_a_spawn_that_leaves_while_reading_disturbs_nobody(
     api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, how: str, leaves: int
 ) -> None:
     write_profiles(DOCUMENT)
-    break_reads(api, Fault(delay=0.2))
+    gate = asyncio.Event()
+    break_reads(api, Fault(gate=gate))
     spawners = [make_spawner("ada"), make_spawner("grace")]
     tasks = [asyncio.create_task(spawner.start()) for spawner in spawners]
     await until_asked(api)
 
     await leave(tasks[leaves], how)
 
+    gate.set()
     await tasks[1 - leaves]
     assert await applied(api, spawners[1 - leaves]) == ["good"]
     assert reads(api) == 1
@@ -99,15 +103,14 @@ async def test_a_read_that_everybody_has_left_ends_and_poisons_nothing(
 ) -> None:
     write_profiles(DOCUMENT)
     break_reads(api, fault)
-    tasks = [asyncio.create_task(make_spawner(user, k8s_api_request_timeout=1).start()) for user in ("ada", "grace")]
+    tasks = [asyncio.create_task(make_spawner(user).start()) for user in ("ada", "grace")]
     await until_asked(api)
     assert len(reading_tasks()) == 1
 
     for task in tasks:
         await leave(task, "cancelled")
 
-    while reading_tasks():
-        await asyncio.sleep(0.01)
+    await until(lambda: not reading_tasks())
     api.faults.clear()
     spawner = make_spawner("ada")
     await spawner.start()
@@ -130,29 +133,33 @@ async def test_a_spawn_that_comes_while_the_others_leave_is_served(
         assert not reading_tasks()
 
 
-@pytest.mark.parametrize(
-    ("fault", "document"),
-    [
-        *(pytest.param(*each.values, DOCUMENT, id=each.id) for each in FAULTS),
-        pytest.param(None, f"profiles: [{'{name: a}, ' * 50_000}]", id="parses"),
-    ],
-)
+@pytest.mark.parametrize("fault", [*FAULTS, pytest.param(None, id="parses")])
 async def test_a_read_in_flight_when_the_loop_ends_leaves_nothing(
     api: EmbeddedAPI,
     make_spawner: MakeSpawner,
     write_profiles: WriteProfiles,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     fault: Fault | None,
-    document: str,
 ) -> None:
-    write_profiles(document)
+    write_profiles(DOCUMENT)
+    parses, ends = threading.Event(), threading.Event()
+    parse_document = store_module.parse_document
+
+    def parse(*args: Any, **kwargs: Any) -> Document:
+        parses.set()
+        ends.wait()
+        return parse_document(*args, **kwargs)
+
+    monkeypatch.setattr(store_module, "parse_document", parse)
     if fault:
         break_reads(api, fault)
 
     async def live() -> tuple[weakref.ref[Store], list[asyncio.Task[object]]]:
         spawns = [make_spawner(user) for user in ("ada", "grace")]
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(spawner.start()) for spawner in spawns]
-        await until_asked(api)
+        await until(lambda: reads(api) if fault else parses.is_set())
+        ends.set()
         return weakref.ref(find_store(spawns[0]._source())), [*tasks, *reading_tasks()]
 
     store, tasks = await asyncio.to_thread(asyncio.run, live())
@@ -230,21 +237,22 @@ async def test_a_hub_that_ends_does_not_end_the_read_of_another(
     api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
 ) -> None:
     write_profiles(DOCUMENT)
-    break_reads(api, Fault(delay=0.3, times=2))
+    gate = asyncio.Event()
+    break_reads(api, Fault(gate=gate, times=2))
 
     async def hub_that_ends() -> None:
         task = asyncio.create_task(make_spawner("ada").start())
-        while reads(api) < 2:
-            await asyncio.sleep(0.001)
+        await until(lambda: reads(api) == 2)
         assert not task.done()
 
     async def hub_that_stays() -> Reading:
         async with open_source(api) as source:
             return await read(source)
 
-    _, reading = await asyncio.gather(
-        asyncio.to_thread(asyncio.run, hub_that_ends()), asyncio.to_thread(asyncio.run, hub_that_stays())
-    )
+    staying = asyncio.create_task(asyncio.to_thread(asyncio.run, hub_that_stays()))
+    await asyncio.to_thread(asyncio.run, hub_that_ends())
+    gate.set()
+    reading = await staying
 
     assert reading.fault is None
     assert [profile.name for profile in reading.document.profiles] == ["good"]
@@ -256,8 +264,8 @@ async def open_source(api: EmbeddedAPI) -> AsyncIterator[ConfigMapSource]:
     configuration = Configuration()
     await load_kube_config_from_dict(json.loads(api.kubeconfig()), client_configuration=configuration)
     async with ApiClient(configuration) as client:
-        yield ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, CoreV1Api(client), timeout_seconds=5)
+        yield ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, CoreV1Api(client), timeout_seconds=HANG_SECONDS)
 
 
 async def read(source: ConfigMapSource) -> Reading:
-    return await find_store(source).read(source, policy="last-good", timeout_seconds=10, log=log)
+    return await find_store(source).read(source, policy="last-good", timeout_seconds=HANG_SECONDS, log=log)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import traceback
@@ -17,6 +16,7 @@ from kubespawner.clients import load_config
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
+from profiled_spawner.errors import PodError
 from profiled_spawner.matching import Subject
 from profiled_spawner.parsing import parse_document
 from profiled_spawner.quantity import Quantity, parse_quantity
@@ -135,9 +135,7 @@ async def test_a_hub_sends_the_manifest_that_was_rendered(
     async with InProcessHub(tmp_path, settings) as hub:
         await hub.add_user("ada", "forecasters")
         (await hub.api("POST", "/users/ada/server")).raise_for_status()
-        while not (pods := api.list("pods", NAMESPACE)):
-            await asyncio.sleep(0.02)
-        (sent,) = pods
+        (sent,) = api.list("pods", NAMESPACE)
         with path.open("a") as file:
             file.write(f"c.JupyterHub.hub_bind_url = {hub.app.hub_bind_url!r}\n")
             file.write(f"c.KubeSpawner.port = {hub.app.config.KubeSpawner.port}\n")
@@ -173,6 +171,14 @@ async def test_a_server_without_a_configuration_has_what_profiles_and_the_hub_gi
     assert env_of(pod)["JUPYTERHUB_USER"] == "ada"
     assert pod["spec"]["containers"][0]["image"] == IMAGE
     assert pod["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "500m", "memory": "2Gi"}
+
+
+async def test_no_gpu_is_none_in_the_pod_either(config_file: Path) -> None:
+    config_file.write_text("c.KubeSpawner.extra_resource_limits = {'nvidia.com/gpu': 1}\n")
+
+    pod = await render(document="profiles: [{gpu: 0, resources: {cpu_limit: 1}}]", config=config_file)
+
+    assert pod["spec"]["containers"][0]["resources"] == {"limits": {"cpu": "1"}, "requests": {}}
 
 
 async def test_groups_and_image_decide_as_they_do_for_a_hub() -> None:
@@ -336,6 +342,23 @@ async def test_what_is_wrong_with_a_configuration_is_told_without_values(
 
     assert str(caught.value).removeprefix("no pod can be made with ") == f"{config_file}{message}"
     assert "CANARY" not in "".join(traceback.format_exception(caught.value)).replace(str(config_file), "")
+
+
+async def test_what_does_not_go_together_is_told(config_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config_file.write_text("c.KubeSpawner.volumes = [{'name': 'home', 'emptyDir': {}}]\n")
+    document = "profiles: [{name: team, volumes: [{name: home, mountPath: /team, emptyDir: {}}]}]"
+
+    with pytest.raises(PodError, match=r"^team has a volume 'home', and so has the pod already; give it another name$"):
+        await render(document=document, config=config_file, show_values=False)
+
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_an_error_of_this_package_is_told_for_it_holds_no_value(config_file: Path) -> None:
+    config_file.write_text("from profiled_spawner.quantity import parse_quantity\nparse_quantity('2GB')\n")
+
+    with pytest.raises(RenderingError, match=r"jupyterhub_config.py:2: QuantityError: 2GB is not a Kubernetes quant"):
+        await render(config=config_file, show_values=False)
 
 
 async def test_the_whole_message_is_told_on_request(config_file: Path) -> None:

@@ -21,6 +21,7 @@ from traitlets.config import Config
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.schema import canonical_quantity, parse_quantity
 from sandbox.status import StatusError
+from sandbox.waiting import HANG_SECONDS, PATIENCE, SHORT_SECONDS, Clock, until
 
 Object = dict[str, Any]
 
@@ -534,7 +535,7 @@ class TestWatches:
     async def test_a_watch_that_is_under_way_sees_changes(self, api: EmbeddedAPI, core: CoreV1Api) -> None:
         seen = []
         async with Watch() as watch:
-            events = watch.stream(core.list_namespaced_config_map, "jhub", timeout_seconds=10)
+            events = watch.stream(core.list_namespaced_config_map, "jhub", timeout_seconds=HANG_SECONDS)
             await core.create_namespaced_config_map("jhub", config_map("a"))
             async for event in events:
                 seen.append((event["type"], event["object"].metadata.name))
@@ -1121,11 +1122,19 @@ class TestFaults:
         with pytest.raises(json.JSONDecodeError):
             json.loads(text)
 
-    async def test_a_request_can_hang_until_its_client_gives_up(self, api: EmbeddedAPI, core: CoreV1Api) -> None:
+    async def test_a_request_can_hang_until_its_client_gives_up(
+        self, api: EmbeddedAPI, core: CoreV1Api, clock: Clock
+    ) -> None:
         api.put(config_map())
         api.faults.append(Fault("hang", "get"))
+        reading = asyncio.create_task(
+            core.read_namespaced_config_map("profiles", "jhub", _request_timeout=SHORT_SECONDS)
+        )
+        await until(lambda: api.requests)
+        # aiohttp rounds up to a whole second.
+        clock.forward(SHORT_SECONDS + 1)
         with pytest.raises(TimeoutError):
-            await core.read_namespaced_config_map("profiles", "jhub", _request_timeout=0.05)
+            await reading
         assert await core.read_namespaced_config_map("profiles", "jhub")
 
     async def test_a_delayed_request_is_answered_after_others(self, api: EmbeddedAPI, core: CoreV1Api) -> None:
@@ -1295,7 +1304,7 @@ async def binding_kubelet(core: CoreV1Api) -> AsyncIterator[None]:
     async def play() -> None:
         node = client.V1ObjectReference(kind="Node", name="node")
         async with Watch() as watch:
-            async for event in watch.stream(core.list_pod_for_all_namespaces, timeout_seconds=60):
+            async for event in watch.stream(core.list_pod_for_all_namespaces, timeout_seconds=HANG_SECONDS):
                 seen = event["object"]
                 where = seen.metadata.name, seen.metadata.namespace
                 if event["type"] == "DELETED":
@@ -1320,7 +1329,7 @@ async def binding_kubelet(core: CoreV1Api) -> AsyncIterator[None]:
 class TestKubeSpawner:
     @pytest.mark.usefixtures("binding_kubelet")
     async def test_it_starts_polls_and_stops_twice_in_a_row(self, api: EmbeddedAPI) -> None:
-        settings = Config()
+        settings = Config(KubeSpawner=PATIENCE)
         settings.KubeSpawner.namespace = "jhub"
         settings.KubeSpawner.storage_pvc_ensure = True
         settings.KubeSpawner.storage_capacity = "1Gi"
@@ -1338,7 +1347,7 @@ class TestKubeSpawner:
 
     @pytest.mark.usefixtures("binding_kubelet")
     async def test_what_it_creates_for_internal_ssl_goes_with_the_pod(self, api: EmbeddedAPI, tmp_path: Path) -> None:
-        settings = Config()
+        settings = Config(KubeSpawner=PATIENCE)
         settings.KubeSpawner.namespace = "jhub"
         certificate = tmp_path / "certificate"
         certificate.write_text("PEM")
@@ -1355,7 +1364,7 @@ class TestKubeSpawner:
 
     @pytest.mark.usefixtures("binding_kubelet")
     async def test_it_creates_the_namespace_of_a_user(self, api: EmbeddedAPI) -> None:
-        settings = Config()
+        settings = Config(KubeSpawner=PATIENCE)
         settings.KubeSpawner.enable_user_namespaces = True
         spawner = KubeSpawner(_mock=True, config=settings)
         await spawner.start()

@@ -13,6 +13,7 @@ import pytest
 
 from sandbox.hub import free_ports
 from sandbox.shim import children
+from sandbox.waiting import HANG_SECONDS
 
 DOCUMENT = "profiles: [{name: everyone, env: {GREETING: hello}, resources: {mem_limit: 1Gi}}]\n"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "NO_COLOR": "1"}
@@ -83,7 +84,7 @@ class RunningCommand:
     async def until(self, pattern: str) -> re.Match[str]:
         """Read on until it has said something."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(HANG_SECONDS):
             while not (match := re.search(pattern, self.said)):
                 piece = await self.process.stdout.read(4096)
                 assert piece, self.said

@@ -13,6 +13,7 @@ from kubernetes_asyncio.client import V1Pod
 from sandbox.api import EmbeddedAPI
 from sandbox.kubelet import ProcessKubelet
 from sandbox.shim import children
+from sandbox.waiting import HANG_SECONDS, until
 
 from .conftest import API_SERVERS, make_api_server
 
@@ -21,7 +22,7 @@ Condition = Callable[[Pod], bool]
 
 NAMESPACE = "jhub"
 #: Ends at once on SIGTERM.
-SLEEP = ["sleep", "600"]
+SLEEP = ["sleep", "3600"]
 POD_IP = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 
 
@@ -51,24 +52,20 @@ class Node:
 
     async def until(self, condition: Condition, name: str = "jupyter-ada") -> Pod:
         """Wait until a pod is as described."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while not condition(pod := self.api.get("pods", NAMESPACE, name)):
                 await asyncio.sleep(0.01)
             return pod
 
     async def until_gone(self, name: str = "jupyter-ada") -> None:
-        async with asyncio.timeout(20):
-            while any(pod["metadata"]["name"] == name for pod in self.api.list("pods")):
-                await asyncio.sleep(0.01)
+        await until(lambda: all(pod["metadata"]["name"] != name for pod in self.api.list("pods")))
 
     def processes(self) -> set[int]:
         """Return the processes that run for pods."""
         return set(children(os.getpid())) - self._children_before
 
     async def until_no_process(self) -> None:
-        async with asyncio.timeout(20):
-            while self.processes():
-                await asyncio.sleep(0.01)
+        await until(lambda: not self.processes())
 
     def log(self, name: str = "jupyter-ada") -> str:
         """Return what a pod's container has written."""
@@ -240,7 +237,7 @@ async def test_a_command_that_does_not_exist_is_told(node: Node) -> None:
 async def test_a_deleted_pod_is_gone_when_its_container_has_ended(node: Node) -> None:
     node.create(args=["sh", "-c", "trap 'echo ended; exit' TERM; echo up; while :; do sleep 0.05; done"])
     await node.until(lambda pod: is_running(pod) and "up" in node.log())
-    node.api.delete("pods", NAMESPACE, "jupyter-ada", grace_period_seconds=30)
+    node.api.delete("pods", NAMESPACE, "jupyter-ada", grace_period_seconds=HANG_SECONDS)
     await node.until_gone()
 
     assert node.log() == "up\nended\n"

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from sandbox.process import Process
+from sandbox.waiting import HANG_SECONDS, until
 
 PATH = os.environ["PATH"]
 #: Starts a daemon (a session of its own, its parent gone), tells its process id, and waits.
-DAEMON = "setsid sleep 600 & echo $! > daemon; exec sleep 600"
+DAEMON = "setsid sleep 3600 & echo $! > daemon; exec sleep 3600"
 #: Does not end on SIGTERM.
-STUBBORN = "trap '' TERM; setsid sleep 600 & echo $! > daemon; while true; do sleep 1; done"
+STUBBORN = "trap '' TERM; setsid sleep 3600 & echo $! > daemon; while true; do sleep 1; done"
 
 
 async def start(script: str, directory: Path, **env: str) -> Process:
@@ -24,19 +25,14 @@ async def start(script: str, directory: Path, **env: str) -> Process:
 
 async def daemon_of(directory: Path) -> int:
     """Wait until the script has told its daemon's process id."""
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                return int((directory / "daemon").read_text())
-            except (FileNotFoundError, ValueError):
-                await asyncio.sleep(0.01)
+    told = directory / "daemon"
+    await until(lambda: told.exists() and told.read_text().endswith("\n"))
+    return int(told.read_text())
 
 
 async def gone(pid: int) -> None:
     """Wait until a process does not exist any more."""
-    async with asyncio.timeout(10):
-        while Path(f"/proc/{pid}").exists():
-            await asyncio.sleep(0.01)
+    await until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 async def test_the_environment_is_exactly_what_is_given(tmp_path: Path) -> None:
@@ -91,7 +87,7 @@ async def test_daemons_end_with_the_command(tmp_path: Path) -> None:
     process = await start(DAEMON, tmp_path)
     daemon = await daemon_of(tmp_path)
 
-    assert await process.stop(grace_seconds=10) == 128 + signal.SIGTERM
+    assert await process.stop(grace_seconds=HANG_SECONDS) == 128 + signal.SIGTERM
     assert not Path(f"/proc/{daemon}").exists()
 
 

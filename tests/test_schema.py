@@ -36,7 +36,8 @@ BEYOND_SCHEMA = re.compile(
     "|for the operator|with the operator|with the effect"
     "|must have at least one term|has a term without|must be the name of one node|must name at least one"
     "|must request storage"
-    "|not the name of a Kubernetes object"  # of a template filled in
+    "|not the name of a Kubernetes object|on one line and without"  # of a template filled in
+    "|could be the same for two people|could make a variable that belongs to the hub"
 )
 
 

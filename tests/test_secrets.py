@@ -44,6 +44,7 @@ from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet
 from sandbox.status import StatusError, forbidden
+from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
 
 from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
 from .test_hub import progress, started, stopped
@@ -167,8 +168,8 @@ async def make_hub(
             settings.Application.log_level = logging.DEBUG
             settings.KubeSpawner.namespace = NAMESPACE
             settings.KubeSpawner.image = "quay.io/example/notebook:1"
-            settings.KubeSpawner.k8s_api_request_timeout = 1
-            settings.KubeSpawner.k8s_api_request_retry_timeout = 1
+            settings.KubeSpawner.k8s_api_request_timeout = SHORT_SECONDS
+            settings.KubeSpawner.k8s_api_request_retry_timeout = SHORT_SECONDS
             settings.ProfiledKubeSpawner.configmap_namespace = NAMESPACE
             settings.merge(config)
             hub = await hubs.enter_async_context(InProcessHub(tmp_path, settings))
@@ -219,6 +220,24 @@ def quoting(pod: dict[str, Any]) -> StatusError:
     values = [variable["value"] for variable in pod["spec"]["containers"][0]["env"] if "value" in variable]
     said = f"{' '.join(values)} {json.dumps(values)} {json.dumps(json.dumps(values))}"
     return forbidden("pods", pod["metadata"]["name"], f'admission webhook "no.example.org" denied the request: {said}')
+
+
+@contextlib.asynccontextmanager
+async def time_is_up_once_asked(api: EmbeddedAPI, clock: Clock, verb: str, resource: str) -> AsyncIterator[None]:
+    """Whoever sends such a request, has no time left for another."""
+
+    async def watch() -> None:
+        seen = 0
+        while True:
+            if (asked := sum((each.verb, each.resource) == (verb, resource) for each in api.requests)) > seen:
+                seen = asked
+                # KubeSpawner adds up to a tenth.
+                clock.forward(SHORT_SECONDS * 1.2)
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    yield
+    watching.cancel()
 
 
 async def refuse(api: EmbeddedAPI, monkeypatch: pytest.MonkeyPatch, refusal: Callable[[Any], StatusError]) -> None:
@@ -272,11 +291,12 @@ class TestWhenThePodIsNotCreated:
 
     @pytest.mark.parametrize("effect", ["close", "lose", "cut", "hang", "status"])
     async def test_the_connection_or_the_server_fails(
-        self, api: EmbeddedAPI, make_hub: MakeHub, witness: Witness, effect: Any
+        self, api: EmbeddedAPI, make_hub: MakeHub, witness: Witness, clock: Clock, effect: Any
     ) -> None:
         hub = await make_hub(Config())
         api.faults.append(Fault(effect, verb="create", resource="pods", times=None, status=500))
-        await self.fails(api, hub, witness)
+        async with time_is_up_once_asked(api, clock, "create", "pods"):
+            await self.fails(api, hub, witness)
 
     async def test_the_hook_prints_it(self, api: EmbeddedAPI, make_hub: MakeHub, witness: Witness) -> None:
         def hook(spawner: KubeSpawner, pod: Any) -> Any:
@@ -333,8 +353,7 @@ class TestWhenThePodIsThere:
         api.faults.append(fault)
         await api.stop()
         await api.start()
-        while fault.times:
-            await asyncio.sleep(0.05)
+        await until(lambda: not fault.times)
         await hub.add_user("grace")
         await started(api, hub, "grace")
         assert "Error when watching resources" in witness.text
@@ -349,10 +368,13 @@ class TestWhenTheProfilesCannotBeRead:
         return witness.text
 
     @pytest.mark.parametrize("effect", ["cut", "truncate", "status"])
-    async def test_reading_fails(self, api: EmbeddedAPI, make_hub: MakeHub, witness: Witness, effect: Any) -> None:
+    async def test_reading_fails(
+        self, api: EmbeddedAPI, make_hub: MakeHub, witness: Witness, clock: Clock, effect: Any
+    ) -> None:
         hub = await make_hub(Config())
         api.faults.append(Fault(effect, resource="configmaps", times=None))
-        assert "Starting no server, because" in await self.fails(api, hub, witness)
+        async with time_is_up_once_asked(api, clock, "get", "configmaps"):
+            assert "Starting no server, because" in await self.fails(api, hub, witness)
 
     async def test_the_document_is_malformed(
         self, api: EmbeddedAPI, make_hub: MakeHub, witness: Witness, write_profiles: WriteProfiles
@@ -378,7 +400,7 @@ class TestWhenTheProfilesCannotBeRead:
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             async with ApiClient(Configuration(host=f"http://127.0.0.1:{port}")) as client:
-                source = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, CoreV1Api(client), timeout_seconds=1)
+                source = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, CoreV1Api(client), timeout_seconds=HANG_SECONDS)
                 with pytest.raises(SourceError, match="could not be asked for") as caught:
                     await source.fetch()
         assert leaks(told_by(caught.value), witness.text) == []

@@ -24,6 +24,7 @@ from profiled_spawner.selection import find_selection, read_documents
 from profiled_spawner.sources import ConfigMapSource, FileSource, SelectedConfigMapsSource
 from profiled_spawner.store import Reading
 from sandbox.api import EmbeddedAPI, Fault
+from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
 
 from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
 
@@ -49,10 +50,12 @@ class Reader:
     """The main ConfigMap and the selected ones, read as spawns read them."""
 
     def __init__(self, client: CoreV1Api) -> None:
-        self.main = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=0.5)
-        self.selected = SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, CONFIGMAP, client, timeout_seconds=0.5)
+        self.main = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=SHORT_SECONDS)
+        self.selected = SelectedConfigMapsSource(
+            NAMESPACE, SELECTOR, KEY, CONFIGMAP, client, timeout_seconds=SHORT_SECONDS
+        )
 
-    async def read(self, policy: Any = "last-good", timeout_seconds: float = 10) -> Reading:
+    async def read(self, policy: Any = "last-good", timeout_seconds: float = HANG_SECONDS) -> Reading:
         return await read_documents(self.main, self.selected, policy=policy, timeout_seconds=timeout_seconds, log=log)
 
     async def labels(self, **kwargs: Any) -> list[str]:
@@ -84,6 +87,12 @@ def requests(api: EmbeddedAPI, verb: str) -> int:
 
 def gauge(name: str, configmap: str) -> float | None:
     return REGISTRY.get_sample_value(name, {"source": f"configmap/{NAMESPACE}/{configmap}"})
+
+
+def unavailable_lists() -> float:
+    """How many lists could not be had."""
+    labels = {"source": f"configmaps/{NAMESPACE}?labelSelector={SELECTOR}", "outcome": "unavailable"}
+    return REGISTRY.get_sample_value("profiled_spawner_reads_total", labels) or 0
 
 
 async def test_they_stand_behind_the_main_one_in_order_of_name(
@@ -121,7 +130,7 @@ async def test_beside_a_file_every_selected_configmap_counts(
     path = tmp_path / "profiles.yaml"
     path.write_text(profiles("globals"))
     reader.main = FileSource(path, KEY)  # type: ignore[assignment]
-    reader.selected = SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, None, reader.selected.api, 1)
+    reader.selected = SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, None, reader.selected.api, SHORT_SECONDS)
     write_team(CONFIGMAP, profiles("a"))
     assert await reader.labels() == ["globals", f"{CONFIGMAP}/a"]
 
@@ -131,11 +140,12 @@ async def test_both_requests_are_sent_at_once(
 ) -> None:
     write_profiles(profiles("globals"))
     write_team("team", profiles("a"))
-    api.faults.append(Fault("hang", verb="get", resource="configmaps"))
+    gate = asyncio.Event()
+    api.faults.append(Fault(gate=gate, verb="get", resource="configmaps"))
     reading = asyncio.create_task(reader.labels())
-    while not (requests(api, "get") and requests(api, "list")):
-        await asyncio.sleep(0.01)
+    await until(lambda: requests(api, "get") and requests(api, "list"))
     assert not reading.done()
+    gate.set()
     assert await reading == ["globals", "team/a"]
 
 
@@ -159,14 +169,15 @@ async def test_a_read_does_not_join_a_list_that_was_requested_before_it(
 ) -> None:
     write_profiles(profiles("globals"))
     write_team("team", profiles("old"))
-    # The second is slow too, so that it finds what is written when the first has been answered.
-    api.faults.append(Fault(delay=0.2, verb="list", resource="configmaps", times=2))
+    gates = [asyncio.Event(), asyncio.Event()]
+    api.faults += [Fault(gate=gate, verb="list", resource="configmaps") for gate in gates]
     early = asyncio.create_task(reader.labels())
-    while not requests(api, "list"):
-        await asyncio.sleep(0.01)
+    await until(lambda: requests(api, "list"))
     late = asyncio.create_task(reader.labels())
+    gates[0].set()
     assert await early == ["globals", "team/old"]
     write_team("team", profiles("new"))
+    gates[1].set()
     assert await late == ["globals", "team/new"]
     assert requests(api, "list") == 2
 
@@ -297,6 +308,7 @@ async def test_where_they_cannot_be_read_they_are_as_they_were(
     write_profiles: WriteProfiles,
     write_team: WriteTeam,
     caplog: pytest.LogCaptureFixture,
+    clock: Clock,
     fault: str,
     message: str,
     good_before: bool,
@@ -315,7 +327,12 @@ async def test_where_they_cannot_be_read_they_are_as_they_were(
         case "truncated":
             api.faults.append(Fault("truncate", verb="list", resource="configmaps"))
 
-    labels = await reader.labels(policy="fail", timeout_seconds=0.5)
+    before = unavailable_lists()
+    reading = asyncio.create_task(reader.labels(policy="fail", timeout_seconds=SHORT_SECONDS))
+    if fault == "unavailable":
+        await until(lambda: unavailable_lists() > before)
+        clock.forward(SHORT_SECONDS)
+    labels = await reading
 
     (record,) = (record for record in caplog.records if record.name == "hub")
     assert message in record.getMessage()
@@ -345,7 +362,7 @@ async def test_a_selector_that_is_none_is_told(
     reader: Reader, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_profiles(profiles("globals"))
-    reader.selected = SelectedConfigMapsSource(NAMESPACE, "a b", KEY, CONFIGMAP, reader.selected.api, 1)
+    reader.selected = SelectedConfigMapsSource(NAMESPACE, "a b", KEY, CONFIGMAP, reader.selected.api, SHORT_SECONDS)
     assert await reader.labels() == ["globals"]
     assert "check the label selector" in caplog.text
 
@@ -441,9 +458,9 @@ def test_a_selection_goes_with_its_event_loop(
     monkeypatch.setattr(SelectedConfigMapsSource, "fetch", fetch)
 
     async def spawn() -> tuple[weakref.ref[Any], weakref.ref[Any]]:
-        source = SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, CONFIGMAP, None, 1)
+        source = SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, CONFIGMAP, None, SHORT_SECONDS)
         selection = find_selection(source)
-        await selection.read(source, timeout_seconds=5, log=log)
+        await selection.read(source, timeout_seconds=HANG_SECONDS, log=log)
         return weakref.ref(selection), weakref.ref(asyncio.get_running_loop())
 
     selection, loop = asyncio.run(spawn())
@@ -458,18 +475,15 @@ async def test_edits_count_at_once_while_many_read(
 ) -> None:
     write_profiles(profiles("globals"))
     current = 0
-    write_team("team", profiles("v0"))
 
-    async def spawn(delay: float) -> None:
-        await asyncio.sleep(delay)
+    async def spawn() -> None:
         at_least = current
         (_, label) = await reader.labels()
         assert int(label.removeprefix("team/v")) >= at_least
 
-    spawns = [asyncio.create_task(spawn(number / 200)) for number in range(200)]
-    while not all(task.done() for task in spawns):
-        current += 1
+    spawns = []
+    for current in range(1, 101):
         write_team("team", profiles(f"v{current}"))
+        spawns += [asyncio.create_task(spawn()) for _ in range(2)]
         await asyncio.sleep(0.002)
     await asyncio.gather(*spawns)
-    assert current > 20

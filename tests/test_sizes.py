@@ -93,6 +93,9 @@ def test_what_is_not_to_be_had_is_an_error_that_lists_what_is(choice: object, sh
         ("{resources: {mem_limit: null}}", "memory without limit"),
         ("{gpu: 2}", "GPU 2"),
         ("{resources: {requests: {nvidia.com/gpu: 1}}}", "GPU 1"),
+        ("{gpu: 0}", "no GPU"),
+        ("{gpu: null}", "no GPU"),
+        ("{resources: {mem_limit: 1Gi, limits: {hugepages-2Mi: 0}}}", "memory 1Gi, no hugepages-2Mi"),
         (
             "{resources: {limits: {example.com/dongle: 1, ephemeral-storage: 10Gi}, cpu_limit: 500m}}",
             "CPU 500m, ephemeral-storage 10Gi, example.com/dongle 1",
@@ -192,6 +195,12 @@ class TestTheForm:
         assert "<script" not in text
 
 
-def test_no_size_is_called_default() -> None:
+@pytest.mark.parametrize("name", ["default", "Default", "DEFAULT", "' Default '", '"default\\t"', '"\\nDefault"'])
+def test_no_size_is_called_default(name: str) -> None:
     with pytest.raises(DocumentError, match=r"sizes\[0\]\.name: 'default' is what people choose to have no size"):
-        read("profiles: []\nsizes: [{name: default}]")
+        read(f"profiles: []\nsizes: [{{name: {name}}}]")
+
+
+@pytest.mark.parametrize("name", ["Defaults", "De fault", "By default"])
+def test_a_size_may_be_called_nearly_so(name: str) -> None:
+    assert read(f"profiles: []\nsizes: [{{name: {name}}}]").sizes[0].name == name

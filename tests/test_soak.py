@@ -24,6 +24,7 @@ from traitlets.config import Config
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.spawner import ProfilesUnavailableError
 from sandbox.api import EmbeddedAPI, Fault
+from sandbox.waiting import until
 
 from .conftest import NAMESPACE, MakeSpawner, WriteProfiles
 
@@ -55,6 +56,10 @@ class Row:
     files: int
     objects: int
     rss_mib: float
+
+
+def is_passing(task: asyncio.Task[object]) -> bool:
+    return task.get_name().startswith("read ") or task.get_coro().__qualname__ == "PaperKubelet._report"
 
 
 def take_row(spawns: int, seconds: float) -> Row:
@@ -98,9 +103,8 @@ class Soak:
     async def run(self, spawns: int) -> None:
         self.left = spawns
         await asyncio.gather(*(self.start_servers() for _ in range(AT_ONCE)))
-        # A read that everybody has left ends by itself.
-        while any(task.get_name().startswith("read ") for task in asyncio.all_tasks()):
-            await asyncio.sleep(0.01)
+        # A read that everybody has left ends by itself, and the kubelet may be telling of pods that are gone.
+        await until(lambda: not any(is_passing(task) for task in asyncio.all_tasks()))
 
     async def start_servers(self) -> None:
         while self.left > 0:

@@ -15,9 +15,11 @@ from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 from profiled_spawner import ProfiledKubeSpawner
+from profiled_spawner.errors import PodError
 from profiled_spawner.spawner import ProfilesUnavailableError, StartRefusedError
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
+from sandbox.waiting import SHORT_SECONDS, Clock, until
 
 from .conftest import API_SERVERS, CONFIGMAP, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
 
@@ -155,6 +157,17 @@ async def test_the_hubs_own_settings_stay_where_no_profile_speaks(
     assert env["MEM_GUARANTEE"] == str(2**30)
     assert env["CPU_LIMIT"] == "2"
     assert resources_of(pod)["limits"]["cpu"] == "2"
+
+
+async def test_no_gpu_leaves_none_in_the_pod(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    # Of any amount, 0 included, the admission plugin ExtendedResourceToleration makes a toleration of GPU nodes.
+    write_profiles("profiles: [{gpu: 0, resources: {mem_limit: 1Gi, requests: {example.com/dongle: 0}}}]")
+    pod = await start(api, make_spawner("ada", extra_resource_limits={"nvidia.com/gpu": 1, "example.com/dongle": 1}))
+    resources = resources_of(pod)
+    assert resources["limits"].keys() == {"memory"}
+    assert resources.get("requests", {}).keys() <= {"memory"}
 
 
 async def test_a_limit_below_the_hubs_guarantee_lowers_it_quietly(
@@ -343,6 +356,7 @@ class TestWhenTheProfilesCannotBeRead:
         make_spawner: MakeSpawner,
         write_profiles: WriteProfiles,
         caplog: pytest.LogCaptureFixture,
+        clock: Clock,
         fault: str,
     ) -> None:
         told = {
@@ -363,9 +377,14 @@ class TestWhenTheProfilesCannotBeRead:
         config.KubeSpawner.storage_pvc_ensure = True
         config.KubeSpawner.pvc_name_template = "claim-{username}"
         config.KubeSpawner.storage_capacity = "1Gi"
-        spawner = make_spawner("ada", config=config, k8s_api_request_retry_timeout=1)
+        spawner = make_spawner("ada", config=config, k8s_api_request_retry_timeout=SHORT_SECONDS)
+        starting = asyncio.create_task(spawner.start())
+        if fault == "unreachable":
+            # One that is sent again has failed before.
+            await until(lambda: sum(request.resource == "configmaps" for request in api.requests) > 1)
+            clock.forward(SHORT_SECONDS)
         with pytest.raises(ProfilesUnavailableError) as caught:
-            await spawner.start()
+            await starting
         error = caught.value
         assert str(error) == error.jupyterhub_message
         assert "ask the administrators" in str(error)
@@ -455,6 +474,20 @@ class TestWhatIsSeen:
         with pytest.raises(ValueError, match="No such profile"):
             await starting
 
+    async def test_what_does_not_go_with_the_pod_ends_the_start(
+        self,
+        api: EmbeddedAPI,
+        make_spawner: MakeSpawner,
+        write_profiles: WriteProfiles,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        write_profiles("profiles: [{name: team, volumes: [{name: home, mountPath: /team, emptyDir: {}}]}]")
+        spawner = make_spawner("ada", volumes=[{"name": "home", "emptyDir": {}}])
+        with pytest.raises(ProfilesUnavailableError, match="its settings do not go together; please ask the admin"):
+            await spawner.start()
+        assert "Not starting ada, because team has a volume 'home', and so has the pod already" in caplog.text
+        assert created(api) == []
+
     async def test_a_refused_pod_is_logged_without_its_values(
         self,
         api: EmbeddedAPI,
@@ -470,6 +503,40 @@ class TestWhatIsSeen:
         assert "Failed for" in caplog.text
         assert "'name': 'GLOBAL'" in caplog.text
         assert "canary" not in caplog.text
+
+    @pytest.mark.parametrize("unseen", ["\n", "\r", "\x1b[31m", "\x9b", "\u2028", "\u202e", "\ud800"])
+    async def test_nothing_that_somebody_named_steers_the_log_or_the_page(
+        self,
+        make_spawner: MakeSpawner,
+        write_profiles: WriteProfiles,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+        unseen: str,
+    ) -> None:
+        escaped = unseen.encode("unicode_escape").decode()
+        named = json.dumps(f"big{'' if unseen == chr(0xD800) else unseen}")
+        write_profiles(
+            f"profiles: [{{name: {named}, resources: {{mem_guarantee: 1Gi}}}}, {{resources: {{mem_limit: 1}}}}]"
+        )
+        spawner = make_spawner("ada", image=f"nb:1{unseen}INFO")
+        # JupyterHub lets nobody have such a name today; of a named server, older ones took nearly any.
+        monkeypatch.setattr(type(spawner), "_log_name", f"ada:{unseen}x")
+        with caplog.at_level(logging.INFO):
+            await spawner.get_pod_manifest()
+            reading = asyncio.create_task(anext(spawner.progress()))
+            message = (await reading)["message"]
+
+            def refuse(*_: object) -> None:
+                raise PodError(f"mounts a volume at /mnt{unseen}")
+
+            monkeypatch.setattr("profiled_spawner.spawner.inject_profile", refuse)
+            with pytest.raises(ProfilesUnavailableError):
+                await spawner.get_pod_manifest()
+        lines = [record.getMessage() for record in caplog.records if record.module == "spawner"]
+        assert [line for line in [*lines, message] if not line.isprintable()] == []
+        assert any(line.startswith(f"Profiles for ada:{escaped}x on nb:1{escaped}INFO: ") for line in lines)
+        assert f"Not starting ada:{escaped}x, because mounts a volume at /mnt{escaped}" in lines
+        assert any(line.startswith(f"For ada:{escaped}x, memory: the guarantee of 1Gi (big") for line in lines)
 
 
 SIZES = """
@@ -603,14 +670,18 @@ class TestSizes:
         assert json.loads(pod["metadata"]["annotations"]["profiled-spawner/applied"]) == []
 
     async def test_the_last_good_sizes_are_offered_while_there_is_no_answer(
-        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, clock: Clock
     ) -> None:
         write_profiles(SIZES)
-        spawner = make_spawner("ada", k8s_api_request_timeout=1)
+        spawner = make_spawner("ada", k8s_api_request_timeout=SHORT_SECONDS)
         form = await spawner.get_options_form()
         write_profiles("profiles: []")
-        api.faults.append(Fault(delay=60, resource="configmaps"))
-        assert await spawner.get_options_form() == form
+        hanging = Fault("hang", resource="configmaps")
+        api.faults.append(hanging)
+        asking = asyncio.create_task(spawner.get_options_form())
+        await until(lambda: not hanging.times)
+        clock.forward(SHORT_SECONDS)
+        assert await asking == form
 
 
 async def test_the_configmap_is_looked_for_where_the_hub_runs(

@@ -17,13 +17,16 @@ from typing import Any
 import pytest
 from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubernetes_asyncio.config import load_kube_config_from_dict
+from prometheus_client import REGISTRY
 
+from profiled_spawner import reads as reads_module
 from profiled_spawner import store as store_module
 from profiled_spawner.document import Document
 from profiled_spawner.errors import DocumentError, SourceError
 from profiled_spawner.sources import ConfigMapSource, FileSource
 from profiled_spawner.store import Reading, Store, find_store
 from sandbox.api import EmbeddedAPI, Fault
+from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
 
 from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
 
@@ -49,7 +52,7 @@ class Reader:
         self.source = source
         self.store = Store(source.name)
 
-    async def read(self, policy: Any = "fail", timeout_seconds: float = 10) -> Reading:
+    async def read(self, policy: Any = "fail", timeout_seconds: float = HANG_SECONDS) -> Reading:
         return await self.store.read(self.source, policy=policy, timeout_seconds=timeout_seconds, log=log)
 
     async def name(self, **kwargs: Any) -> str | None:
@@ -68,11 +71,17 @@ async def client(api: EmbeddedAPI) -> AsyncIterator[CoreV1Api]:
 
 @pytest.fixture
 def reader(client: CoreV1Api) -> Reader:
-    return Reader(ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=0.5))
+    return Reader(ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=SHORT_SECONDS))
 
 
 def reads(api: EmbeddedAPI) -> int:
     return sum(request.resource == "configmaps" for request in api.requests)
+
+
+def failed_reads(reader: Reader) -> float:
+    """How many requests of a reader have failed in a way that may pass."""
+    labels = {"source": reader.source.name, "outcome": "unavailable"}
+    return REGISTRY.get_sample_value("profiled_spawner_reads_total", labels) or 0
 
 
 async def test_an_edit_is_seen_by_the_next_read(reader: Reader, write_profiles: WriteProfiles) -> None:
@@ -98,13 +107,15 @@ async def test_a_read_does_not_join_a_request_that_was_sent_before_it(
     api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
 ) -> None:
     write_profiles(profiles("old"))
-    api.faults.append(Fault(delay=0.2, resource="configmaps"))
+    gates = [asyncio.Event(), asyncio.Event()]
+    api.faults += [Fault(gate=gate, resource="configmaps") for gate in gates]
     early = asyncio.create_task(reader.name())
-    while not reads(api):
-        await asyncio.sleep(0.01)
+    await until(lambda: reads(api))
     late = asyncio.create_task(reader.name())
-    await early
+    gates[0].set()
+    assert await early == "old"
     write_profiles(profiles("new"))
+    gates[1].set()
     assert await late == "new"
     assert reads(api) == 2
 
@@ -115,23 +126,20 @@ async def test_no_read_is_ever_older_than_its_beginning(
     rng = random.Random(1)
     api.faults.append(Fault(delay=0.003, resource="configmaps", times=None))
     current = 0
-    write_profiles(profiles("v0"))
 
     async def spawn() -> None:
-        await asyncio.sleep(rng.random())
         at_least = current
         name = await reader.name()
         assert name is not None
         assert int(name[1:]) >= at_least
 
-    spawns = [asyncio.create_task(spawn()) for _ in range(300)]
-    while not all(task.done() for task in spawns):
-        current += 1
+    spawns = []
+    for current in range(1, 151):
         write_profiles(profiles(f"v{current}"))
+        spawns += [asyncio.create_task(spawn()) for _ in range(rng.randrange(5))]
         await asyncio.sleep(0.002)
     await asyncio.gather(*spawns)
-    assert current > 50
-    assert reads(api) < 300
+    assert reads(api) < len(spawns)
 
 
 async def test_a_version_is_parsed_once(reader: Reader, write_profiles: WriteProfiles) -> None:
@@ -166,12 +174,17 @@ TRANSIENT = [
 
 @pytest.mark.parametrize(("fault", "requests"), TRANSIENT)
 async def test_a_transient_fault_is_retried(
-    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, fault: Fault, requests: int
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, clock: Clock, fault: Fault, requests: int
 ) -> None:
     write_profiles(profiles("there"))
     fault.resource = "configmaps"
     api.faults.append(Fault(**vars(fault)))
-    assert await reader.name() == "there"
+    reading = asyncio.create_task(reader.name())
+    if fault.effect == "hang":
+        await until(lambda: reads(api))
+        # aiohttp rounds up to a whole second.
+        clock.forward(SHORT_SECONDS + 1)
+    assert await reading == "there"
     assert reads(api) == requests
 
 
@@ -196,11 +209,13 @@ async def test_a_spawn_joins_a_retry_that_is_sent_after_it(
     api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
 ) -> None:
     write_profiles(profiles("there"))
-    api.faults.append(Fault("status", status=503, resource="configmaps"))
+    gate = asyncio.Event()
+    api.faults.append(Fault("status", status=503, resource="configmaps", gate=gate))
     first = asyncio.create_task(reader.name())
-    while not reads(api):
-        await asyncio.sleep(0.01)
+    await until(lambda: reads(api))
     second = asyncio.create_task(reader.name())
+    await asyncio.sleep(0)  # it asks
+    gate.set()
     assert await asyncio.gather(first, second) == ["there", "there"]
     assert reads(api) == 2
 
@@ -250,10 +265,14 @@ async def test_a_truncated_body_is_no_configmap(
     assert await reader.name() == "there"
 
 
-async def test_waiting_ends_with_what_was_wrong_last(api: EmbeddedAPI, reader: Reader) -> None:
+async def test_waiting_ends_with_what_was_wrong_last(api: EmbeddedAPI, reader: Reader, clock: Clock) -> None:
     api.faults.append(Fault("status", status=503, resource="configmaps", times=None))
-    with pytest.raises(SourceError, match=r"within 0.5 s, retries included; the last was: .*answered 503"):
-        await reader.read(timeout_seconds=0.5)
+    before = failed_reads(reader)
+    reading = asyncio.create_task(reader.read(timeout_seconds=SHORT_SECONDS))
+    await until(lambda: failed_reads(reader) > before)
+    clock.forward(SHORT_SECONDS)
+    with pytest.raises(SourceError, match=r"within 60 s, retries included; the last was: .*answered 503"):
+        await reading
 
 
 async def test_an_api_server_that_is_away_and_comes_back(
@@ -261,8 +280,9 @@ async def test_an_api_server_that_is_away_and_comes_back(
 ) -> None:
     write_profiles(profiles("there"))
     await api.stop()
+    before = failed_reads(reader)
     reading = asyncio.create_task(reader.name())
-    await asyncio.sleep(0.3)
+    await until(lambda: failed_reads(reader) > before)
     await api.start()
     assert await reading == "there"
 
@@ -271,7 +291,13 @@ async def test_an_api_server_that_is_away_and_comes_back(
 @pytest.mark.parametrize("good_before", [False, True], ids=["nothing-good-before", "good-before"])
 @pytest.mark.parametrize("fault", ["unavailable", "forbidden", "missing", "no-key", "invalid"])
 async def test_what_a_spawn_gets_when_nothing_good_is_read(
-    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, policy: str, good_before: bool, fault: str
+    api: EmbeddedAPI,
+    reader: Reader,
+    write_profiles: WriteProfiles,
+    clock: Clock,
+    policy: str,
+    good_before: bool,
+    fault: str,
 ) -> None:
     if good_before:
         write_profiles(profiles("good"))
@@ -288,18 +314,23 @@ async def test_what_a_spawn_gets_when_nothing_good_is_read(
         case "invalid":
             write_profiles(INVALID)
     expected = DocumentError if fault == "invalid" else SourceError
+    asked = reads(api)
+    starting = asyncio.create_task(reader.read(policy, timeout_seconds=SHORT_SECONDS))
+    if fault == "unavailable":
+        await until(lambda: reads(api) > asked)
+        clock.forward(SHORT_SECONDS)
     if policy == "ignore":
-        reading = await reader.read(policy, timeout_seconds=0.3)
+        reading = await starting
         assert reading.document == Document()
         assert reading.source is None
         assert isinstance(reading.fault, expected)
     elif policy == "last-good" and good_before:
-        reading = await reader.read(policy, timeout_seconds=0.3)
+        reading = await starting
         assert reading.document.profiles[0].name == "good"
         assert isinstance(reading.fault, expected)
     else:
         with pytest.raises(expected):
-            await reader.read(policy, timeout_seconds=0.3)
+            await starting
 
     api.faults.clear()
     if fault == "forbidden":
@@ -351,11 +382,12 @@ async def test_a_caller_that_is_cancelled_disturbs_nobody(
     api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles
 ) -> None:
     write_profiles(profiles("there"))
-    api.faults.append(Fault(delay=0.1, resource="configmaps"))
+    gate = asyncio.Event()
+    api.faults.append(Fault(gate=gate, resource="configmaps"))
     leaving, staying = (asyncio.create_task(reader.name()) for _ in range(2))
-    while not reads(api):
-        await asyncio.sleep(0.01)
+    await until(lambda: reads(api))
     leaving.cancel()
+    gate.set()
     assert await staying == "there"
     assert leaving.cancelled()
     assert reads(api) == 1
@@ -369,16 +401,26 @@ async def test_a_caller_that_is_cancelled_disturbs_nobody(
     ],
 )
 async def test_what_everybody_gave_up_holds_up_nobody(
-    api: EmbeddedAPI, client: CoreV1Api, write_profiles: WriteProfiles, fault: Fault
+    api: EmbeddedAPI,
+    client: CoreV1Api,
+    write_profiles: WriteProfiles,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault,
 ) -> None:
-    reader = Reader(ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=60))
+    # Either would hold up a read for longer than that has patience.
+    for pause in ("_FIRST_PAUSE_SECONDS", "_LONGEST_PAUSE_SECONDS"):
+        monkeypatch.setattr(reads_module, pause, 3 * HANG_SECONDS)
+    reader = Reader(ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=3 * HANG_SECONDS))
     write_profiles(profiles("there"))
+    failed = failed_reads(reader)
     api.faults.append(Fault(**{**vars(fault), "resource": "configmaps"}))
-    given_up = (reader.read(timeout_seconds=0.3) for _ in range(2))
+    given_up = [asyncio.create_task(reader.read(timeout_seconds=SHORT_SECONDS)) for _ in range(2)]
+    await until(lambda: reads(api) if fault.effect == "hang" else failed_reads(reader) > failed)
+    clock.forward(SHORT_SECONDS)
     faults = await asyncio.gather(*given_up, return_exceptions=True)
     assert [type(fault) for fault in faults] == [SourceError, SourceError]
-    # Less than what is left of either.
-    assert await reader.name(timeout_seconds=3) == "there"
+    assert await reader.name() == "there"
     assert reads(api) == 2
 
 
@@ -429,7 +471,7 @@ def test_a_store_goes_with_its_event_loop(tmp_path: Path, text: str | None) -> N
         object.__setattr__(source, "loop", asyncio.get_running_loop())
         store = find_store(source)
         with contextlib.suppress(SourceError, DocumentError):
-            await store.read(source, policy="fail", timeout_seconds=5, log=log)
+            await store.read(source, policy="fail", timeout_seconds=HANG_SECONDS, log=log)
         return weakref.ref(store), weakref.ref(asyncio.get_running_loop())
 
     store, loop = asyncio.run(spawn())

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cluster.assets import Assets
 from sandbox.process import Process
 from sandbox.status import Object, StatusError
+from sandbox.waiting import HANG_SECONDS
 
 
 class ControlPlaneError(Exception):
@@ -40,12 +41,10 @@ class ControlPlane:
 
     Args:
         assets: The binaries.
-        start_seconds: How long it may take to be ready.
     """
 
-    def __init__(self, assets: Assets, *, start_seconds: float = 120) -> None:
+    def __init__(self, assets: Assets) -> None:
         self._assets = assets
-        self._start_seconds = start_seconds
         self._token = secrets.token_urlsafe()
         self._plurals: dict[str, dict[str, tuple[str, bool]]] = {}
 
@@ -158,7 +157,7 @@ class ControlPlane:
 
     @functools.cached_property
     def _connection(self) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection("127.0.0.1", self._port, timeout=30, context=self.trust)
+        return http.client.HTTPSConnection("127.0.0.1", self._port, timeout=HANG_SECONDS, context=self.trust)
 
     def _exchange(self, *request: Any) -> http.client.HTTPResponse:
         try:
@@ -303,15 +302,13 @@ class ControlPlane:
     async def _wait_until_ready(self, *processes: Process) -> None:
         ready = asyncio.create_task(self._poll())
         ends = [asyncio.create_task(process.wait()) for process in processes]
-        done, pending = await asyncio.wait(
-            [ready, *ends], timeout=self._start_seconds, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, pending = await asyncio.wait([ready, *ends], timeout=HANG_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
         if ready not in done:
             logs = "\n".join(self._log_tail(name) for name in ("etcd", "kube-apiserver"))
-            what = "ended" if done else f"was not ready within {self._start_seconds:.0f} s"
+            what = "ended" if done else f"was not ready within {HANG_SECONDS} s"
             raise ControlPlaneError(f"the control plane {what}\n{logs}")
         ready.result()
 

@@ -17,7 +17,7 @@ from profiled_spawner.document import Document
 from profiled_spawner.injection import inject_profile
 from profiled_spawner.matching import Subject, match_profiles
 from profiled_spawner.merging import merge_profiles
-from profiled_spawner.objects import TEMPLATE_FIELDS
+from profiled_spawner.templates import TEMPLATE_FIELDS
 from sandbox.status import Object, StatusError
 
 __all__ = ["Report", "Server", "corpus", "make_pods"]

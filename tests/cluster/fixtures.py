@@ -34,7 +34,7 @@ def assets() -> Assets:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def control_plane(assets: Assets) -> AsyncIterator[ControlPlane]:
     """A control plane for all tests."""
-    async with ControlPlane(assets, start_seconds=60) as control_plane:
+    async with ControlPlane(assets) as control_plane:
         yield control_plane
 
 

@@ -14,9 +14,8 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from aiohttp import ClientTimeout
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,6 +28,7 @@ from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub, found_by_kubespawner
 from sandbox.paperkubelet import PaperKubelet
 from sandbox.status import StatusError
+from sandbox.waiting import HANG_SECONDS, Clock, until
 
 from .rows import GOOD, KEY, LANES, ROWS, Lane, Row
 
@@ -36,9 +36,9 @@ __all__ = ["BURST", "Cell", "Result", "Table", "run"]
 
 NAMESPACE = "jhub"
 BURST = 200
-# For faults that are retried until time is up; with a busy machine, a start may take a second of it.
-_SHORT_PATIENCE_SECONDS = 2
-_VERY_LONG_SECONDS = 600
+# For faults that are retried until time is up; the clock is put forward by as much when all have been.
+_SHORT_PATIENCE_SECONDS = 30
+Samples: TypeAlias = dict[tuple[str, str, str], float]
 # A person, and the ConfigMap that nothing happens to.
 _BYSTANDER = "bystander"
 
@@ -141,6 +141,7 @@ class _Bench:
     def __init__(self, api: EmbeddedAPI, unreachable: dict[str, CoreV1Api]) -> None:
         self.hub: InProcessHub
         self.table = Table()
+        self._clock = Clock()
         self._api = api
         self._unreachable = unreachable
         self._detours: dict[str, CoreV1Api] = {}
@@ -155,11 +156,6 @@ class _Bench:
         config.JupyterHub.allow_named_servers = True
         # Else each request spends milliseconds on the token's hash.
         config.JupyterHub.trust_user_provided_tokens = True
-        # Nothing but our own reading is to run out of time, however busy the machine is.
-        config.JupyterHub.tornado_settings = {"slow_spawn_timeout": _VERY_LONG_SECONDS}
-        config.KubeSpawner.start_timeout = _VERY_LONG_SECONDS
-        config.KubeSpawner.http_timeout = _VERY_LONG_SECONDS
-        config.KubeSpawner.k8s_api_request_timeout = _VERY_LONG_SECONDS
         config.KubeSpawner.namespace = NAMESPACE
         config.KubeSpawner.image = "quay.io/example/notebook:1"
         config.KubeSpawner.events_enabled = False
@@ -195,7 +191,7 @@ class _Bench:
             self.table.results[row] = await self._run_row(row)
 
     async def _run_row(self, row: Row) -> Result:
-        patience_seconds = _SHORT_PATIENCE_SECONDS if row.retried else _VERY_LONG_SECONDS
+        patience_seconds = _SHORT_PATIENCE_SECONDS if row.retried else HANG_SECONDS
         count = BURST if row.restart else len(LANES)
         lanes = {
             self._server(f"user-{number}", _configmap(lane, row), lane.policy, patience_seconds): lane
@@ -205,19 +201,22 @@ class _Bench:
         for lane in LANES:
             self._strike(row, _configmap(lane, row))
         before, logged = _samples(), len(self.table.log)
+        self._api.requests.clear()
         self._starting = 0
         with _longest_stall() as stalls:
             starts = asyncio.gather(*map(self._start, lanes))
             other = asyncio.create_task(self._start(bystander))
-            while self._starting < len(lanes) + 1:
-                await asyncio.sleep(0.01)
+            await until(lambda: self._starting == len(lanes) + 1)
             healthy = await self._is_healthy()
             await other
+            if row.retried:
+                await until(lambda: all(self._was_tried(row, _configmap(lane, row), before) for lane in LANES))
+                self._clock.forward(_SHORT_PATIENCE_SECONDS)
             if row.restart:
                 await self._api.stop()
                 self._api.faults.clear()
                 healthy &= await self._is_healthy()
-                await asyncio.sleep(0.5)
+                await until(lambda: all(_has_failed(_configmap(lane, row), before) for lane in LANES))
                 await self._api.start()
             answers = dict(zip(lanes, await starts, strict=True))
         after, log = _samples(), self.table.log[logged:]
@@ -230,7 +229,7 @@ class _Bench:
             # The server that did not start is the one to try again.
             lane: self._server(server.user, server.configmap, server.policy)
             if answers[server][0] == 201
-            else self._register(dataclasses.replace(server, patience_seconds=_VERY_LONG_SECONDS))
+            else self._register(dataclasses.replace(server, patience_seconds=HANG_SECONDS))
             for server, lane in lanes.items()
         }
         await asyncio.gather(*map(self._start, again.values()))
@@ -256,6 +255,12 @@ class _Bench:
             )
         spawns = {name.split()[1]: count for name, count in _growth(before, after, "").items()}
         return Result(cells, healthy, given[bystander], spawns, max(stalls))
+
+    def _was_tried(self, row: Row, configmap: str, before: Samples) -> bool:
+        """Whether a request for it has met the fault."""
+        if row.effect.get("effect") == "hang":
+            return any(request.name == configmap for request in self._api.requests)
+        return _has_failed(configmap, before)
 
     def _strike(self, row: Row, configmap: str) -> None:
         if row.content is not None:
@@ -291,7 +296,7 @@ class _Bench:
         self._api.put(manifest)
 
     def _server(
-        self, user: str, configmap: str, policy: str = "last-good", patience_seconds: int = _VERY_LONG_SECONDS
+        self, user: str, configmap: str, policy: str = "last-good", patience_seconds: int = HANG_SECONDS
     ) -> _Server:
         return self._register(_Server(f"s{next(self._number)}", user, configmap, policy, patience_seconds))
 
@@ -301,7 +306,7 @@ class _Bench:
 
     async def _start(self, server: _Server) -> tuple[int, str]:
         path = f"/users/{server.user}/servers/{server.name}"
-        response = await self.hub.api("POST", path, timeout=ClientTimeout(_VERY_LONG_SECONDS))
+        response = await self.hub.api("POST", path)
         return response.status, "" if response.status == 201 else (await response.json())["message"]
 
     async def _is_healthy(self) -> bool:
@@ -338,7 +343,12 @@ def _configmap(lane: Lane, row: Row | None = None) -> str:
     return f"{lane.policy}-unread-{ROWS.index(row)}"
 
 
-def _samples() -> dict[tuple[str, str, str], float]:
+def _has_failed(configmap: str, before: Samples) -> bool:
+    """Whether a request for it has failed since."""
+    return "reads_total unavailable" in _growth(before, _samples(), f"configmap/{NAMESPACE}/{configmap}")
+
+
+def _samples() -> Samples:
     """The metrics, by name, source and outcome."""
     series = (metrics.READS, metrics.PARSES, metrics.DOCUMENT_VALID, metrics.DOCUMENT_AGE, metrics.SPAWNS)
     return {
@@ -353,9 +363,7 @@ def _samples() -> dict[tuple[str, str, str], float]:
     }
 
 
-def _growth(
-    before: dict[tuple[str, str, str], float], after: dict[tuple[str, str, str], float], source: str
-) -> dict[str, float]:
+def _growth(before: Samples, after: Samples, source: str) -> dict[str, float]:
     """By how much the counters of a source have grown, by name and outcome."""
     return {
         f"{name} {outcome}": value - before.get((name, of, outcome), 0)

@@ -47,7 +47,7 @@ _FAULTS = """\
 ## What is told of each fault
 
 The log goes on as below, but for what `…` stands for; the ConfigMap is called as it is by default. What may be
-transient was tried again for two seconds here (`k8s_api_request_retry_timeout`; KubeSpawner's default is 30), the rest
+transient is tried again for 30 seconds (`k8s_api_request_retry_timeout`, here KubeSpawner's default), the rest
 is told at once. All series begin with `profiled_spawner_`; `document_valid` stays as it was where no document was read,
 and `last_good_read_age_seconds` grows until a valid one is.
 

@@ -7,12 +7,15 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from sandbox.waiting import HANG_SECONDS
 
 from .limits import MAX_CPU_SECONDS, MAX_RSS_BYTES, STATISTICS
 from .seeds import DICTIONARY
@@ -151,9 +154,11 @@ def replay(function: str, file: Path) -> dict[str, object]:
     command = [sys.executable, "-m", "fuzz.replay", function, str(file)]
     try:
         done = subprocess.run(
-            command, capture_output=True, env=_environment(), timeout=3 * _HANG_SECONDS, text=True, check=False
+            command, capture_output=True, env=_environment(), timeout=HANG_SECONDS, text=True, check=False
         )
     except subprocess.TimeoutExpired:
+        return said
+    if done.returncode == -signal.SIGXCPU:
         return said
     if done.returncode:
         return said | {"fault": "crash", "traceback": f"exit code {done.returncode}\n{done.stderr}"}

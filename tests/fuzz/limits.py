@@ -7,10 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MAX_CPU_SECONDS", "MAX_RSS_BYTES", "STATISTICS", "Cost", "forget_peak_rss", "measure", "peak_rss_bytes"]
+__all__ = [
+    "HANG_CPU_SECONDS",
+    "MAX_CPU_SECONDS",
+    "MAX_RSS_BYTES",
+    "STATISTICS",
+    "Cost",
+    "forget_peak_rss",
+    "measure",
+    "peak_rss_bytes",
+]
 
 MAX_CPU_SECONDS = 2.0
 """Of the processor, since other processes may hold up the clock on the wall."""
+HANG_CPU_SECONDS = 60
+"""With more, an input is taken for one that never ends."""
 MAX_RSS_BYTES = 256 * 2**20
 """Of the whole process, interpreter and modules included."""
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import resource
 import sys
 import traceback
 from pathlib import Path
 
-from .limits import measure
+from .limits import HANG_CPU_SECONDS, measure
 from .targets import Target
 
 __all__ = ["find_target", "main"]
@@ -24,6 +25,8 @@ def find_target(name: str) -> Target:
 
 
 def main(target: str, file: str) -> None:
+    # What takes that much of the processor is ended by SIGXCPU, on any machine at the same place.
+    resource.setrlimit(resource.RLIMIT_CPU, (HANG_CPU_SECONDS, resource.RLIM_INFINITY))
     call = find_target(target)
     data = Path(file).read_bytes()
     cost = measure(lambda: call(data))

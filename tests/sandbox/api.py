@@ -74,6 +74,7 @@ class Fault:
         verb: as in RBAC (see `RequestInfo`); `None` is any, as for the next three.
         times: how many requests it strikes before it is over; `None` is for ever.
         delay: seconds before the effect.
+        gate: what to wait for before the effect.
         status: for the effect `status`, its HTTP code.
         retry_after: for the effect `status`, the seconds of a `Retry-After` header.
     """
@@ -85,6 +86,7 @@ class Fault:
     namespace: str | None = None
     times: int | None = 1
     delay: float = 0.0
+    gate: asyncio.Event | None = None
     status: int = 503
     retry_after: int | None = None
 
@@ -303,6 +305,8 @@ class EmbeddedAPI:
                 async with asyncio.timeout(None if fault.effect == "hang" else fault.delay):
                     await self._stopping.wait()
                     _hang_up(request)
+        if fault.gate:
+            await fault.gate.wait()
         if fault.effect == "close":
             _hang_up(request)
         if fault.effect == "status":

@@ -9,6 +9,8 @@ from typing import Any, Self
 
 import aiohttp
 
+from sandbox.waiting import HANG_SECONDS
+
 
 class HubError(Exception):
     """The hub refused, or a server did not start; the text is what a user is told."""
@@ -27,7 +29,9 @@ class HubClient:
         self._headers = {"Authorization": f"token {token}"}
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(self._url, headers=self._headers)
+        self._session = aiohttp.ClientSession(
+            self._url, headers=self._headers, timeout=aiohttp.ClientTimeout(HANG_SECONDS)
+        )
         return self
 
     async def __aexit__(
@@ -59,9 +63,7 @@ class HubClient:
 
     async def progress(self, user: str) -> AsyncIterator[dict[str, Any]]:
         """Follow what the progress page of a starting server shows."""
-        timeout = aiohttp.ClientTimeout(total=None)
-        path = f"/hub/api/users/{user}/server/progress"
-        async with self._session.get(path, timeout=timeout) as response:
+        async with self._session.get(f"/hub/api/users/{user}/server/progress") as response:
             async for line in response.content:
                 if line.startswith(b"data:"):
                     yield json.loads(line.removeprefix(b"data:"))

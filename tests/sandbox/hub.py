@@ -18,11 +18,10 @@ import aiohttp
 
 from sandbox import image
 from sandbox.process import Process
+from sandbox.waiting import HANG_SECONDS
 
 CONFIG_FILE = Path(__file__).with_name("jupyterhub_config.py")
 LOOPBACK = "127.0.0.1"
-#: How long a hub may take to start before it is taken to hang. On two busy cores it is up in 5 to 10.
-START_TIMEOUT_SECONDS = 60
 
 
 class PortInUseError(Exception):
@@ -183,12 +182,12 @@ class SandboxHub:
         ended = asyncio.create_task(self.wait())
         up = asyncio.create_task(self._is_up())
         try:
-            await asyncio.wait({ended, up}, timeout=START_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ended, up}, timeout=HANG_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 await ended
             if not up.done():
                 raise HubDiedError(
-                    f"The hub is not up after {START_TIMEOUT_SECONDS} seconds; its last words:\n{self.log_tail()}"
+                    f"The hub is not up after {HANG_SECONDS} seconds; its last words:\n{self.log_tail()}"
                 )
             await up
         finally:

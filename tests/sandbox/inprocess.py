@@ -1,13 +1,15 @@
 """A whole JupyterHub in the test's own process and event loop, up in a fraction of a second.
 
 Real users, groups, tokens, pages and REST API; in place of the proxy a table of its routes, and behind every pod's
-address one server that answers as a single-user server does when it is up.
+address one server that answers as a single-user server does when it is up. The hub answers when a start or a stop is
+through, however long that takes; by default it would say after a second, or ten, that it goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import socket
@@ -18,13 +20,16 @@ from typing import Any, Self
 from unittest import mock
 
 import jupyterhub
-from aiohttp import ClientResponse, ClientSession, CookieJar, TCPConnector, web
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, CookieJar, TCPConnector, web
 from jupyterhub.app import JupyterHub
+from jupyterhub.handlers import pages
 from jupyterhub.proxy import Proxy
 from kubernetes_asyncio.config import kube_config
 from kubespawner import KubeSpawner
 from kubespawner.clients import load_config
 from traitlets.config import Config
+
+from sandbox.waiting import HANG_SECONDS, PATIENCE
 
 
 @contextlib.asynccontextmanager
@@ -81,8 +86,20 @@ class _App(JupyterHub):
         self.log.handlers.clear()
 
 
+class _PatientAsyncio:
+    """asyncio for the spawn page, which waits for a start one second, before it leads to the page of pending ones."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def wait(self, starts: list[asyncio.Future[Any]], timeout: float) -> Any:  # noqa: ASYNC109
+        return await asyncio.wait(starts)
+
+
 class InProcessHub:
     """A hub for as long as its context lasts.
+
+    With `slow_spawn_timeout` 0 in its `tornado_settings`, it says at once that a server is starting.
 
     Args:
         directory: Where it may write: its database is in memory, but for the cookie secret.
@@ -120,8 +137,15 @@ class InProcessHub:
                 cleanup_servers=False,
             )
             config.Authenticator.allow_all = True
-            config.KubeSpawner.port = port
+            config.KubeSpawner.update(PATIENCE, port=port)
+            config.ResourceReflector.request_timeout = HANG_SECONDS
             config.merge(self._config)
+            config.JupyterHub.tornado_settings = {
+                "slow_spawn_timeout": HANG_SECONDS,
+                "slow_stop_timeout": HANG_SECONDS,
+                **config.JupyterHub.get("tornado_settings", {}),
+            }
+            stack.enter_context(mock.patch.object(pages, "asyncio", _PatientAsyncio()))
             _App.clear_instance()
             # Without an instance, the migration of the database takes the root logger's handlers for its own.
             self.app = _App.instance(config=config, config_file=str(empty))
@@ -130,7 +154,11 @@ class InProcessHub:
             self.url = self.app.hub.url.removesuffix("/hub/")
             self._session = await stack.enter_async_context(
                 # No limit: a burst of starts is to be as large as its test says.
-                ClientSession(connector=TCPConnector(limit=0), headers={"Authorization": f"token {self._token}"})
+                ClientSession(
+                    connector=TCPConnector(limit=0),
+                    headers={"Authorization": f"token {self._token}"},
+                    timeout=ClientTimeout(HANG_SECONDS),
+                )
             )
             self._stack = stack.pop_all()
         return self
@@ -162,6 +190,13 @@ class InProcessHub:
             await response.read()
         return response
 
+    async def progress(self, user: str) -> AsyncIterator[dict[str, Any]]:
+        """What the spawn page is told, as it comes."""
+        async with self._session.get(f"{self.url}/hub/api/users/{user}/server/progress") as response:
+            async for line in response.content:
+                if line.startswith(b"data: "):
+                    yield json.loads(line[6:])
+
     async def add_user(self, name: str, *groups: str) -> None:
         """Makes a user and puts it into groups, which are made where they are not there."""
         (await self.api("POST", f"/users/{name}")).raise_for_status()
@@ -172,7 +207,7 @@ class InProcessHub:
     @contextlib.asynccontextmanager
     async def browser(self, user: str) -> Any:
         """A session with the cookies of somebody who has logged in."""
-        async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as session:
+        async with ClientSession(cookie_jar=CookieJar(unsafe=True), timeout=ClientTimeout(HANG_SECONDS)) as session:
             async with session.get(f"{self.url}/hub/login") as page:
                 await page.read()
             form = {"username": user, "password": "", "_xsrf": xsrf_of(session)}
