@@ -129,21 +129,27 @@ def log_a_document(patch: pytest.MonkeyPatch) -> None:
 
 class TestAFaultThatIsPlanted:
     @pytest.mark.parametrize(
-        ("plant", "output"),
+        ("plant", "output", "shown_to"),
         [
-            pytest.param(quote_unknown_keys, "validate", id="a-key"),
-            pytest.param(quote_what_is_no_yaml, "validate", id="the-parsers-words"),
-            pytest.param(show_values_in_a_repr, "repr", id="a-repr"),
-            pytest.param(annotate_with_values, "command render --format yaml", id="an-annotation"),
-            pytest.param(quote_what_is_of_the_wrong_type, "validate", id="a-type"),
-            pytest.param(log_a_document, "log of a read", id="a-line-of-the-log"),
+            pytest.param(quote_unknown_keys, "validate", {}, id="a-key"),
+            pytest.param(quote_what_is_no_yaml, "validate", {}, id="the-parsers-words"),
+            pytest.param(show_values_in_a_repr, "repr", {}, id="a-repr"),
+            pytest.param(
+                annotate_with_values, "command render --format yaml", {"render_every": 20}, id="an-annotation"
+            ),
+            pytest.param(quote_what_is_of_the_wrong_type, "validate", {}, id="a-type"),
+            pytest.param(log_a_document, "log of a read", {"costly_every": 20}, id="a-line-of-the-log"),
         ],
     )
     def test_is_found(
-        self, plant: Callable[[pytest.MonkeyPatch], None], output: str, monkeypatch: pytest.MonkeyPatch
+        self,
+        plant: Callable[[pytest.MonkeyPatch], None],
+        output: str,
+        shown_to: dict[str, int],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         plant(monkeypatch)
-        tally = search(make_documents(100, seed=1), costly_every=20, render_every=20)
+        tally = search(make_documents(100, seed=1), **shown_to)
         assert output in {finding.output for finding in tally.findings.values()}
 
     def test_is_shown_by_as_few_lines_as_can_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +160,7 @@ class TestAFaultThatIsPlanted:
 
 
 def test_no_damage_brings_a_value_into_what_is_told() -> None:
-    tally = search(make_documents(3000, seed=11), costly_every=300)
+    tally = search(make_documents(3000, seed=11), costly_every=300, render_every=1000)
     assert list(map(describe, tally.findings.values())) == []
     assert tally.documents == 3000
     assert tally.valid > 300

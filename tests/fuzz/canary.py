@@ -69,6 +69,11 @@ class Finding:
         line = _PLACE.sub("", re.sub("§+", "§", _without_canaries(self.line)))
         return re.sub(r"\d+", "0", _QUOTING_STEP.sub(".§", line))
 
+    @property
+    def is_costly(self) -> bool:
+        """Whether it takes more than `tell` to show it."""
+        return "command" in self.output or "read" in self.output
+
 
 @dataclass(slots=True)
 class Tally:
@@ -146,7 +151,7 @@ def search(
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
         path = Path(folder) / "profiles.yaml"
-        for number, (base, text) in enumerate(documents):
+        for number, (base, text) in enumerate(documents, start=1):
             checked = parse(text)
             told = list(tell(checked))
             if number % costly_every == 0:
@@ -197,14 +202,14 @@ def _without_canaries(line: str) -> str:
 
 def shrink(finding: Finding) -> Finding:
     """The same with as few lines as still show it."""
-    # The first is shown to whatever there is, which need not be.
-    render_every = 1 if "render" in finding.output else _RENDER_EVERY
+    every = 1 if finding.is_costly else sys.maxsize
     lines = finding.text.splitlines(keepends=True)
     smallest = finding
     position = 0
     while position < len(lines):
         without = lines[:position] + lines[position + 1 :]
-        shown = search([(finding.base, "".join(without))], render_every=render_every).findings.get(finding.kind)
+        tally = search([(finding.base, "".join(without))], costly_every=every, render_every=every)
+        shown = tally.findings.get(finding.kind)
         if shown:
             lines, smallest = without, shown
         else:

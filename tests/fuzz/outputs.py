@@ -103,17 +103,19 @@ def _run(*arguments: str) -> Told:
 def read_as_hub(path: Path, runner: asyncio.Runner) -> Iterator[Told]:
     """What a hub logs that reads a file, and what there is to see of what it is given."""
     with _log_kept() as lines:
-        try:
-            reading = runner.run(
-                read_documents(
-                    FileSource(path, KEY), None, policy="fail", timeout_seconds=10, log=logging.getLogger("fuzz.hub")
-                )
-            )
-        except (DocumentError, SourceError) as error:
-            yield "exception of a read", told_by(error)
-        else:
-            yield "reading", f"{reading!r} {reading.origin}"
+        yield _read(path, runner)
     yield "log of a read", "\n".join(lines)
+
+
+def _read(path: Path, runner: asyncio.Runner) -> Told:
+    # A function of its own: the local variables of whoever handles the error are told too, and the log is one.
+    log = logging.getLogger("fuzz.hub")
+    read = read_documents(FileSource(path, KEY), None, policy="fail", timeout_seconds=10, log=log)
+    try:
+        reading = runner.run(read)
+    except (DocumentError, SourceError) as error:
+        return "exception of a read", told_by(error)
+    return "reading", f"{reading!r} {reading.origin}"
 
 
 def told_by(error: BaseException) -> str:
