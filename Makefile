@@ -23,8 +23,8 @@ INSTALL = -m pip install --quiet --require-hashes --only-binary :all: --requirem
 COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \
 	--generate-hashes --no-header $(UPGRADE)
 
-.PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz bench
-.PHONY: bench-short lint wheel lock clean
+.PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz canary
+.PHONY: bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -67,6 +67,10 @@ soak: $(NEWEST)
 ## Fuzzes whatever reads what others wrote, for FUZZ_SECONDS; what it learns and finds is kept under build/fuzz
 fuzz: .venv/fuzz-installed
 	.venv/bin/python -m fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+## Damages 300,000 documents, and searches all that is told of them for values of variables; findings stand under build/fuzz
+canary: $(NEWEST)
+	.venv/bin/python -m fuzz.canary $(ARGS)
 
 ## Measures what profiles cost a hub, and writes it into docs/costs.md; wants half an hour and an idle machine
 bench: $(BENCH)

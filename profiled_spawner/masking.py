@@ -6,10 +6,10 @@ where something goes wrong, and the client's log at DEBUG does so always.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
+from bisect import bisect
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -17,13 +17,25 @@ from kubernetes_asyncio.client import ApiException, V1Pod
 
 from .injection import find_env_values, hide_env_values
 
-__all__ = ["MaskedPod", "withhold_response_bodies"]
+__all__ = ["Mask", "MaskedPod", "withhold_response_bodies"]
 
 # Shorter ones are words of any message, and none of them is a secret.
 _SHORTEST_VALUE = 6
+# A message may quote the beginning of a value alone. Fewer characters begin too many other texts: "https://" does.
+_SHORTEST_BEGINNING = 12
+# Looking for values costs time for each character, and nobody reads more.
+_LONGEST_TEXT = 64 * 2**10
 
-# What Go makes of < > & in JSON.
-_ESCAPED_BY_GO = re.compile(r"\\+u00(3c|3e|26)")
+_MASK = "***"
+
+# What no two writers spell alike: a character behind backslashes, with its number or without, a control character,
+# and one that some write as two.
+_SPELLED = re.compile(
+    r"\\+(?:u([0-9a-fA-F]{4})|U(000[0-9a-fA-F]{5}|0010[0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([^\\])|\Z)"
+    "|([\a\b\f\n\r\t\v\U00010000-\U0010ffff])",
+    re.DOTALL,
+)
+_LETTERS = dict(zip("\a\b\f\n\r\t\v\\", ["a", "b", "f", "n", "r", "t", "v", ""], strict=True))
 
 
 class MaskedPod(V1Pod):
@@ -48,21 +60,98 @@ def _mask_refusal(refusal: Any, values: Iterable[str]) -> None:
 
     The client's frames go too: they hold the request as text, for tools that record local variables.
     """
-    values = sorted((value for value in values if len(value) >= _SHORTEST_VALUE), key=len, reverse=True)
-    refusal.body = _mask(refusal.body or "", values)
-    refusal.headers = {name: _mask(text, values) for name, text in (refusal.headers or {}).items()}
+    body, headers = refusal.body or "", refusal.headers or {}
+    mask = Mask(values, max(map(len, [body, *headers.values()])))
+    refusal.body = mask.hide(body)
+    refusal.headers = {name: mask.hide(text) for name, text in headers.items()}
     refusal.__traceback__ = None
 
 
-def _mask(text: str, values: list[str]) -> str:
-    text = _ESCAPED_BY_GO.sub(lambda match: chr(int(match[1], 16)), text)
-    for value in values:
-        # As it is, as a message quotes it, and as that stands in JSON.
-        quoted = value
-        for _ in range(3):
-            text = text.replace(quoted, "***")
-            quoted = json.dumps(quoted, ensure_ascii=False)[1:-1]
-    return text
+class Mask:
+    """Finds values in texts of others, who may have written them as JSON, Go's ``%q`` or Python's ``repr`` do.
+
+    One may also have quoted what another had quoted before. So values and texts are compared in a form that is the
+    same for all of them: without backslashes, each character as itself, a newline as the ``n`` that stands for it.
+
+    What that costs grows with the texts, not with the values that a pod may hold, which are larger by far.
+
+    Args:
+        values: What to find. Those of fewer than 6 characters are left where they are.
+        longest: How long a text may be to be looked through, of at most 64 KiB.
+    """
+
+    def __init__(self, values: Iterable[str], longest: int = _LONGEST_TEXT) -> None:
+        self._longest = min(longest, _LONGEST_TEXT)
+        found = (value[: self._longest] for value in values)
+        # A backslash in front makes another character of one that could be its escape.
+        written = {_SPELLED.sub(_read_spelling, each) for value in found for each in (value, f"\\{value}")}
+        self._values = sorted(value for value in written if len(value) >= _SHORTEST_VALUE)
+        self._beginnings = {value[:_SHORTEST_BEGINNING] for value in self._values}
+        self._lengths = sorted({len(beginning) for beginning in self._beginnings}, reverse=True)
+
+    def hide(self, text: str) -> str:
+        """The text with ``***`` in place of each value, and of each beginning of one that is long enough to tell.
+
+        A text that is too long is withheld as a whole.
+        """
+        if not self._values:
+            return text
+        if len(text) > self._longest:
+            return f"{len(text)} characters withheld: they may hold values of environment variables"
+        plain, places = _read_plainly(text)
+        shown, end = [], 0
+        position = 0
+        while position < len(plain):
+            length = self._measure(plain, position)
+            if length:
+                shown += [text[end : places[position]], _MASK]
+                end = places[position + length]
+            position += length or 1
+        return "".join([*shown, text[end:]])
+
+    def _measure(self, plain: str, position: int) -> int:
+        """How much of a value a text holds at a position; 0 for none."""
+        for length in self._lengths:
+            beginning = plain[position : position + length]
+            if beginning in self._beginnings:
+                break
+        else:
+            return 0
+        rest = plain[position:]
+        # Of values in order, those that have most in common with a text stand next to it.
+        place = bisect(self._values, rest)
+        near = self._values[max(0, place - 1) : place + 1]
+        return max(len(beginning), *(_count_common(value, rest) for value in near))
+
+
+def _count_common(value: str, text: str) -> int:
+    """How many characters two texts begin with in common."""
+    pairs = enumerate(zip(value, text, strict=False))
+    return next((position for position, (one, other) in pairs if one != other), min(len(value), len(text)))
+
+
+def _read_plainly(text: str) -> tuple[str, list[int]]:
+    """A text in the form in which values are compared, and where in it each character began; at last its length."""
+    parts: list[str] = []
+    places: list[int] = []
+    end = 0
+    for spelling in _SPELLED.finditer(text):
+        start = spelling.start()
+        character = _read_spelling(spelling)
+        parts += [text[end:start], character]
+        places += [*range(end, start), *[start] * len(character)]
+        end = spelling.end()
+    return "".join([*parts, text[end:]]), [*places, *range(end, len(text) + 1)]
+
+
+def _read_spelling(spelling: re.Match[str]) -> str:
+    number = spelling[1] or spelling[2] or spelling[3]
+    character = chr(int(number, 16)) if number else spelling[4] or spelling[5] or ""
+    if character > "\uffff":
+        # As JSON has it, in two.
+        high, low = divmod(ord(character) - 0x10000, 0x400)
+        return chr(0xD800 + high) + chr(0xDC00 + low)
+    return _LETTERS.get(character, character)
 
 
 def withhold_response_bodies() -> None:
