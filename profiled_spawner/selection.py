@@ -135,12 +135,12 @@ class Selection:
             log.error("Leaving out %s, because %s", versions.name, why)
 
     def _report(self, fault: SourceError, purpose: Purpose, log: Log) -> None:
-        age = None if self._read_at is None else f"{time.monotonic() - self._read_at:.0f} s ago"
+        age = None if self._read_at is None else f"{time.monotonic() - self._read_at:.0f}"
         if purpose == "page":
-            shown = f"the selected ConfigMaps as they were {age}" if age else "none of the selected ConfigMaps"
+            shown = f"the selected ConfigMaps as they were {age} s ago" if age else "none of the selected ConfigMaps"
             report_for_page(shown, fault, log)
         elif age:
-            log.warning("Using the selected ConfigMaps as they were %s, because %s", age, fault)
+            log.warning("Using the selected ConfigMaps as they were %s s ago, because %s", age, fault)
         else:
             log.error("Leaving out all ConfigMaps that configmap_label_selector selects, because %s", fault)
 

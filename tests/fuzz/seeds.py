@@ -60,15 +60,18 @@ def _manifests() -> Iterator[bytes]:
 
 
 def _configmaps() -> Iterator[bytes]:
+    metadata = {"name": "profiles", "namespace": "jhub", "uid": "0f0f", "resourceVersion": "1"}
     for example in _examples():
         manifest = {
             "kind": "ConfigMap",
             "apiVersion": "v1",
-            "metadata": {"name": "profiles", "namespace": "jhub", "uid": "0f0f", "resourceVersion": "1"},
+            "metadata": metadata,
             "data": {KEY: example.decode("utf-8", "replace")},
         }
         yield json.dumps(manifest).encode()
-    yield json.dumps({"metadata": {"uid": "0f0f", "resourceVersion": "1"}, "binaryData": {KEY: "eA=="}}).encode()
+        yield json.dumps({"kind": "ConfigMapList", "metadata": {}, "items": [manifest]}).encode()
+    yield json.dumps({"kind": "ConfigMapList", "metadata": {"continue": "more"}, "items": [manifest]}).encode()
+    yield json.dumps({"metadata": metadata, "binaryData": {KEY: "eA=="}}).encode()
     yield json.dumps({"kind": "Status", "message": "not found", "code": 404}).encode()
 
 

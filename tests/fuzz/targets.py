@@ -29,7 +29,7 @@ from profiled_spawner.quantity import (
     format_cores,
     parse_quantity,
 )
-from profiled_spawner.sources import ConfigMapSource
+from profiled_spawner.sources import ConfigMapSource, Revision, SelectedConfigMapsSource
 from profiled_spawner.tree import MAX_BYTES
 
 __all__ = ["KEY", "MARK", "TARGETS", "Target", "configmap", "document", "large", "manifest", "quantity"]
@@ -94,16 +94,18 @@ def manifest(data: bytes) -> None:
 
 
 def configmap(data: bytes) -> None:
-    """An API server's answer has a document, or says why not."""
+    """An API server's answer has a document, or says why not; and so has each object of a list."""
     source = ConfigMapSource("jhub", "profiles", KEY, api=None, timeout_seconds=1)
+    selected = SelectedConfigMapsSource("jhub", "team=yes", KEY, None, api=None, timeout_seconds=1)
+    _consider_answer(lambda: source.extract(data))
     try:
-        revision = source.extract(data)
-        parsed = parse_document(revision.text.text, source=revision.name)
-    except (DocumentError, SourceError) as error:
-        assert str(error)
+        objects = selected.extract(data)
+    except SourceError as error:
+        assert str(error).isprintable()
     else:
-        assert revision.version == source.extract(data).version
-        _consider_document(parsed)
+        assert len({each.name for each in objects}) == len(objects)
+        for each in objects:
+            _consider_answer(each.extract)
 
 
 def quantity(data: bytes) -> None:
@@ -165,6 +167,20 @@ def _fill(data: bytes) -> bytes:
     repeated = sum(map(len, parts[1::2]))
     times = (MAX_BYTES - len(data)) // repeated if repeated else 0
     return b"".join(part * (times if position % 2 else 1) for position, part in enumerate(parts))
+
+
+def _consider_answer(extract: Callable[[], Revision]) -> None:
+    try:
+        revision = extract()
+        assert revision.name.isprintable()
+        assert revision == extract()
+        parsed = parse_document(revision.text.text, source=revision.name)
+    except SourceError as error:
+        assert str(error).isprintable()
+    except DocumentError as error:
+        assert all(line.isprintable() for line in str(error).split("\n"))
+    else:
+        _consider_document(parsed)
 
 
 def _consider_document(parsed: Document) -> None:
