@@ -24,6 +24,7 @@ _KIND = re.compile(r"""^\ufeff?["']?kind["']?[ \t]*:|\A\ufeff?\s*\{[^\0]*?"kind"
 # What a message may quote, which everything else is kept out of.
 _KIND_NAME = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _CONFIGMAP_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+_MOST_KEYS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,10 @@ def missing_key(key: str, data: object, binary_data: object, source: str) -> Sou
 def _list_keys(names: list[str]) -> str:
     # What cannot be a key may be a part of the document, whose indentation is lost, and hold a value.
     keys = [repr(name) for name in names if _CONFIGMAP_KEY.fullmatch(name)]
-    others = [] if len(keys) == len(names) else ["others that no ConfigMap can have"]
-    return ", ".join([*keys, *others])
+    if len(keys) == len(names) <= _MOST_KEYS:
+        return ", ".join(keys)
+    shown = keys[:_MOST_KEYS]
+    return ", ".join([*shown, f"and {len(names) - len(shown)} more"])
 
 
 def _members(node: Node | None) -> dict[str, Node]:
