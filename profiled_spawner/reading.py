@@ -249,5 +249,8 @@ def find_closest(name: str, known: tuple[str, ...]) -> str | None:
     # Only a document with errors pays for the import.
     from difflib import get_close_matches
 
-    matches = get_close_matches(name.lower()[:40], [each.lower() for each in known], n=1, cutoff=0.7)
-    return next((each for each in known if each.lower() in matches), None)
+    # What others call it counts as its name, so that "enviroment" is an environment.
+    names = {other.lower(): each for other, each in _MEANT.items() if each in known}
+    names |= {each.lower(): each for each in known}
+    matches = get_close_matches(name.lower()[:40], names, n=1, cutoff=0.7)
+    return names[matches[0]] if matches else None
