@@ -6,6 +6,7 @@ where something goes wrong, and the client's log at DEBUG does so always.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -17,7 +18,7 @@ from kubernetes_asyncio.client import ApiException, V1Pod
 
 from .injection import find_env_values, hide_env_values
 
-__all__ = ["Mask", "MaskedPod", "withhold_response_bodies"]
+__all__ = ["Mask", "MaskedPod", "describe_refusal", "withhold_response_bodies"]
 
 # Shorter ones are words of any message, and none of them is a secret.
 _SHORTEST_VALUE = 6
@@ -65,6 +66,15 @@ def _mask_refusal(refusal: Any, values: Iterable[str]) -> None:
     refusal.body = mask.hide(body)
     refusal.headers = {name: mask.hide(text) for name, text in headers.items()}
     refusal.__traceback__ = None
+
+
+def describe_refusal(refusal: ApiException) -> str:
+    """What the API server said of a pod that it refused. It holds no values once `MaskedPod` has been printed."""
+    try:
+        message = json.loads(refusal.body or "")["message"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        message = refusal.reason
+    return f"the API server refuses its pod ({refusal.status}): {message}"
 
 
 class Mask:

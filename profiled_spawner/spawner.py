@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub import spawner as jupyterhub_spawner
-from kubernetes_asyncio.client import V1Pod
+from kubernetes_asyncio.client import ApiException, V1Pod
 from kubespawner import KubeSpawner
 from tornado import web
 from traitlets import Enum, Instance, Unicode, default
@@ -24,7 +24,7 @@ from . import metrics
 from .document import DEFAULT_SIZE, Profile, Size
 from .errors import DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
 from .injection import Injection, find_image, format_names, inject_profile
-from .masking import MaskedPod, withhold_response_bodies
+from .masking import MaskedPod, describe_refusal, withhold_response_bodies
 from .matching import Subject, match_profiles
 from .merging import EffectiveProfile, merge_profiles
 from .selection import read_documents
@@ -36,6 +36,11 @@ __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
 
 # From JupyterHub 6 on, such an exception does not count towards consecutive_failure_limit.
 _SpawnException: type[web.HTTPError] | None = getattr(jupyterhub_spawner, "SpawnException", None)
+
+_NOT_TAKEN = "Kubernetes refuses it with its settings"
+# What the API server answers to a pod that it does not take, be it for itself, for a quota or for a policy. Other
+# answers say nothing of the pod.
+_REFUSES_A_POD = frozenset({400, 403, 413, 422})
 
 withhold_response_bodies()
 
@@ -172,6 +177,9 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
     # What was read for the spawn under way, and the size that was chosen; None between spawns.
     _reading: Reading | None = None
     _size: Size | None = None
+    # What the pod was given, as the metrics name it, and whether profiles or a size are in it.
+    _given = "current"
+    _has_profiles = False
     # Whether KubeSpawner's profile_list has an option of that name, whose value then stands in the same place.
     _size_is_an_option = False
     # What the spawn was given, for the spawn page; None until its manifest is made. The event is set when there is no
@@ -265,8 +273,8 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             injection = inject_profile(pod, effective, reading.origin, self._expand_user_properties)
         except PodError as error:
             raise self._refuse_pod(error) from None
-        given = "current" if reading.fault is None else "last_good" if reading.source else "ignored"
-        metrics.SPAWNS.labels(given).inc()
+        self._has_profiles = bool(effective.applied)
+        self._given = "current" if reading.fault is None else "last_good" if reading.source else "ignored"
         self._tell(subject, effective, injection, reading)
         return MaskedPod.of(injection.pod)
 
@@ -288,13 +296,22 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
     async def _make_create_pod_request(self, pod: V1Pod, request_timeout: int) -> bool:
         """Creates the pod, and when that fails, keeps its values out of what is told of it.
 
-        KubeSpawner logs the pod, which `modify_pod_hook` may have made anew, with the API server's refusal.
+        KubeSpawner logs the pod, which `modify_pod_hook` may have made anew, with the API server's refusal, and raises
+        that on. The hub would count it as a failure of its own, and exit after some of them. A pod that has profiles in
+        it is refused for these.
         """
         try:
-            return await super()._make_create_pod_request(MaskedPod.of(pod), request_timeout)  # type: ignore[no-any-return]
+            created: bool = await super()._make_create_pod_request(MaskedPod.of(pod), request_timeout)
+        except ApiException as refusal:
+            if self._has_profiles and refusal.status in _REFUSES_A_POD:
+                raise self._refuse_pod(PodError(describe_refusal(refusal)), _NOT_TAKEN) from None
+            raise refusal.with_traceback(None) from None
         except Exception as error:  # noqa: BLE001  whatever it is, it is raised on
             # The client's frames hold the request as text, for tools that record local variables.
             raise error.with_traceback(None) from None
+        if created:
+            metrics.SPAWNS.labels(self._given).inc()
+        return created
 
     async def _read_profiles(self) -> Reading:
         try:
@@ -319,12 +336,13 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             # JupyterHub 5 counts every failure and exits at this limit, as it reads it from the spawner that
             # failed. A hub restart would lose the last good document. The next try gets a new spawner.
             self.consecutive_failure_limit = 0
+            _leave_failure_count()
         return error
 
-    def _refuse_pod(self, error: PodError) -> ProfiledSpawnerError:
+    def _refuse_pod(self, error: PodError, what: str = "its settings do not go together") -> ProfiledSpawnerError:
         """Tells the hub's log what is wrong with a pod, and makes the error that ends its start."""
         self._our_log.error("Not starting %s, because %s", self._log_name, error)
-        return self._refuse(ProfilesUnavailableError("its settings do not go together"))
+        return self._refuse(ProfilesUnavailableError(what))
 
     def _subject(self, image: str = "") -> Subject:
         return Subject(self.user.name, frozenset(group.name for group in self.user.groups), image)
@@ -399,6 +417,18 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         shown = names if len(names) <= 200 else f"{names[:200]}…"
         self._summary = f"Profiles applied: {shown}. {amounts[0].upper()}{amounts[1:]}."
         self._summed_up.set()
+
+
+def _leave_failure_count() -> None:
+    """Lets JupyterHub 5 count what it counted before, when it adds the start that is about to fail.
+
+    It adds one to this setting of its own, in `BaseHandler.spawn_single_user`, whatever the failure.
+    """
+    from jupyterhub.app import JupyterHub
+
+    if JupyterHub.initialized():
+        settings = JupyterHub.instance().tornado_application.settings
+        settings["failure_count"] = settings.get("failure_count", 0) - 1
 
 
 _hub_namespaces: list[str] = []

@@ -10,7 +10,6 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import jupyterhub
 import pytest
 from aiohttp import ClientSession
 from kubespawner import KubeSpawner
@@ -189,8 +188,23 @@ class TestWhenTheProfilesCannotBeRead:
         for _ in range(4):
             assert (await hub.api("POST", "/users/ada/server")).status == 503
         assert "Aborting due to" not in caplog.text
-        counted = hub.app.tornado_application.settings.get("failure_count", 0)
-        assert counted == (4 if jupyterhub.version_info[0] < 6 else 0)
+        assert hub.app.tornado_application.settings.get("failure_count", 0) == 0
+
+    async def test_refused_pods_leave_the_count_of_failures_to_others(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        write_profiles("profiles: [{env: {A: a}}]")
+        config = Config()
+        config.KubeSpawner.consecutive_failure_limit = 2
+        hub = await make_hub(config)
+        await hub.add_user("ada")
+        for status, times in ((422, 40), (500, 1)):
+            api.faults.append(Fault("status", status=status, verb="create", resource="pods", times=times))
+            for _ in range(times):
+                assert (await hub.api("POST", "/users/ada/server")).status in (500, 503)
+        assert "Aborting due to" not in caplog.text
+        assert hub.app.tornado_application.settings["failure_count"] == 1
+        assert (await hub.api("POST", "/users/ada/server")).status == 201
 
 
 SIZES = """

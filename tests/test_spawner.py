@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from jupyterhub import spawner as jupyterhub_spawner
+from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
+from prometheus_client import REGISTRY
 from traitlets.config import Config
 
 from profiled_spawner import ProfiledKubeSpawner
@@ -195,6 +197,10 @@ async def test_a_limit_below_a_profiles_guarantee_is_warned_of(
     (record,) = [record for record in caplog.records if "the limit is used for both" in record.getMessage()]
     assert record.levelno == logging.WARNING
     assert "the guarantee of 1Gi (big) is not the limit of 512Mi (small)" in record.getMessage()
+
+
+def spawns(outcome: str) -> float:
+    return REGISTRY.get_sample_value("profiled_spawner_spawns_total", {"outcome": outcome}) or 0
 
 
 class TestBesideKubeSpawnersFeatures:
@@ -512,7 +518,7 @@ class TestWhatIsSeen:
         else:
             # The summary is there when creating the pod fails.
             api.deny("create", "pods")
-            with pytest.raises(Exception, match="Forbidden"):
+            with pytest.raises(ProfilesUnavailableError, match="Kubernetes refuses it with its settings"):
                 await spawner.start()
             api.allow("create", "pods")
         write_profiles("profiles: [{name: second}]")
@@ -536,7 +542,7 @@ class TestWhatIsSeen:
             await start(api, spawner)
         else:
             api.deny("create", "pods")
-            with pytest.raises(Exception, match="Forbidden"):
+            with pytest.raises(ProfilesUnavailableError, match="Kubernetes refuses it with its settings"):
                 await spawner.start()
         write_profiles("profiles: [{nmae: second}]")
         starting = asyncio.create_task(spawner.start())
@@ -555,11 +561,38 @@ class TestWhatIsSeen:
         write_profiles(DOCUMENT.replace("everywhere", "canary-value"))
         api.deny("create", "pods")
         spawner = make_spawner("ada", image=FORECAST)
-        with pytest.raises(Exception, match="Forbidden"):
+        with pytest.raises(ProfilesUnavailableError, match="Kubernetes refuses it with its settings"):
             await spawner.start()
         assert "Failed for" in caplog.text
         assert "'name': 'GLOBAL'" in caplog.text
+        assert "Not starting ada, because the API server refuses its pod (403): pods is forbidden: " in caplog.text
         assert "canary" not in caplog.text
+
+    @pytest.mark.parametrize(
+        ("document", "status", "is_ours"),
+        [
+            pytest.param("profiles: [{env: {A: a}}]", 422, True, id="invalid"),
+            pytest.param("profiles: [{env: {A: a}}]", 403, True, id="quota-or-policy"),
+            pytest.param("profiles: [{env: {A: a}}]", 413, True, id="too-large"),
+            pytest.param("profiles: [{env: {A: a}}]", 500, False, id="not-about-the-pod"),
+            pytest.param("profiles: [{users: [grace]}]", 422, False, id="no-profiles-in-it"),
+        ],
+    )
+    async def test_a_pod_that_is_refused_with_profiles_in_it_is_refused_by_us(
+        self,
+        api: EmbeddedAPI,
+        make_spawner: MakeSpawner,
+        write_profiles: WriteProfiles,
+        document: str,
+        status: int,
+        is_ours: bool,
+    ) -> None:
+        write_profiles(document)
+        api.faults.append(Fault("status", status=status, verb="create", resource="pods"))
+        outcome = spawns("failed"), spawns("current")
+        with pytest.raises(ProfilesUnavailableError if is_ours else ApiException):
+            await make_spawner("ada").start()
+        assert (spawns("failed"), spawns("current")) == (outcome[0] + is_ours, outcome[1])
 
     @pytest.mark.parametrize("unseen", ["\n", "\r", "\x1b[31m", "\x9b", "\u2028", "\u202e", "\ud800"])
     async def test_nothing_that_somebody_named_steers_the_log_or_the_page(
