@@ -162,8 +162,8 @@ class Demo:
         async with self._narrator.waiting("Restarting the hub", "The hub is up again; the servers went on running"):
             await sandbox.hub.restart()
         after = await self._restart(sandbox, "edsger")
-        expect_server("edsger", after, ["globals"], EDITED_GLOBALS)
-        self._narrator.tell("edsger has the profile globals, as last edited.")
+        expect_server("edsger", after, ["globals", "minimal"], {**EDITED_GLOBALS, "FLAVOUR": "minimal"})
+        self._narrator.tell(f"edsger has the profiles {' and '.join(after.profiles)}, as last edited.")
         self._tell_warning(sandbox, "Using the last good profiles")
         warning = sandbox.hub.profile_warnings()[-1]
         expect("before this hub started" in warning, f"the hub did not say how it knows them: {warning}")
