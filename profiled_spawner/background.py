@@ -10,10 +10,14 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import TypeVar
 
-__all__ = ["background"]
+__all__ = ["background", "run_in_daemon"]
+
+T = TypeVar("T")
 
 # Python's own is 5 ms, for which the loop would wait each time that it has something to do.
 _SWITCH_INTERVAL_SECONDS = 0.001
@@ -47,3 +51,26 @@ def background() -> Iterator[None]:
                 sys.setswitchinterval(_switch_interval)
                 if _collects:
                     gc.enable()
+
+
+def run_in_daemon(work: Callable[[], T]) -> Future[T]:
+    """Runs work in a thread of its own. If it never ends, nothing else waits for it, the end of the process included.
+
+    Returns:
+        What comes of it, or that there could be no thread.
+    """
+    future = Future[T]()
+    # From now on, whoever waits and gives up does not cancel it for the others.
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except Exception as error:  # noqa: BLE001  whoever waits gets it
+            future.set_exception(error)
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError as error:
+        future.set_exception(error)
+    return future

@@ -24,6 +24,7 @@ from . import metrics
 from .document import DEFAULT_SIZE, Profile, Size
 from .errors import DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
 from .injection import Injection, find_image, format_names, inject_profile
+from .last_good import find_file
 from .masking import MaskedPod, describe_refusal, withhold_response_bodies
 from .matching import Subject, match_profiles
 from .merging import EffectiveProfile, merge_profiles
@@ -162,11 +163,27 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         help="""
         What a server is started with when the profiles cannot be read, or are not valid.
 
-        `last-good`: with the last valid profiles that this hub has read; while there are none, not at all.
+        `last-good`: with the last valid profiles that this hub has read, or an earlier one (`last_good_path`); while
+        there are none, not at all.
 
         `fail`: not at all.
 
         `ignore`: without profiles, which is without what they restrict as well.
+        """,
+    )
+
+    last_good_path = Unicode(
+        "jupyterhub_last_good_profiles.json",
+        config=True,
+        help="""
+        A file in which the hub keeps the last valid profiles, so that they survive its restart.
+
+        Relative to the hub's working directory, which must be persistent for that. The file holds the text of the
+        document, and of each selected ConfigMap's, with all values; one that others may read is not used. It is
+        written when a document has changed, and read only if a hub that has just started finds no valid profiles and
+        `failure_policy` is `last-good`.
+
+        Empty means no file: servers do not start then from when the hub was restarted until the profiles are valid.
         """,
     )
 
@@ -328,13 +345,14 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             timeout_seconds=timeout_seconds,
             log=self._our_log,
             purpose=purpose,
+            file=find_file(self.last_good_path),
         )
 
     def _refuse(self, error: StartRefusedError, outcome: str = "failed") -> StartRefusedError:
         metrics.SPAWNS.labels(outcome).inc()
         if _SpawnException is None:
             # JupyterHub 5 counts every failure and exits at this limit, as it reads it from the spawner that
-            # failed. A hub restart would lose the last good document. The next try gets a new spawner.
+            # failed. No document should restart the hub. The next try gets a new spawner.
             self.consecutive_failure_limit = 0
             _leave_failure_count()
         return error

@@ -19,6 +19,7 @@ from .background import background
 from .document import Document
 from .errors import Diagnostic, DocumentError, SourceError
 from .escaping import printable
+from .last_good import LastGoodFile, Recall, Saved
 from .parsing import parse_document
 from .reads import SharedReads
 from .sources import Fetching, Revision, Source
@@ -33,6 +34,7 @@ __all__ = [
     "Reading",
     "Store",
     "Versions",
+    "describe_age",
     "fetch",
     "find_store",
     "report_for_page",
@@ -103,19 +105,24 @@ class Versions:
     Attributes:
         name: What people know its source by.
         last_good: What a spawn is given of it; None if it never was good.
+        saved: The same as the file of last good documents holds it.
     """
 
-    def __init__(self, name: str, configmap: str | None = None) -> None:
+    def __init__(self, name: str, configmap: str | None = None, uid: str = "") -> None:
         """Makes those of a document that has not been read.
 
         Args:
             name: What people know its source by.
             configmap: The ConfigMap that its profiles name as theirs; None for the main document.
+            uid: What tells that ConfigMap from another of its name.
         """
         self.name = name
         self._configmap = configmap
+        self._uid = uid
         self.last_good: Reading | None = None
+        self.saved: Saved | None = None
         self._last_good_at = 0.0
+        self._is_restored = False
         self._parsed: Outcome | None = None
         self._told: DocumentError | None = None
 
@@ -164,13 +171,32 @@ class Versions:
         metrics.DOCUMENT_VALID.labels(self.name).set(outcome.document is not None)
         if outcome.document is not None and outcome.revision is not None:
             self.last_good = Reading(outcome.document, outcome.revision.name)
-            self._last_good_at = last = time.monotonic()
-            metrics.DOCUMENT_AGE.labels(self.name).set_function(lambda: time.monotonic() - last)
+            text = outcome.revision.text
+            if self.saved is None or (self.saved.revision, self.saved.text) != (outcome.revision.name, text):
+                self.saved = Saved(outcome.revision.name, text, time.time(), self._configmap or "", self._uid)
+            self._note_age(0)
+            self._is_restored = False
+
+    def restore(self, saved: Saved, outcome: Outcome, log: Log) -> None:
+        """Takes what an earlier hub has left as the last good document, if this one has none of its own."""
+        if self.last_good is not None:
+            return
+        if outcome.document is None:
+            log.warning("Not using the last good profiles of an earlier hub, because %s", outcome.fault)
+            return
+        self.last_good = Reading(outcome.document, saved.revision)
+        self.saved = saved
+        self._note_age(saved.age_seconds)
+        self._is_restored = True
+
+    def _note_age(self, age_seconds: float) -> None:
+        self._last_good_at = last = time.monotonic() - age_seconds
+        metrics.DOCUMENT_AGE.labels(self.name).set_function(lambda: time.monotonic() - last)
 
     def describe_last_good(self) -> str:
         """Which version the last good one is, and how old."""
         assert self.last_good is not None
-        return f"{self.last_good.source}, read {time.monotonic() - self._last_good_at:.0f} s ago"
+        return f"{self.last_good.source}, read {describe_age(self._last_good_at, self._is_restored)}"
 
     def describe_fault(self, fault: Fault) -> Fault | str:
         """Says what is wrong: of many errors each the first time, then the first alone."""
@@ -178,6 +204,21 @@ class Versions:
         if isinstance(fault, DocumentError) and fault is told and len(fault.diagnostics) > 1:
             return f"{fault.source} is not valid, still: {fault.diagnostics[0]}, and more (see above)"
         return fault.again()
+
+
+def describe_age(since: float, is_restored: bool) -> str:
+    """Says how long ago something was read.
+
+    Args:
+        since: When, by the monotonic clock.
+        is_restored: Whether it was an earlier hub that read it, which may be long ago.
+    """
+    age = time.monotonic() - since
+    if not is_restored:
+        return f"{age:.0f} s ago"
+    units = ((2 * 86400, 86400, "days"), (2 * 3600, 3600, "h"), (2 * 60, 60, "min"), (0, 1, "s"))
+    size, unit = next((size, unit) for least, size, unit in units if age >= least)
+    return f"{age // size:.0f} {unit} ago, before this hub started"
 
 
 def report_for_page(shown: str, fault: Fault, log: Log) -> None:
@@ -194,15 +235,18 @@ class _Caller:
     policy: FailurePolicy
     purpose: Purpose
     log: Log
+    file: LastGoodFile | None
 
 
 class Store:
     """The document of one source, as the spawns of one event loop see it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, key: str = "") -> None:
         self._name = name
         self._reads = SharedReads[_Caller, Outcome](name, self._read, self._tell)
         self._versions = Versions(name)
+        self._saved_as = f"{name}#{key}"
+        self._recall = Recall(self._saved_as, lambda saved: self._versions.parse(saved.to_revision))
         self._raw: bytes | None = None
         self._outcome: Outcome | None = None
 
@@ -214,6 +258,7 @@ class Store:
         timeout_seconds: float,
         log: Log,
         purpose: Purpose = "start",
+        file: LastGoodFile | None = None,
     ) -> Reading:
         """Gives the document as it is now, or what the policy gives in its place.
 
@@ -226,14 +271,16 @@ class Store:
             timeout_seconds: How long to wait and read altogether.
             log: Where to say what is wrong and how to mend it.
             purpose: What the document is for.
+            file: Where the last good document is kept for the next hub, and found by this one; None for nowhere.
 
         Raises:
             SourceError: The source could not be read, and the policy has nothing to give.
             DocumentError: It holds no valid document, and the policy has nothing to give.
         """
         try:
-            outcome = await self._reads.join(_Caller(source, policy, purpose, log), timeout_seconds)
+            outcome = await self._reads.join(_Caller(source, policy, purpose, log, file), timeout_seconds)
         except SourceError as fault:
+            await self._restore(file, log)
             self._report(fault, policy, purpose, log)
             outcome = Outcome(None, None, fault)
         return self._give(outcome, policy)
@@ -243,6 +290,8 @@ class Store:
         raw = await fetch(source)
         if isinstance(raw, SourceError):
             metrics.READS.labels(self._name, raw.outcome).inc()
+            if not raw.transient:
+                await self._restore(caller.file, caller.log)
             return Outcome(None, None, raw)
         outcome = self._outcome
         if outcome is None or raw != self._raw:
@@ -250,7 +299,17 @@ class Store:
         self._versions.keep(outcome, caller.log)
         if not isinstance(outcome.fault, SourceError):
             self._raw, self._outcome = raw, outcome
+        if outcome.document is None:
+            await self._restore(caller.file, caller.log)
+        elif caller.file is not None and self._versions.saved is not None:
+            caller.file.save(self._saved_as, (self._versions.saved,), caller.log)
         return outcome
+
+    async def _restore(self, file: LastGoodFile | None, log: Log) -> None:
+        """If nothing good has been read, looks for what an earlier hub has left."""
+        if self._versions.last_good is None:
+            for saved, outcome in await self._recall.find(file, log):
+                self._versions.restore(saved, outcome, log)
 
     def _tell(self, outcome: Outcome, callers: Sequence[_Caller]) -> None:
         if outcome.fault is not None:
@@ -313,4 +372,4 @@ def find_store(source: Source) -> Store:
     stores = _stores.setdefault(asyncio.get_running_loop(), {})
     # By name: the source itself holds the API client, and with it the loop.
     name = f"{source.name}#{source.key}"
-    return stores.setdefault(name, Store(source.name))
+    return stores.setdefault(name, Store(source.name, source.key))

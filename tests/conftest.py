@@ -108,7 +108,7 @@ async def kubelet(api: EmbeddedAPI) -> AsyncIterator[PaperKubelet]:
 
 
 @pytest.fixture
-def make_spawner(api: EmbeddedAPI) -> MakeSpawner:
+def make_spawner(api: EmbeddedAPI, tmp_path: Path) -> MakeSpawner:
     """Makes a spawner of one's own, with `config` over what every test needs."""
 
     def make(
@@ -117,6 +117,7 @@ def make_spawner(api: EmbeddedAPI) -> MakeSpawner:
         settings = Config()
         settings.KubeSpawner.update(PATIENCE, namespace=NAMESPACE)
         settings.ProfiledKubeSpawner.configmap_namespace = NAMESPACE
+        settings.ProfiledKubeSpawner.last_good_path = str(tmp_path / "last-good.json")
         settings.KubeSpawner.image = "quay.io/example/notebook:1"
         settings.merge(config or Config())
         who = SimpleNamespace(

@@ -40,6 +40,7 @@ PICTURE: dict[str, set[str]] = {
     "background": set(),
     "sources": {"aiohttp"},
     "reads": set(),
+    "last_good": set(),
     "store": set(),
     "selection": set(),
     "spawner": {"jupyterhub", "kubernetes_asyncio", "kubespawner", "tornado", "traitlets"},

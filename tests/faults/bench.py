@@ -23,7 +23,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubespawner import KubeSpawner
 from traitlets.config import Config
 
-from profiled_spawner import metrics
+from profiled_spawner import last_good, metrics, store
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub, found_by_kubespawner
 from sandbox.paperkubelet import PaperKubelet
@@ -200,6 +200,11 @@ class _Bench:
         bystander = self._server(_BYSTANDER, _BYSTANDER)
         for lane in LANES:
             self._strike(row, _configmap(lane, row))
+        if row.hub_restarts:
+            await until(lambda: not any(file._is_writing for file in last_good._files.values()))
+            # All that a hub knows of documents.
+            store._stores.clear()
+            last_good._files.clear()
         before, logged = _samples(), len(self.table.log)
         self._api.requests.clear()
         self._starting = 0

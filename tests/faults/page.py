@@ -30,10 +30,11 @@ created either, whatever the policy.
 
 ## What a start comes to
 
-*Read before*: this hub has read a good document since it started. *Unread*: it has not. The last column is the longest
+*Read before*: this hub has read a good document since it started; where it has restarted, the one before it has.
+*Unread*: neither has. The last column is the longest
 time for which the hub's event loop did not come round while a row's people started, all the work of JupyterHub and of
 the stand-in for the API server, which share that loop, included. The first row has it for as many people (six, and
-one with another ConfigMap) without a fault; in the row of the restart there are 200.
+one with another ConfigMap) without a fault; in the row where the API server restarts there are 200.
 """
 
 _LEGEND = """\

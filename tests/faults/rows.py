@@ -42,6 +42,7 @@ class Row:
         unreachable: The scheme of the server that is asked in vain in place of the API server.
         retried: Whether requests are sent again until time is up.
         restart: Whether many starts wait for it, and the API server goes away and comes back meanwhile.
+        hub_restarts: Whether the hub has restarted before the start, and knows what its file holds alone.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Row:
     unreachable: str = ""
     retried: bool = False
     restart: bool = False
+    hub_restarts: bool = False
 
     def __str__(self) -> str:
         return self.title
@@ -114,5 +116,14 @@ ROWS = [
     Row("1 MiB of garbage", "has 1 error", "invalid", _garbage()),
     Row("alias bomb", "with its aliases expanded", "invalid", _alias_bomb()),
     Row("brackets nested 1,000,000 deep", "levels deep", "invalid", "[" * 1_000_000),
+    Row("hub restarted, document not valid", "unknown key", "invalid", "profiles: [{nmae: x}]", hub_restarts=True),
+    Row(
+        "hub restarted, connection refused",
+        "could not be asked for",
+        "unavailable",
+        unreachable="http",
+        retried=True,
+        hub_restarts=True,
+    ),
     *EXAMPLES,
 ]

@@ -132,9 +132,9 @@ class SandboxHub:
         """Set the images that users may choose from, besides typing in another."""
         Path(self.settings.images_file).write_text(json.dumps(list(images)))
 
-    async def restart(self) -> None:
-        """Restart the hub; servers go on running."""
-        await self._process.stop(grace_seconds=5)
+    async def restart(self, grace_seconds: float = 5) -> None:
+        """Restart the hub; servers go on running. Without grace, it is killed."""
+        await self._process.stop(grace_seconds)
         await self._start()
 
     async def wait(self) -> None:

@@ -138,6 +138,7 @@ class InProcessHub:
             )
             config.Authenticator.allow_all = True
             config.KubeSpawner.update(PATIENCE, port=port)
+            config.ProfiledKubeSpawner.last_good_path = str(self._directory / "last-good.json")
             config.ResourceReflector.request_timeout = HANG_SECONDS
             config.merge(self._config)
             config.JupyterHub.tornado_settings = {
