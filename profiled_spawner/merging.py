@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from .document import EnvValue, Object, Profile
 from .errors import PodError
+from .limits import MAX_EXPRESSIONS, MAX_TERMS
 from .quantity import Quantity, is_whole_and_equal
 
 __all__ = [
@@ -24,8 +25,6 @@ __all__ = [
     "merge_profiles",
     "settle_resources",
 ]
-
-_MAX_TERMS = 100
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -175,38 +174,65 @@ def combine_terms(requirements: Iterable[Sequence[Object]]) -> tuple[Object, ...
         requirements: NodeSelectorTerm objects, of which one is enough to fulfil the requirement.
 
     Raises:
-        PodError: There are more than a hundred.
+        PodError: There are more than `MAX_TERMS`, or they have more than `MAX_EXPRESSIONS` together.
     """
-    combined: tuple[Object, ...] = ()
-    for number, terms in enumerate(requirements):
+    given = [tuple(terms) for terms in requirements]
+    if len(given) <= 1:
+        return given[0] if given else ()
+    expressions = _Expressions()
+    # Each alternative is a number with a bit for each of its expressions: to join two takes no time, nor to compare.
+    combined = [0]
+    seen: set[frozenset[int]] = set()
+    for terms in given:
         # Kubernetes has it that no node fits a term without expressions.
-        alternatives = [term for term in terms if _expressions(term)]
-        if number == 0:
-            combined = tuple(terms)
-        elif not alternatives or not any(map(_expressions, combined)):
+        alternatives = dict.fromkeys(filter(None, map(expressions.number, terms)))
+        if not alternatives:
             return ({},)
-        else:
-            if len(combined) * len(alternatives) > _MAX_TERMS:
-                raise PodError(
-                    f"what the profiles require of a node comes to more than {_MAX_TERMS} alternatives together; "
-                    "require labels that have fewer"
-                )
-            joined = [_join(one, other) for one in combined if _expressions(one) for other in alternatives]
-            combined = tuple({_freeze(term): term for term in joined}.values())
-    return combined
+        if frozenset(alternatives) in seen:
+            continue
+        seen.add(frozenset(alternatives))
+        if len(combined) * len(alternatives) > MAX_TERMS:
+            raise _too_much(f"{MAX_TERMS} alternatives")
+        combined = list(dict.fromkeys([one | other for one in combined for other in alternatives]))
+        if sum(map(int.bit_count, combined)) > MAX_EXPRESSIONS:
+            raise _too_much(f"{MAX_EXPRESSIONS:,} expressions")
+    return tuple(map(expressions.term, combined))
 
 
-def _expressions(term: Object) -> int:
-    return len(term.get("matchExpressions") or ()) + len(term.get("matchFields") or ())
+def _too_much(what: str) -> PodError:
+    return PodError(
+        f"what the profiles require of a node comes to more than {what} together; require labels that have fewer"
+    )
 
 
-def _join(one: Object, other: Object) -> Object:
-    joined = {}
-    for key in ("matchExpressions", "matchFields"):
-        both = {_freeze(each): each for each in (*(one.get(key) or ()), *(other.get(key) or ()))}
-        if both:
-            joined[key] = tuple(both.values())
-    return MappingProxyType(joined)
+class _Expressions:
+    """The expressions of terms, each once, by a bit of its own."""
+
+    def __init__(self) -> None:
+        self._bits: dict[Hashable, int] = {}
+        self._found: list[tuple[str, Any]] = []
+
+    def number(self, term: Object) -> int:
+        """The bits of a term's expressions."""
+        number = 0
+        for key in ("matchExpressions", "matchFields"):
+            for expression in term.get(key) or ():
+                frozen = key, _freeze(expression)
+                if frozen not in self._bits:
+                    self._bits[frozen] = 1 << len(self._found)
+                    self._found.append((key, expression))
+                number |= self._bits[frozen]
+        return number
+
+    def term(self, number: int) -> Object:
+        """The term that has these bits."""
+        joined: dict[str, list[Any]] = {}
+        while number:
+            bit = number & -number
+            key, expression = self._found[bit.bit_length() - 1]
+            joined.setdefault(key, []).append(expression)
+            number ^= bit
+        return MappingProxyType({key: tuple(both) for key, both in joined.items()})
 
 
 def _freeze(value: Any) -> Hashable:

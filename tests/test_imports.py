@@ -16,6 +16,7 @@ PACKAGE = Path(profiled_spawner.__file__).parent
 PICTURE: dict[str, set[str]] = {
     "escaping": set(),
     "errors": set(),
+    "limits": set(),
     "quantity": set(),
     "document": set(),
     "legacy": set(),
