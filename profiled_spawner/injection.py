@@ -72,8 +72,8 @@ _HUB_VARIABLES = {
 # What of a volume in a document is its mount's.
 _MOUNT_FIELDS = ("mountPath", "subPath", "readOnly")
 
-# A reference to another variable; $$ is how Kubernetes escapes a dollar.
-_REFERENCE = re.compile(r"\$\$|\$\(([^)]+)\)")
+# A reference to another variable: a dollar that none before it escapes, which takes another one.
+_REFERENCE = re.compile(r"(?<!\$)(?:\$\$)*\$\(([^)]+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,4 +393,7 @@ def _order_variables(env: Mapping[str, Any]) -> list[Any]:
 
 def _references(variable: Any) -> list[str]:
     value = _get(variable, "value")
-    return [name for name in _REFERENCE.findall(value) if name] if isinstance(value, str) and "$(" in value else []
+    if not isinstance(value, str) or "$(" not in value:
+        return []
+    # Behind the last bracket nothing ends: without the cut, each beginning would be followed to the end of the text.
+    return list(dict.fromkeys(_REFERENCE.findall(value[: value.rfind(")") + 1])))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kubernetes_asyncio.client import ApiClient, V1Pod, V1Volume
 from kubespawner.objects import make_pod
 
+from fuzz.limits import call_within
 from profiled_spawner.errors import PodError
 from profiled_spawner.injection import (
     APPLIED,
@@ -259,6 +260,38 @@ def test_a_circle_of_references_loses_and_doubles_nothing(
 
     assert sorted(order) == names
     assert [pair for pair in behind if order.index(pair[0]) > order.index(pair[1])] == []
+
+
+def find_references(value: str) -> list[str]:
+    """What Kubernetes finds in a value: https://github.com/kubernetes/kubernetes/blob/v1.34.0/third_party/forked/golang/expansion/expand.go."""
+    found, position = [], 0
+    while position < len(value) - 1:
+        end = value.find(")", position)
+        if value[position] != "$":
+            position += 1
+        elif value[position + 1] == "(" and end >= 0:
+            found.append(value[position + 2 : end])
+            position = end + 1
+        else:
+            position += 2
+    return found
+
+
+@given(st.lists(st.sampled_from(["$", "$", "(", ")", "$(B)", "$(C)", "x"]), max_size=12).map("".join))
+@settings(deadline=None)
+def test_references_are_those_that_kubernetes_finds(value: str) -> None:
+    pod = make(env={}, mem_limit=None, cpu_limit=None)
+
+    order = read_order(inject(pod, f"{{env: {{A: {json.dumps(value)}, B: b, C: c}}}}"))
+
+    assert order == list(dict.fromkeys([*(each for each in find_references(value) if each in ("B", "C")), *"ABC"]))
+
+
+@pytest.mark.parametrize("value", ["$(" * 65_000, "$" * 130_000, "$$(" * 43_000, f"{'$(' * 65_000})", "$()" * 43_000])
+def test_references_are_found_in_a_time_that_grows_with_the_value(value: str) -> None:
+    pod, given = make(env={}), merge(f"{{env: {{A: {json.dumps(value)}}}}}")
+
+    assert call_within(lambda: "A" in read_order(inject_profile(pod, given, "here", expand).pod), cpu_seconds=3)
 
 
 def test_a_chain_may_be_as_long_as_the_environment() -> None:
