@@ -5,7 +5,16 @@ No document that somebody wrote for people comes near one of these. `docs/refere
 
 from __future__ import annotations
 
-__all__ = ["MAX_EXPRESSIONS", "MAX_TERMS"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_EXPANDED_CHARACTERS", "MAX_EXPRESSIONS", "MAX_NODES", "MAX_TERMS"]
+
+# Of a document.
+MAX_BYTES = 2**20
+"""What a ConfigMap can hold: https://kubernetes.io/docs/concepts/configuration/configmap/"""
+MAX_DEPTH = 50
+MAX_NODES = 250_000
+"""Nodes, counting those behind an alias each time that it is used."""
+MAX_EXPANDED_CHARACTERS = 4 * 2**20
+"""Characters of text, counted likewise."""
 
 # Of one start, all its profiles together.
 MAX_TERMS = 100

@@ -178,8 +178,8 @@ class Rule:
 
     def find_fault(self, text: str) -> str | None:
         """Says what is wrong with a text; None if nothing is."""
-        fits = _compile(self.pattern).fullmatch(text) and not (self.longest and len(text) > self.longest)
-        return None if fits else self.what
+        too_long = self.longest and len(text) > self.longest
+        return None if not too_long and _compile(self.pattern).fullmatch(text) else self.what
 
 
 _FIELD = re.compile(r"(?P<name>\w+)(?P<required>!?)(?::(?P<open>[\[{]?)(?P<kind>\w+)[\]}]?)?")
