@@ -5,7 +5,35 @@ No document that somebody wrote for people comes near one of these. `docs/refere
 
 from __future__ import annotations
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_EXPANDED_CHARACTERS", "MAX_EXPRESSIONS", "MAX_NODES", "MAX_TERMS"]
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .document import EnvVarSource
+
+__all__ = [
+    "MAX_ANNOTATIONS_BYTES",
+    "MAX_BRACES",
+    "MAX_BYTES",
+    "MAX_CHARACTERS",
+    "MAX_DEPTH",
+    "MAX_EXPANDED_CHARACTERS",
+    "MAX_EXPRESSIONS",
+    "MAX_IMAGE",
+    "MAX_NODES",
+    "MAX_PATTERNS",
+    "MAX_PLACEHOLDERS",
+    "MAX_PROFILES",
+    "MAX_REFERENCES",
+    "MAX_SIZES",
+    "MAX_STARS",
+    "MAX_TEMPLATE",
+    "MAX_TERMS",
+    "MAX_TEXT",
+    "MAX_VALUES",
+    "SECTION_LIMITS",
+    "find_excess",
+    "weigh",
+]
 
 # Of a document.
 MAX_BYTES = 2**20
@@ -15,9 +43,120 @@ MAX_NODES = 250_000
 """Nodes, counting those behind an alias each time that it is used."""
 MAX_EXPANDED_CHARACTERS = 4 * 2**20
 """Characters of text, counted likewise."""
+MAX_SIZES = 100
+MAX_TEXT = 1_000
+"""Characters of a name, or of a size's description: people read them."""
+MAX_IMAGE = 1_024
+"""Characters of an image's name. No registry has a longer one: a path has at most 255, a tag 128."""
+MAX_PATTERNS = 1_000
+"""Different images with a ``*``."""
+MAX_STARS = 10
+"""Of one image."""
+MAX_TEMPLATE = 4_096
+"""Characters of a text that may have KubeSpawner's fields. Linux takes no longer path."""
+MAX_PLACEHOLDERS = 50
+"""Braces that open in such a text."""
 
 # Of one start, all its profiles together.
+MAX_PROFILES = 500
+SECTION_LIMITS: Mapping[str, tuple[int, str]] = {
+    "env": (1_000, "variables"),
+    "env_from": (100, "objects"),
+    "limits": (100, "resources"),
+    "requests": (100, "resources"),
+    "node_selector": (100, "labels"),
+    "node_tolerations": (100, "tolerations"),
+    "volumes": (100, "volumes"),
+    "labels": (100, "labels"),
+    "annotations": (100, "annotations"),
+}
+"""How much each section may have, and of what."""
+MAX_REFERENCES = 1_000
+"""References to other variables in all variables."""
+MAX_BRACES = 1_000
+"""Braces that open in all texts that may have KubeSpawner's fields."""
 MAX_TERMS = 100
-"""Alternatives of a node affinity that is required."""
+"""Alternatives of a node affinity that is required, and preferences."""
 MAX_EXPRESSIONS = 1_000
 """Expressions in all these alternatives, which name again what the alternatives have in common."""
+MAX_VALUES = 10_000
+"""Values of all kinds, those included that a more specific profile replaces: what merging takes time for."""
+MAX_CHARACTERS = 2**20
+"""Characters of all these texts. etcd takes objects of 1.5 MiB, and Linux variables and arguments of 2 MiB."""
+MAX_ANNOTATIONS_BYTES = 256 * 2**10
+"""https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/"""
+
+
+def weigh(section: Any) -> tuple[int, int]:
+    """How many values a section of a document has, those within them included, and how many characters.
+
+    What has more than `MAX_VALUES` is not looked through to its end.
+    """
+    values = characters = 0
+    left = [section]
+    while left and values <= MAX_VALUES:
+        value = left.pop()
+        if isinstance(value, str):
+            characters += len(value)
+        elif isinstance(value, Mapping):
+            values += len(value)
+            characters += sum(map(len, value))
+            left += value.values()
+        elif isinstance(value, tuple):
+            values += len(value)
+            left += value
+        elif isinstance(value, EnvVarSource):
+            left.append(value.fields)
+    return values, characters
+
+
+def _count_braces(objects: Iterable[Any]) -> int:
+    braces = 0
+    left = [*objects]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            braces += value.count("{")
+        elif isinstance(value, Mapping):
+            left += value.values()
+        elif isinstance(value, tuple):
+            left += value
+    return braces
+
+
+def find_excess(sections: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The section that has more than one server may be given, and what it has; None if there is none.
+
+    Args:
+        sections: What is given, by the names of a profile's attributes.
+    """
+    values = characters = braces = 0
+    largest = ("", 0)
+    for name, section in sections.items():
+        most, what = SECTION_LIMITS.get(name, (MAX_VALUES, "values"))
+        if len(section) > most:
+            return name, f"{len(section):,} {what}, and a server can have {most:,}"
+        more, longer = weigh(section)
+        values, characters = values + more, characters + longer
+        largest = max(largest, (name, longer), key=lambda each: each[1])
+        if values > MAX_VALUES:
+            return name, f"more than {MAX_VALUES:,} values, with those of other sections, and a server can have no more"
+    if characters > MAX_CHARACTERS:
+        what = f"{characters:,} characters of text, with other sections, and a server can have {MAX_CHARACTERS:,}"
+        return largest[0], what
+    references = sum(value.count("$(") for value in sections.get("env", {}).values() if isinstance(value, str))
+    if references > MAX_REFERENCES:
+        return "env", f"{references:,} references to variables, and a server can have {MAX_REFERENCES:,}"
+    env = (value.fields for value in sections.get("env", {}).values() if isinstance(value, EnvVarSource))
+    for name, objects in (
+        ("volumes", sections.get("volumes", ())),
+        ("env_from", sections.get("env_from", ())),
+        ("env", env),
+    ):
+        braces += _count_braces(objects)
+        if braces > MAX_BRACES:
+            return name, f"{braces:,} fields and braces in its texts, and a server can have {MAX_BRACES:,}"
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in sections.get("annotations", {}).items())
+    if size > MAX_ANNOTATIONS_BYTES:
+        return "annotations", f"{size:,} bytes, and Kubernetes takes {MAX_ANNOTATIONS_BYTES:,} for one pod"
+    return None

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from .document import EnvValue, Object, Profile
 from .errors import PodError
-from .limits import MAX_EXPRESSIONS, MAX_TERMS
+from .limits import MAX_EXPRESSIONS, MAX_TERMS, MAX_VALUES, find_excess, weigh
 from .quantity import Quantity, is_whole_and_equal
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "EffectiveProfile",
     "Resources",
     "Setting",
+    "check_applied",
+    "check_start",
     "combine_terms",
     "merge_profiles",
     "settle_resources",
@@ -28,6 +30,12 @@ __all__ = [
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+# What profiles give.
+_SECTIONS = (
+    *("env", "env_from", "limits", "requests", "node_selector", "node_tolerations", "node_affinity", "volumes"),
+    *("labels", "annotations"),
+)
 
 T = TypeVar("T")
 
@@ -132,8 +140,9 @@ def merge_profiles(applied: Iterable[Profile]) -> EffectiveProfile:
     for profile in profiles:
         for each in profile.env_from:
             # The last of the same counts, as it does for Kubernetes.
-            env_from.pop(_freeze(each), None)
-            env_from[_freeze(each)] = Setting(each, profile)
+            frozen = _freeze(each)
+            env_from.pop(frozen, None)
+            env_from[frozen] = Setting(each, profile)
         for each in profile.node_tolerations:
             tolerations.setdefault(_freeze(each), Setting(each, profile))
         if _REQUIRED in profile.node_affinity:
@@ -162,6 +171,70 @@ def merge_profiles(applied: Iterable[Profile]) -> EffectiveProfile:
         labels=_merge(profiles, "labels"),
         annotations=_merge(profiles, "annotations"),
     )
+
+
+def check_start(effective: EffectiveProfile) -> None:
+    """Checks that one server can have what its profiles give it together.
+
+    Raises:
+        PodError: It cannot. The message names the limit, and the profiles that give most.
+    """
+    settings: dict[str, Mapping[str, Setting[Any]] | tuple[Setting[Any], ...]] = {
+        "env": effective.env,
+        "env_from": effective.env_from,
+        "limits": effective.limits,
+        "requests": effective.requests,
+        "node_selector": effective.node_selector,
+        "node_tolerations": effective.node_tolerations,
+        "node_preferences": effective.node_preferences,
+        "volumes": effective.volumes,
+        "labels": effective.labels,
+        "annotations": effective.annotations,
+    }
+    excess = find_excess(
+        {
+            name: {key: setting.value for key, setting in section.items()}
+            if isinstance(section, Mapping)
+            else tuple([setting.value for setting in section])
+            for name, section in settings.items()
+            if section
+        }
+    )
+    if not excess:
+        return
+    name, what = excess
+    section = settings[name]
+    weights: dict[str, int] = {}
+    for setting in section.values() if isinstance(section, Mapping) else section:
+        giver = setting.profile.label if setting.profile else "the hub"
+        weights[giver] = weights.get(giver, 0) + 1 + weigh(setting.value)[1]
+    raise PodError(f"the profiles that fit give {what} ({name}); most of it is from {_name_heaviest(weights)}")
+
+
+def check_applied(applied: Sequence[Profile]) -> None:
+    """Checks that merging the profiles takes no longer than a start may.
+
+    Raises:
+        PodError: They give more than `MAX_VALUES` values together.
+    """
+    values = 0
+    weights: dict[str, int] = {}
+    for profile in applied:
+        given = sum(weigh(section)[0] for name in _SECTIONS if (section := getattr(profile, name)))
+        values += given
+        if given:
+            weights[profile.label] = given
+        if values <= MAX_VALUES:
+            continue
+        raise PodError(
+            f"the profiles that fit give more than {MAX_VALUES:,} values together, and a server can have no more; most "
+            f"of it is from {_name_heaviest(weights)}"
+        )
+
+
+def _name_heaviest(weights: Mapping[str, int], most: int = 3) -> str:
+    names = [name[:100] for name in sorted(weights, key=lambda name: -weights[name])]
+    return " and ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def combine_terms(requirements: Iterable[Sequence[Object]]) -> tuple[Object, ...]:

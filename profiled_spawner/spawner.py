@@ -24,9 +24,10 @@ from . import metrics
 from .document import DEFAULT_SIZE, Profile, Size
 from .errors import DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
 from .injection import Injection, find_image, format_names, inject_profile
+from .limits import MAX_IMAGE
 from .masking import MaskedPod, withhold_response_bodies
 from .matching import Subject, match_profiles
-from .merging import EffectiveProfile, merge_profiles
+from .merging import EffectiveProfile, check_applied, merge_profiles
 from .selection import read_documents
 from .sizes import FIELD, choose_size, describe_resources, find_sizes, format_form
 from .sources import ConfigMapSource, FileSource, SelectedConfigMapsSource, Source
@@ -259,9 +260,11 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         pod = await super().get_pod_manifest()
         reading = self._reading or await self._read_profiles()
         subject = self._subject(find_image(pod))
-        applied: tuple[Profile, ...] = match_profiles(reading.document, subject, self.merge_order)
-        effective = merge_profiles((*applied, self._size) if self._size else applied)
         try:
+            applied: tuple[Profile, ...] = match_profiles(reading.document, subject, self.merge_order)
+            applied = (*applied, self._size) if self._size else applied
+            check_applied(applied)
+            effective = merge_profiles(applied)
             injection = inject_profile(pod, effective, reading.origin, self._expand_user_properties)
         except PodError as error:
             raise self._refuse_pod(error) from None
@@ -385,7 +388,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         self._our_log.info(
             "Profiles for %s on %s: %s; env %s; %s; from %s",
             self._log_name,
-            subject.image,
+            subject.image if len(subject.image) <= MAX_IMAGE else f"{subject.image[:100]}…",
             applied,
             format_names(sorted(effective.env), max_bytes=1000),
             amounts,

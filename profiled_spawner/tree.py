@@ -157,7 +157,8 @@ def read_tree(
 
     Raises:
         DocumentError: The text is too large, is no YAML, holds several documents, or goes past `MAX_DEPTH`,
-            `MAX_NODES` or `MAX_EXPANDED_CHARACTERS`. It has one diagnostic, for YAML cannot be read past its first error.
+            `MAX_NODES` or `MAX_EXPANDED_CHARACTERS`. It has one diagnostic, for YAML cannot be read past its first
+            error.
     """
     try:
         text = _bounded(text, max_bytes)

@@ -16,9 +16,9 @@ PACKAGE = Path(profiled_spawner.__file__).parent
 PICTURE: dict[str, set[str]] = {
     "escaping": set(),
     "errors": set(),
-    "limits": set(),
     "quantity": set(),
     "document": set(),
+    "limits": set(),
     "legacy": set(),
     "syntax": set(),
     "tree": {"yaml"},
