@@ -335,10 +335,15 @@ def _hide_each(containers: Iterable[Any] | None) -> list[Any]:
 
 def format_names(names: Iterable[str], *, max_bytes: int) -> str:
     """A JSON list of names; where that is too long, of the first of them, and ``"…"``."""
-    quoted = [json.dumps(name, ensure_ascii=False) for name in names]
-    whole = f"[{', '.join(quoted)}]"
-    if len(whole.encode()) <= max_bytes:
-        return whole
+    quoted: list[str] = []
+    left = max_bytes
+    for name in names:
+        quoted.append(json.dumps(name, ensure_ascii=False))
+        left -= len(f"{quoted[-1]}, ".encode())
+        if left < 0:
+            break  # only those that are shown are looked at
+    else:
+        return f"[{', '.join(quoted)}]"
     left = max_bytes - len('["…"]'.encode())
     kept = []
     for name in quoted:

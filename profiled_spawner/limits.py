@@ -5,7 +5,7 @@ No document that somebody wrote for people comes near one of these. `docs/refere
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .document import EnvVarSource
@@ -20,6 +20,7 @@ __all__ = [
     "MAX_EXPRESSIONS",
     "MAX_IMAGE",
     "MAX_NODES",
+    "MAX_OBJECT_VALUES",
     "MAX_PATTERNS",
     "MAX_PLACEHOLDERS",
     "MAX_PROFILES",
@@ -43,12 +44,12 @@ MAX_NODES = 250_000
 """Nodes, counting those behind an alias each time that it is used."""
 MAX_EXPANDED_CHARACTERS = 4 * 2**20
 """Characters of text, counted likewise."""
-MAX_SIZES = 100
+MAX_SIZES = 50
 MAX_TEXT = 1_000
 """Characters of a name, or of a size's description: people read them."""
 MAX_IMAGE = 1_024
 """Characters of an image's name. No registry has a longer one: a path has at most 255, a tag 128."""
-MAX_PATTERNS = 1_000
+MAX_PATTERNS = 500
 """Different images with a ``*``."""
 MAX_STARS = 10
 """Of one image."""
@@ -60,10 +61,10 @@ MAX_PLACEHOLDERS = 50
 # Of one start, all its profiles together.
 MAX_PROFILES = 500
 SECTION_LIMITS: Mapping[str, tuple[int, str]] = {
-    "env": (1_000, "variables"),
+    "env": (500, "variables"),
     "env_from": (100, "objects"),
-    "limits": (100, "resources"),
-    "requests": (100, "resources"),
+    "limits": (20, "resources"),
+    "requests": (20, "resources"),
     "node_selector": (100, "labels"),
     "node_tolerations": (100, "tolerations"),
     "volumes": (100, "volumes"),
@@ -77,27 +78,30 @@ MAX_BRACES = 1_000
 """Braces that open in all texts that may have KubeSpawner's fields."""
 MAX_TERMS = 100
 """Alternatives of a node affinity that is required, and preferences."""
-MAX_EXPRESSIONS = 1_000
+MAX_EXPRESSIONS = 500
 """Expressions in all these alternatives, which name again what the alternatives have in common."""
 MAX_VALUES = 10_000
-"""Values of all kinds, those included that a more specific profile replaces: what merging takes time for."""
+"""Variables, resources, labels and annotations, those included that a more specific profile replaces."""
+MAX_OBJECT_VALUES = 2_000
+"""Values within objects of Kubernetes, such as volumes and tolerations, likewise."""
 MAX_CHARACTERS = 2**20
 """Characters of all these texts. etcd takes objects of 1.5 MiB, and Linux variables and arguments of 2 MiB."""
 MAX_ANNOTATIONS_BYTES = 256 * 2**10
 """https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/"""
 
 
-def weigh(section: Any) -> tuple[int, int]:
-    """How many values a section of a document has, those within them included, and how many characters.
+def weigh(objects: Any) -> tuple[int, int, int]:
+    """How many values objects of Kubernetes have, those within them included, how many characters and how many braces.
 
-    What has more than `MAX_VALUES` is not looked through to its end.
+    What has more than `MAX_OBJECT_VALUES` is not looked through to its end.
     """
-    values = characters = 0
-    left = [section]
-    while left and values <= MAX_VALUES:
+    values = characters = braces = 0
+    left = [objects]
+    while left and values <= MAX_OBJECT_VALUES:
         value = left.pop()
         if isinstance(value, str):
             characters += len(value)
+            braces += value.count("{")
         elif isinstance(value, Mapping):
             values += len(value)
             characters += sum(map(len, value))
@@ -105,58 +109,49 @@ def weigh(section: Any) -> tuple[int, int]:
         elif isinstance(value, tuple):
             values += len(value)
             left += value
-        elif isinstance(value, EnvVarSource):
-            left.append(value.fields)
-    return values, characters
-
-
-def _count_braces(objects: Iterable[Any]) -> int:
-    braces = 0
-    left = [*objects]
-    while left:
-        value = left.pop()
-        if isinstance(value, str):
-            braces += value.count("{")
-        elif isinstance(value, Mapping):
-            left += value.values()
-        elif isinstance(value, tuple):
-            left += value
-    return braces
+    return values, characters, braces
 
 
 def find_excess(sections: Mapping[str, Any]) -> tuple[str, str] | None:
     """The section that has more than one server may be given, and what it has; None if there is none.
 
     Args:
-        sections: What is given, by the names of a profile's attributes.
+        sections: What is given, by the names of a profile's attributes; none of it is empty.
     """
-    values = characters = braces = 0
+    values = characters = braces = references = 0
     largest = ("", 0)
     for name, section in sections.items():
-        most, what = SECTION_LIMITS.get(name, (MAX_VALUES, "values"))
+        most, what = SECTION_LIMITS.get(name, (MAX_OBJECT_VALUES, "values"))
         if len(section) > most:
             return name, f"{len(section):,} {what}, and a server can have {most:,}"
-        more, longer = weigh(section)
-        values, characters = values + more, characters + longer
-        largest = max(largest, (name, longer), key=lambda each: each[1])
-        if values > MAX_VALUES:
-            return name, f"more than {MAX_VALUES:,} values, with those of other sections, and a server can have no more"
+        objects: Any = section
+        before = characters
+        if isinstance(section, Mapping) and name in SECTION_LIMITS:
+            characters += sum(map(len, section))
+            objects = []
+            for value in section.values():
+                if isinstance(value, str):
+                    characters += len(value)
+                    if "$(" in value:
+                        references += value.count("$(")
+                elif isinstance(value, EnvVarSource):
+                    objects.append(value.fields)
+            objects = tuple(objects)
+        if objects:
+            more, longer, fields = weigh(objects)
+            values, characters, braces = values + more, characters + longer, braces + fields
+        if values > MAX_OBJECT_VALUES:
+            return name, f"more than {MAX_OBJECT_VALUES:,} values within objects, and a server can have no more"
+        if references > MAX_REFERENCES:
+            return name, f"{references:,} references to variables, and a server can have {MAX_REFERENCES:,}"
+        if braces > MAX_BRACES:
+            return name, f"{braces:,} fields and braces in its texts, and a server can have {MAX_BRACES:,}"
+        if name == "annotations" and characters - before > MAX_ANNOTATIONS_BYTES // 4:
+            size = sum(len(name.encode()) + len(value.encode()) for name, value in section.items())
+            if size > MAX_ANNOTATIONS_BYTES:
+                return name, f"{size:,} bytes, and Kubernetes takes {MAX_ANNOTATIONS_BYTES:,} for one pod"
+        largest = max(largest, (name, characters - before), key=lambda each: each[1])
     if characters > MAX_CHARACTERS:
         what = f"{characters:,} characters of text, with other sections, and a server can have {MAX_CHARACTERS:,}"
         return largest[0], what
-    references = sum(value.count("$(") for value in sections.get("env", {}).values() if isinstance(value, str))
-    if references > MAX_REFERENCES:
-        return "env", f"{references:,} references to variables, and a server can have {MAX_REFERENCES:,}"
-    env = (value.fields for value in sections.get("env", {}).values() if isinstance(value, EnvVarSource))
-    for name, objects in (
-        ("volumes", sections.get("volumes", ())),
-        ("env_from", sections.get("env_from", ())),
-        ("env", env),
-    ):
-        braces += _count_braces(objects)
-        if braces > MAX_BRACES:
-            return name, f"{braces:,} fields and braces in its texts, and a server can have {MAX_BRACES:,}"
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in sections.get("annotations", {}).items())
-    if size > MAX_ANNOTATIONS_BYTES:
-        return "annotations", f"{size:,} bytes, and Kubernetes takes {MAX_ANNOTATIONS_BYTES:,} for one pod"
     return None

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from .document import EnvValue, Object, Profile
 from .errors import PodError
-from .limits import MAX_EXPRESSIONS, MAX_TERMS, MAX_VALUES, find_excess, weigh
+from .limits import MAX_EXPRESSIONS, MAX_OBJECT_VALUES, MAX_TERMS, MAX_VALUES, find_excess, weigh
 from .quantity import Quantity, is_whole_and_equal
 
 __all__ = [
@@ -31,11 +31,9 @@ __all__ = [
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
-# What profiles give.
-_SECTIONS = (
-    *("env", "env_from", "limits", "requests", "node_selector", "node_tolerations", "node_affinity", "volumes"),
-    *("labels", "annotations"),
-)
+# What profiles give: values by name, and objects of many values.
+_NAMED_VALUES = ("env", "limits", "requests", "node_selector", "labels", "annotations")
+_OBJECTS = ("env_from", "node_tolerations", "node_affinity", "volumes")
 
 T = TypeVar("T")
 
@@ -207,7 +205,8 @@ def check_start(effective: EffectiveProfile) -> None:
     weights: dict[str, int] = {}
     for setting in section.values() if isinstance(section, Mapping) else section:
         giver = setting.profile.label if setting.profile else "the hub"
-        weights[giver] = weights.get(giver, 0) + 1 + weigh(setting.value)[1]
+        longer = len(setting.value) if isinstance(setting.value, str) else weigh(setting.value)[1]
+        weights[giver] = weights.get(giver, 0) + 1 + longer
     raise PodError(f"the profiles that fit give {what} ({name}); most of it is from {_name_heaviest(weights)}")
 
 
@@ -215,21 +214,28 @@ def check_applied(applied: Sequence[Profile]) -> None:
     """Checks that merging the profiles takes no longer than a start may.
 
     Raises:
-        PodError: They give more than `MAX_VALUES` values together.
+        PodError: They give more than `MAX_VALUES` values together, or more than `MAX_OBJECT_VALUES` within objects.
     """
-    values = 0
-    weights: dict[str, int] = {}
-    for profile in applied:
-        given = sum(weigh(section)[0] for name in _SECTIONS if (section := getattr(profile, name)))
-        values += given
-        if given:
-            weights[profile.label] = given
-        if values <= MAX_VALUES:
-            continue
-        raise PodError(
-            f"the profiles that fit give more than {MAX_VALUES:,} values together, and a server can have no more; most "
-            f"of it is from {_name_heaviest(weights)}"
-        )
+    for most, sections, what in (
+        (MAX_VALUES, _NAMED_VALUES, "values"),
+        (MAX_OBJECT_VALUES, _OBJECTS, "values within objects"),
+    ):
+        values = 0
+        weights: list[int] = []
+        for profile in applied:
+            given = 0
+            for name in sections:
+                section = getattr(profile, name)
+                if section:
+                    given += weigh(section)[0] if sections is _OBJECTS else len(section)
+            values += given
+            weights.append(given)
+            if values > most:
+                heaviest = {profile.label: weight for profile, weight in zip(applied, weights, strict=False) if weight}
+                raise PodError(
+                    f"the profiles that fit give more than {most:,} {what} together, and a server can have no more; "
+                    f"most of it is from {_name_heaviest(heaviest)}"
+                )
 
 
 def _name_heaviest(weights: Mapping[str, int], most: int = 3) -> str:
@@ -311,6 +317,10 @@ class _Expressions:
 def _freeze(value: Any) -> Hashable:
     """What is equal for equal objects, and can be a key."""
     if isinstance(value, Mapping):
+        try:
+            return frozenset(value.items())
+        except TypeError:
+            pass  # an object within it
         return frozenset((name, _freeze(each)) for name, each in value.items())
     if isinstance(value, tuple | list):
         return tuple(_freeze(each) for each in value)
@@ -319,12 +329,15 @@ def _freeze(value: Any) -> Hashable:
 
 
 def _merge(profiles: Iterable[Profile], section: str) -> Mapping[str, Setting[Any]]:
-    merged: dict[str, Setting[Any]] = {}
+    # Many profiles may give the same, and only the last of them counts: a Setting is made for that alone.
+    givers: dict[str, Profile] = {}
     for profile in profiles:
         given = getattr(profile, section)
         if given:
-            merged.update({name: Setting(value, profile) for name, value in given.items()})
-    return MappingProxyType(merged)
+            givers.update(dict.fromkeys(given, profile))
+    return MappingProxyType(
+        {name: Setting(getattr(profile, section)[name], profile) for name, profile in givers.items()}
+    )
 
 
 def settle_resources(

@@ -159,9 +159,10 @@ class _Reader(Reader):
         if "profiles" not in entries and not self.count:
             self.error(root, (), "has no 'profiles'; write 'profiles: []' if there are to be none")
         profiles = [self.profile(item, index) for index, item in self.items(entries, "profiles", "a list of profiles")]
-        sizes = [self.size(item, index) for index, item in self.items(entries, "sizes", "a list of sizes")]
-        if len(sizes) > MAX_SIZES:
-            what = f"are {len(sizes):,}, and a document can have {MAX_SIZES}"
+        items = [*self.items(entries, "sizes", "a list of sizes")]
+        sizes = [self.size(item, index) for index, item in items[:MAX_SIZES]]
+        if len(items) > MAX_SIZES:
+            what = f"are {len(items):,}, and a document can have {MAX_SIZES}"
             self.error(entries["sizes"][1], ("sizes",), what)
         self.check_names(sizes, entries)
         if self.advice is not None:
@@ -259,12 +260,14 @@ class _Reader(Reader):
 
     def check_amounts(self, found: dict[str, Any], entries: Entries, path: Path) -> None:
         """Checks that one profile alone does not give more than a server can have."""
-        excess = find_excess({name: section for name, section in found.items() if name not in _FILTERS})
+        excess = find_excess({name: section for name, section in found.items() if section and name not in _FILTERS})
         if excess:
             attribute, what = excess
             key = attribute if attribute in entries else "resources" if "resources" in entries else "gpu"
             self.error(entries[key][1], (*path, key), f"has {what}")
-        affinity = found.get("node_affinity") or _NOTHING
+        affinity = found.get("node_affinity")
+        if not affinity:
+            return
         terms = (affinity.get(_REQUIRED) or _NOTHING).get("nodeSelectorTerms") or ()
         expressions = sum(len(each or ()) for term in terms for each in (term or _NOTHING).values())
         for count, most, of in (

@@ -398,7 +398,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             # Nobody wrote a wrong document where a profile's limit is below the hub's general guarantee.
             level = logging.DEBUG if conflict.request.profile is None else logging.WARNING
             self._our_log.log(level, "For %s, %s", self._log_name, conflict)
-        names = ", ".join(profile.label for profile in effective.applied) or "none"
+        names = ", ".join(profile.label for profile in effective.applied[:200]) or "none"
         shown = names if len(names) <= 200 else f"{names[:200]}…"
         self._summary = f"Profiles applied: {shown}. {amounts[0].upper()}{amounts[1:]}."
         self._summed_up.set()
