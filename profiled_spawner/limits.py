@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .document import EnvVarSource
-
 __all__ = [
     "MAX_ANNOTATIONS_BYTES",
     "MAX_BRACES",
@@ -72,6 +70,9 @@ SECTION_LIMITS: Mapping[str, tuple[int, str]] = {
     "annotations": (100, "annotations"),
 }
 """How much each section may have, and of what."""
+# Sections whose names and values Kubernetes wants short, so that their number says it all; and those of other texts.
+_SHORT = frozenset({"limits", "requests", "node_selector", "labels"})
+_TEXTS = frozenset({"env", "annotations"})
 MAX_REFERENCES = 1_000
 """References to other variables in all variables."""
 MAX_BRACES = 1_000
@@ -118,23 +119,25 @@ def find_excess(sections: Mapping[str, Any]) -> tuple[str, str] | None:
     Args:
         sections: What is given, by the names of a profile's attributes; none of it is empty.
     """
-    values = characters = braces = references = 0
-    largest = ("", 0)
+    values = characters = braces = references = most_characters = 0
+    longest = ""
     for name, section in sections.items():
         most, what = SECTION_LIMITS.get(name, (MAX_OBJECT_VALUES, "values"))
         if len(section) > most:
             return name, f"{len(section):,} {what}, and a server can have {most:,}"
-        objects: Any = section
+        if name in _SHORT:
+            continue
         before = characters
-        if isinstance(section, Mapping) and name in SECTION_LIMITS:
-            characters += sum(map(len, section))
+        objects: Any = section
+        if name in _TEXTS:
             objects = []
-            for value in section.values():
+            for key, value in section.items():
+                characters += len(key)
                 if isinstance(value, str):
                     characters += len(value)
-                    if "$(" in value:
+                    if "$(" in value and name == "env":
                         references += value.count("$(")
-                elif isinstance(value, EnvVarSource):
+                elif value is not None:
                     objects.append(value.fields)
             objects = tuple(objects)
         if objects:
@@ -146,12 +149,13 @@ def find_excess(sections: Mapping[str, Any]) -> tuple[str, str] | None:
             return name, f"{references:,} references to variables, and a server can have {MAX_REFERENCES:,}"
         if braces > MAX_BRACES:
             return name, f"{braces:,} fields and braces in its texts, and a server can have {MAX_BRACES:,}"
-        if name == "annotations" and characters - before > MAX_ANNOTATIONS_BYTES // 4:
+        if name == "annotations":
             size = sum(len(name.encode()) + len(value.encode()) for name, value in section.items())
             if size > MAX_ANNOTATIONS_BYTES:
                 return name, f"{size:,} bytes, and Kubernetes takes {MAX_ANNOTATIONS_BYTES:,} for one pod"
-        largest = max(largest, (name, characters - before), key=lambda each: each[1])
+        if characters - before > most_characters:
+            longest, most_characters = name, characters - before
     if characters > MAX_CHARACTERS:
         what = f"{characters:,} characters of text, with other sections, and a server can have {MAX_CHARACTERS:,}"
-        return largest[0], what
+        return longest, what
     return None

@@ -107,7 +107,7 @@ PREFERENCE = "{weight: 1, preference: {matchExpressions: [{key: a%, operator: Ex
         pytest.param(
             "volumes: [{name: a, mountPath: /a, configMap: {name: a, items: [%s]}}]",
             ("{key: a%, path: b%}", 664),
-            "volumes: more than 2,000 values within objects, and a server can have no more",
+            "volumes: has more than 2,000 values within objects, and a server can have no more",
             id="values-within-objects",
         ),
         pytest.param(
