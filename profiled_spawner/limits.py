@@ -70,7 +70,9 @@ SECTION_LIMITS: Mapping[str, tuple[int, str]] = {
     "annotations": (100, "annotations"),
 }
 """How much each section may have, and of what."""
-# Sections whose names and values Kubernetes wants short, so that their number says it all; and those of other texts.
+# What a profile has besides.
+_NOT_GIVEN = frozenset({"name", "description", "images", "users", "groups"})
+# Kubernetes wants their names and values short, so that their number says it all.
 _SHORT = frozenset({"limits", "requests", "node_selector", "labels"})
 _TEXTS = frozenset({"env", "annotations"})
 MAX_REFERENCES = 1_000
@@ -117,11 +119,13 @@ def find_excess(sections: Mapping[str, Any]) -> tuple[str, str] | None:
     """The section that has more than one server may be given, and what it has; None if there is none.
 
     Args:
-        sections: What is given, by the names of a profile's attributes; none of it is empty.
+        sections: What is given, by the names of a profile's attributes.
     """
     values = characters = braces = references = most_characters = 0
     longest = ""
     for name, section in sections.items():
+        if not section or name in _NOT_GIVEN:
+            continue
         most, what = SECTION_LIMITS.get(name, (MAX_OBJECT_VALUES, "values"))
         if len(section) > most:
             return name, f"{len(section):,} {what}, and a server can have {most:,}"

@@ -195,7 +195,6 @@ def check_start(effective: EffectiveProfile) -> None:
             if isinstance(section, Mapping)
             else tuple([setting.value for setting in section])
             for name, section in settings.items()
-            if section
         }
     )
     if not excess:

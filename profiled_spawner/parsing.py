@@ -60,7 +60,6 @@ _SHAPING_KEYS = (
     *("labels", "annotations"),
 )
 _PROFILE_KEYS = ("name", "images", "users", "groups", *_SHAPING_KEYS)
-_FILTERS = frozenset({"name", "description", "images", "users", "groups"})
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _SIZE_KEYS = ("name", "description", "users", "groups", *_SHAPING_KEYS)
@@ -260,7 +259,7 @@ class _Reader(Reader):
 
     def check_amounts(self, found: dict[str, Any], entries: Entries, path: Path) -> None:
         """Checks that one profile alone does not give more than a server can have."""
-        excess = find_excess({name: section for name, section in found.items() if section and name not in _FILTERS})
+        excess = find_excess(found)
         if excess:
             attribute, what = excess
             key = attribute if attribute in entries else "resources" if "resources" in entries else "gpu"

@@ -304,7 +304,7 @@ def find_worst(family: Family, name: str, seconds: float, seed: int = 0) -> dict
     found = {measure: _Worst() for measure in MEASURES}
     ends = time.monotonic() + seconds
     tries: list[tuple[int, int, int]] = [KNOWN[name]] if name in KNOWN else []
-    tries += [(100, 10, 1), (1_000, 10, 2), (10_000, 2, 3), (10, 1_000, 4)]
+    tries += [(20, 10, 9), (100, 10, 1), (1_000, 10, 2), (10_000, 2, 3), (10, 1_000, 4)]
     while tries or time.monotonic() < ends:
         if tries:
             numbers = tries.pop(0)
