@@ -252,7 +252,8 @@ def combine_terms(requirements: Iterable[Sequence[Object]]) -> tuple[Object, ...
         requirements: NodeSelectorTerm objects, of which one is enough to fulfil the requirement.
 
     Raises:
-        PodError: There are more than `MAX_TERMS`, or they have more than `MAX_EXPRESSIONS` together.
+        PodError: There are more than `MAX_TERMS`, or they have more than `MAX_EXPRESSIONS` together, or more values
+            than `MAX_OBJECT_VALUES`.
     """
     given = [tuple(terms) for terms in requirements]
     if len(given) <= 1:
@@ -274,7 +275,14 @@ def combine_terms(requirements: Iterable[Sequence[Object]]) -> tuple[Object, ...
         combined = list(dict.fromkeys([one | other for one in combined for other in alternatives]))
         if sum(map(int.bit_count, combined)) > MAX_EXPRESSIONS:
             raise _too_much(f"{MAX_EXPRESSIONS:,} expressions")
-    return tuple(map(expressions.term, combined))
+    joined = tuple(map(expressions.term, combined))
+    # An alternative names again what others name too, with all its values.
+    if (
+        sum(len(each.get("values") or ()) for term in joined for both in term.values() for each in both)
+        > MAX_OBJECT_VALUES
+    ):
+        raise _too_much(f"{MAX_OBJECT_VALUES:,} values")
+    return joined
 
 
 def _too_much(what: str) -> PodError:

@@ -637,6 +637,18 @@ def test_too_many_expressions_are_an_error() -> None:
         combine_terms([many, *([term(f"b{number}")] for number in range(100))])
 
 
+def test_too_many_values_of_expressions_are_an_error() -> None:
+    def having(values: int) -> list[Counting]:
+        listed = tuple(f"v{number}" for number in range(values))
+        return [Counting(matchExpressions=(Counting(key="b", operator="In", values=listed),))]
+
+    many = [term(f"a{number}") for number in range(20)]
+
+    assert len(combine_terms([many, having(100)])) == 20
+    with pytest.raises(PodError, match="more than 2,000 values together"):
+        combine_terms([many, having(101)])
+
+
 def test_a_requirement_that_another_repeats_is_joined_once() -> None:
     assert combine(*[requires("a", "b")] * 300, requires("c")) == ["ac", "bc"]
 
