@@ -847,6 +847,24 @@ def test_fields_are_expanded_wherever_kubespawner_does_it_in_its_own_volumes(
     assert pod["spec"]["volumes"] == [{"name": "a"} | sent]
 
 
+def test_all_templates_are_expanded_in_one_go_as_kubespawner_expands_each() -> None:
+    asked = []
+
+    def strip(template: str) -> str:
+        asked.append(template)
+        text = template.format(username="ada", user_server="ada-")
+        return text if template.endswith("-") else text.rstrip("-")
+
+    paths = ["{user_server}", "{user_server}-", "of/{username}", "{{x}}-{username}"]
+    volumes = [f"{{name: a{at}, mountPath: '/{path}', emptyDir: {{}}}}" for at, path in enumerate(paths)]
+
+    pod = inject_profile(make(), merge(f"{{volumes: [{', '.join(volumes)}]}}"), None, strip).pod
+
+    assert len(asked) == 1
+    mounts = pod.spec.containers[0].volume_mounts
+    assert [mount.mount_path for mount in mounts] == [strip(f"/{path}") for path in paths]
+
+
 def test_a_name_that_leads_out_of_a_path_is_an_error() -> None:
     profile = "{volumes: [{name: a, mountPath: /a, nfs: {server: s, path: '/home/{unescaped_username}'}}]}"
 
