@@ -14,6 +14,7 @@ OLDEST = .venv-oldest/installed
 BENCH = .venv-bench/installed
 LOCKER = .venv-lock/installed
 FUZZ_SECONDS ?= 3600
+WORST_SECONDS ?= 600
 DOCUMENT ?=
 # What `make lock` may move. To move one alone: make lock UPGRADE='--upgrade-package aiohttp'
 UPGRADE ?= --upgrade
@@ -23,7 +24,7 @@ INSTALL = -m pip install --quiet --require-hashes --only-binary :all: --requirem
 COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \
 	--generate-hashes --no-header $(UPGRADE)
 
-.PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz canary
+.PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz worst canary
 .PHONY: bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
@@ -67,6 +68,10 @@ soak: $(NEWEST)
 ## Fuzzes whatever reads what others wrote, for FUZZ_SECONDS; what it learns and finds is kept under build/fuzz
 fuzz: .venv/fuzz-installed
 	.venv/bin/python -m fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+## Searches for the valid document that costs a hub most, for WORST_SECONDS
+worst: $(NEWEST)
+	.venv/bin/python -m fuzz.worst --seconds $(WORST_SECONDS) $(ARGS)
 
 ## Damages 300,000 documents, and searches all that is told of them for values of variables; findings stand under build/fuzz
 canary: $(NEWEST)

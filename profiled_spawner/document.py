@@ -193,7 +193,8 @@ class Profile:
     @property
     def shown_name(self) -> str:
         """The name on one line; empty without one."""
-        return "".join(character if character.isprintable() else "·" for character in self.name or "")
+        name = self.name or ""
+        return name if name.isprintable() else "".join(each if each.isprintable() else "·" for each in name)
 
     @property
     def names_who(self) -> bool:

@@ -12,8 +12,17 @@ from typing import Any
 
 from .document import Document, EnvValue, EnvVarSource, Object, Size
 from .errors import PodError
-from .matching import Match, MergeOrder, Subject, explain_match, order_profiles
-from .merging import EffectiveProfile, Resources, Setting, combine_terms, merge_profiles, settle_resources
+from .matching import Match, MergeOrder, Subject, check_number, explain_match, order_profiles
+from .merging import (
+    EffectiveProfile,
+    Resources,
+    Setting,
+    check_applied,
+    check_start,
+    combine_terms,
+    merge_profiles,
+    settle_resources,
+)
 from .objects import find_alternatives
 from .quantity import Quantity
 from .terminal import Style, align, printable
@@ -68,6 +77,9 @@ class Explanation:
                     f"{names}: listed in env, which Kubernetes lets win over {_describe_source(setting.value)}"
                 )
         try:
+            check_number(len(self.effective.applied))
+            check_applied(self.effective.applied)
+            check_start(self.effective)
             combine_terms(setting.value for setting in self.effective.node_requirements)
         except PodError as error:
             warnings.append(f"no server can start: {error}")

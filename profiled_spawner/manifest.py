@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass, field
 
 from .errors import Diagnostic, DocumentError, SourceError
-from .tree import MAX_BYTES, Mapping, Node, Scalar, locate, read_tree
+from .limits import MAX_BYTES
+from .tree import Mapping, Node, Scalar, locate, read_tree
 
 __all__ = ["MAX_MANIFEST_BYTES", "Text", "decode_text", "find_document"]
 

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain
 from typing import Literal, TypeAlias
 
 from .document import EVERYONE, Document, Names, Profile
+from .errors import PodError
+from .limits import MAX_IMAGE, MAX_PROFILES
 
-__all__ = ["Match", "MergeOrder", "Subject", "explain_match", "fits", "match_profiles", "order_profiles"]
+__all__ = [
+    "Match",
+    "MergeOrder",
+    "Subject",
+    "check_number",
+    "explain_match",
+    "fits",
+    "match_profiles",
+    "order_profiles",
+]
 
 MergeOrder: TypeAlias = Literal["specificity", "document"]
 
@@ -49,17 +60,33 @@ def match_profiles(document: Document, subject: Subject, order: MergeOrder = "sp
     """The profiles that fit the subject, least specific first (or in the document's order).
 
     They are those that `fits` fits. Only those that name the user, one of the groups or the image are looked at.
+
+    Raises:
+        PodError: They are more than `MAX_PROFILES`.
     """
     index = document.index
     spellings = _spellings(subject.image)
     # What names one of the two, and is found by it, fits.
-    one = set[int]().union(*_find_who(index.who, subject), *_find_what(index.what, spellings))
-    both: set[int] = set()
-    for who, what in product(_find_who(index.both, subject), _find_what(index.both, spellings)):
-        both |= who & what
+    one: set[int] = set()
+    for positions in chain(_find_who(index.who, subject), _find_what(index.what, spellings)):
+        one |= positions
+        check_number(len(one))
+    who = set[int]().union(*_find_who(index.both, subject))
+    both = set[int]().union(*(who & what for what in _find_what(index.both, spellings)))
+    check_number(len(index.neither) + len(one) + len(both))
     found = [index.neither, one, both] if order == "specificity" else [index.neither | one | both]
     profiles = document.profiles
     return tuple([profiles[position] for positions in found for position in sorted(positions)])
+
+
+def check_number(profiles: int) -> None:
+    """Checks that one server can have so many profiles.
+
+    Raises:
+        PodError: It cannot.
+    """
+    if profiles > MAX_PROFILES:
+        raise PodError(f"more than {MAX_PROFILES} profiles fit, and a server can have no more")
 
 
 def order_profiles(profiles: Iterable[Profile], order: MergeOrder = "specificity") -> tuple[Profile, ...]:
@@ -111,11 +138,13 @@ def _find_what(names: Names, spellings: Iterable[str]) -> Iterator[AbstractSet[i
 
 
 def _spellings(image: str) -> list[str]:
-    """The image as it is, and as it may be written too.
+    """The image as it is, and as it may be written too; nothing of one that is longer than any image.
 
     ``:latest`` is what an image without a tag means. Where there is a digest, the tag means nothing: container runtimes
     pull by the digest.
     """
+    if len(image) > MAX_IMAGE:
+        return []
     name, at, digest = image.partition("@")
     path, slash, last = name.rpartition("/")
     last, colon, _ = last.partition(":")
@@ -132,7 +161,7 @@ def _find_entry(entries: Iterable[str], image: str) -> str | None:
     """The first entry that fits the image."""
     spellings = _spellings(image)
     for entry in entries:
-        if any(_fits_entry(entry, spelling) for spelling in spellings):
+        if entry == EVERYONE or any(_fits_entry(entry, spelling) for spelling in spellings):
             return entry
     return None
 

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from .document import EnvValue, Object, Profile
 from .errors import PodError
+from .limits import MAX_EXPRESSIONS, MAX_OBJECT_VALUES, MAX_TERMS, MAX_VALUES, find_excess, weigh
 from .quantity import Quantity, is_whole_and_equal
 
 __all__ = [
@@ -20,15 +21,19 @@ __all__ = [
     "EffectiveProfile",
     "Resources",
     "Setting",
+    "check_applied",
+    "check_start",
     "combine_terms",
     "merge_profiles",
     "settle_resources",
 ]
 
-_MAX_TERMS = 100
-
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+# What profiles give: values by name, and objects of many values.
+_NAMED_VALUES = ("env", "limits", "requests", "node_selector", "labels", "annotations")
+_OBJECTS = ("env_from", "node_tolerations", "node_affinity", "volumes")
 
 T = TypeVar("T")
 
@@ -133,8 +138,9 @@ def merge_profiles(applied: Iterable[Profile]) -> EffectiveProfile:
     for profile in profiles:
         for each in profile.env_from:
             # The last of the same counts, as it does for Kubernetes.
-            env_from.pop(_freeze(each), None)
-            env_from[_freeze(each)] = Setting(each, profile)
+            frozen = _freeze(each)
+            env_from.pop(frozen, None)
+            env_from[frozen] = Setting(each, profile)
         for each in profile.node_tolerations:
             tolerations.setdefault(_freeze(each), Setting(each, profile))
         if _REQUIRED in profile.node_affinity:
@@ -165,6 +171,77 @@ def merge_profiles(applied: Iterable[Profile]) -> EffectiveProfile:
     )
 
 
+def check_start(effective: EffectiveProfile) -> None:
+    """Checks that one server can have what its profiles give it together.
+
+    Raises:
+        PodError: It cannot. The message names the limit, and the profiles that give most.
+    """
+    settings: dict[str, Mapping[str, Setting[Any]] | tuple[Setting[Any], ...]] = {
+        "env": effective.env,
+        "env_from": effective.env_from,
+        "limits": effective.limits,
+        "requests": effective.requests,
+        "node_selector": effective.node_selector,
+        "node_tolerations": effective.node_tolerations,
+        "node_preferences": effective.node_preferences,
+        "volumes": effective.volumes,
+        "labels": effective.labels,
+        "annotations": effective.annotations,
+    }
+    excess = find_excess(
+        {
+            name: {key: setting.value for key, setting in section.items()}
+            if isinstance(section, Mapping)
+            else tuple([setting.value for setting in section])
+            for name, section in settings.items()
+        }
+    )
+    if not excess:
+        return
+    name, what = excess
+    section = settings[name]
+    weights: dict[str, int] = {}
+    for setting in section.values() if isinstance(section, Mapping) else section:
+        giver = setting.profile.label if setting.profile else "the hub"
+        longer = len(setting.value) if isinstance(setting.value, str) else weigh(setting.value)[1]
+        weights[giver] = weights.get(giver, 0) + 1 + longer
+    raise PodError(f"the profiles that fit give {what} ({name}); most of it is from {_name_heaviest(weights)}")
+
+
+def check_applied(applied: Sequence[Profile]) -> None:
+    """Checks that merging the profiles takes no longer than a start may.
+
+    Raises:
+        PodError: They give more than `MAX_VALUES` values together, or more than `MAX_OBJECT_VALUES` within objects.
+    """
+    for most, sections, what in (
+        (MAX_VALUES, _NAMED_VALUES, "values"),
+        (MAX_OBJECT_VALUES, _OBJECTS, "values within objects"),
+    ):
+        values = 0
+        weights: list[int] = []
+        for profile in applied:
+            given = 0
+            for name in sections:
+                section = getattr(profile, name)
+                if section:
+                    given += weigh(section)[0] if sections is _OBJECTS else len(section)
+            values += given
+            weights.append(given)
+            if values > most:
+                heaviest = {profile.label: weight for profile, weight in zip(applied, weights, strict=False) if weight}
+                raise PodError(
+                    f"the profiles that fit give more than {most:,} {what} together, and a server can have no more; "
+                    f"most of it is from {_name_heaviest(heaviest)}"
+                )
+
+
+def _name_heaviest(weights: Mapping[str, int], most: int = 3) -> str:
+    names = [name[:100] for name in sorted(weights, key=lambda name: -weights[name])]
+    return " and ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def combine_terms(requirements: Iterable[Sequence[Object]]) -> tuple[Object, ...]:
     """Kubernetes' NodeSelectorTerm objects of which one holds exactly where one of each requirement's holds.
 
@@ -175,43 +252,82 @@ def combine_terms(requirements: Iterable[Sequence[Object]]) -> tuple[Object, ...
         requirements: NodeSelectorTerm objects, of which one is enough to fulfil the requirement.
 
     Raises:
-        PodError: There are more than a hundred.
+        PodError: There are more than `MAX_TERMS`, or they have more than `MAX_EXPRESSIONS` together, or more values
+            than `MAX_OBJECT_VALUES`.
     """
-    combined: tuple[Object, ...] = ()
-    for number, terms in enumerate(requirements):
+    given = [tuple(terms) for terms in requirements]
+    if len(given) <= 1:
+        return given[0] if given else ()
+    expressions = _Expressions()
+    # Each alternative is a number with a bit for each of its expressions: to join two takes no time, nor to compare.
+    combined = [0]
+    seen: set[frozenset[int]] = set()
+    for terms in given:
         # Kubernetes has it that no node fits a term without expressions.
-        alternatives = [term for term in terms if _expressions(term)]
-        if number == 0:
-            combined = tuple(terms)
-        elif not alternatives or not any(map(_expressions, combined)):
+        alternatives = dict.fromkeys(filter(None, map(expressions.number, terms)))
+        if not alternatives:
             return ({},)
-        else:
-            if len(combined) * len(alternatives) > _MAX_TERMS:
-                raise PodError(
-                    f"what the profiles require of a node comes to more than {_MAX_TERMS} alternatives together; "
-                    "require labels that have fewer"
-                )
-            joined = [_join(one, other) for one in combined if _expressions(one) for other in alternatives]
-            combined = tuple({_freeze(term): term for term in joined}.values())
-    return combined
+        if frozenset(alternatives) in seen:
+            continue
+        seen.add(frozenset(alternatives))
+        if len(combined) * len(alternatives) > MAX_TERMS:
+            raise _too_much(f"{MAX_TERMS} alternatives")
+        combined = list(dict.fromkeys([one | other for one in combined for other in alternatives]))
+        if sum(map(int.bit_count, combined)) > MAX_EXPRESSIONS:
+            raise _too_much(f"{MAX_EXPRESSIONS:,} expressions")
+    joined = tuple(map(expressions.term, combined))
+    # An alternative names again what others name too, with all its values.
+    if (
+        sum(len(each.get("values") or ()) for term in joined for both in term.values() for each in both)
+        > MAX_OBJECT_VALUES
+    ):
+        raise _too_much(f"{MAX_OBJECT_VALUES:,} values")
+    return joined
 
 
-def _expressions(term: Object) -> int:
-    return len(term.get("matchExpressions") or ()) + len(term.get("matchFields") or ())
+def _too_much(what: str) -> PodError:
+    return PodError(
+        f"what the profiles require of a node comes to more than {what} together; require labels that have fewer"
+    )
 
 
-def _join(one: Object, other: Object) -> Object:
-    joined = {}
-    for key in ("matchExpressions", "matchFields"):
-        both = {_freeze(each): each for each in (*(one.get(key) or ()), *(other.get(key) or ()))}
-        if both:
-            joined[key] = tuple(both.values())
-    return MappingProxyType(joined)
+class _Expressions:
+    """The expressions of terms, each once, by a bit of its own."""
+
+    def __init__(self) -> None:
+        self._bits: dict[Hashable, int] = {}
+        self._found: list[tuple[str, Any]] = []
+
+    def number(self, term: Object) -> int:
+        """The bits of a term's expressions."""
+        number = 0
+        for key in ("matchExpressions", "matchFields"):
+            for expression in term.get(key) or ():
+                frozen = key, _freeze(expression)
+                if frozen not in self._bits:
+                    self._bits[frozen] = 1 << len(self._found)
+                    self._found.append((key, expression))
+                number |= self._bits[frozen]
+        return number
+
+    def term(self, number: int) -> Object:
+        """The term that has these bits."""
+        joined: dict[str, list[Any]] = {}
+        while number:
+            bit = number & -number
+            key, expression = self._found[bit.bit_length() - 1]
+            joined.setdefault(key, []).append(expression)
+            number ^= bit
+        return MappingProxyType({key: tuple(both) for key, both in joined.items()})
 
 
 def _freeze(value: Any) -> Hashable:
     """What is equal for equal objects, and can be a key."""
     if isinstance(value, Mapping):
+        try:
+            return frozenset(value.items())
+        except TypeError:
+            pass  # an object within it
         return frozenset((name, _freeze(each)) for name, each in value.items())
     if isinstance(value, tuple | list):
         return tuple(_freeze(each) for each in value)
@@ -220,12 +336,15 @@ def _freeze(value: Any) -> Hashable:
 
 
 def _merge(profiles: Iterable[Profile], section: str) -> Mapping[str, Setting[Any]]:
-    merged: dict[str, Setting[Any]] = {}
+    # Many profiles may give the same, and only the last of them counts: a Setting is made for that alone.
+    givers: dict[str, Profile] = {}
     for profile in profiles:
         given = getattr(profile, section)
         if given:
-            merged.update({name: Setting(value, profile) for name, value in given.items()})
-    return MappingProxyType(merged)
+            givers.update(dict.fromkeys(given, profile))
+    return MappingProxyType(
+        {name: Setting(getattr(profile, section)[name], profile) for name, profile in givers.items()}
+    )
 
 
 def settle_resources(

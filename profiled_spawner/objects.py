@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from .document import Object, may_begin_hub_owned
 from .errors import QuantityError
+from .limits import MAX_TEMPLATE
 from .quantity import parse_quantity
 from .reading import Path, Reader
 from .templates import MIXED_UP, Template, fill_in, find_templates, mixes_people_up, tells_people_apart
@@ -178,8 +179,8 @@ class Rule:
 
     def find_fault(self, text: str) -> str | None:
         """Says what is wrong with a text; None if nothing is."""
-        fits = _compile(self.pattern).fullmatch(text) and not (self.longest and len(text) > self.longest)
-        return None if fits else self.what
+        too_long = self.longest and len(text) > self.longest
+        return None if not too_long and _compile(self.pattern).fullmatch(text) else self.what
 
 
 _FIELD = re.compile(r"(?P<name>\w+)(?P<required>!?)(?::(?P<open>[\[{]?)(?P<kind>\w+)[\]}]?)?")
@@ -607,6 +608,8 @@ def _read_text(reader: Reader, node: Node, path: Path, rule: Rule | None) -> str
         example, fault = fill_in(text)
         fault = fault or rule.find_fault(example) or (MIXED_UP if rule.is_shared and mixes_people_up(text) else None)
         text = Template(text, rule.find_fault, rule.is_shared)
+    elif rule.template and len(text) > MAX_TEMPLATE:
+        fault = f"has {len(text):,} characters; use at most {MAX_TEMPLATE:,}"
     else:
         fault = rule.find_fault(text)
     if fault is not None:

@@ -16,6 +16,7 @@ from typing import Any
 from .advice import Advice
 from .document import (
     DEFAULT_SIZE,
+    EVERYONE,
     GPU,
     RESOURCE_KEYS,
     Document,
@@ -30,6 +31,16 @@ from .document import (
 )
 from .errors import Diagnostic, DocumentError, QuantityError
 from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
+from .limits import (
+    MAX_EXPRESSIONS,
+    MAX_IMAGE,
+    MAX_PATTERNS,
+    MAX_SIZES,
+    MAX_STARS,
+    MAX_TERMS,
+    MAX_TEXT,
+    find_excess,
+)
 from .objects import HUGE_PAGES, LABEL_NAME, LABEL_TEXT, QUALIFIED_NAME, read_object, read_objects, read_texts
 from .quantity import Quantity, check_resource, parse_quantity
 from .reading import MAX_DIAGNOSTICS, Entries, Path, Reader, find_closest
@@ -49,13 +60,13 @@ _SHAPING_KEYS = (
     *("labels", "annotations"),
 )
 _PROFILE_KEYS = ("name", "images", "users", "groups", *_SHAPING_KEYS)
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _SIZE_KEYS = ("name", "description", "users", "groups", *_SHAPING_KEYS)
 _RESOURCES_KEYS = (*RESOURCE_KEYS, "limits", "requests")
 _ENV_ITEM_KEYS = ("name", "value", "valueFrom")
 _QUALIFIED_NAME = re.compile(QUALIFIED_NAME)
 _HUGE_PAGES = re.compile(HUGE_PAGES)
-# All annotations of an object together: https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/
-_MAX_ANNOTATIONS_BYTES = 256 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,7 @@ class _Reader(Reader):
     def __init__(self, root: Node, advice: Advice | None) -> None:
         super().__init__(root)
         self.advice = advice
+        self.patterns: set[str] = set()
 
     def read(self) -> Document:
         root = self.root
@@ -146,7 +158,11 @@ class _Reader(Reader):
         if "profiles" not in entries and not self.count:
             self.error(root, (), "has no 'profiles'; write 'profiles: []' if there are to be none")
         profiles = [self.profile(item, index) for index, item in self.items(entries, "profiles", "a list of profiles")]
-        sizes = [self.size(item, index) for index, item in self.items(entries, "sizes", "a list of sizes")]
+        items = [*self.items(entries, "sizes", "a list of sizes")]
+        sizes = [self.size(item, index) for index, item in items[:MAX_SIZES]]
+        if len(items) > MAX_SIZES:
+            what = f"are {len(items):,}, and a document can have {MAX_SIZES}"
+            self.error(entries["sizes"][1], ("sizes",), what)
         self.check_names(sizes, entries)
         if self.advice is not None:
             self.advise_on_ignored(self.advice)
@@ -212,9 +228,9 @@ class _Reader(Reader):
         for key, (_, value) in entries.items():
             here = (*path, key)
             if key in ("name", "description"):
-                found[key] = self.text(value, here)
+                found[key] = self.short_text(value, here)
             elif key == "images":
-                found[key] = self.texts(value, here)
+                found[key] = self.images(value, here)
             elif key in ("users", "groups"):
                 found[key] = frozenset(self.texts(value, here))
             elif key == "env":
@@ -235,10 +251,54 @@ class _Reader(Reader):
             elif key == "labels":
                 found[key] = read_texts(self, value, here, _find_own_label_fault, LABEL_TEXT)
             elif key == "annotations":
-                found[key] = self.annotations(value, here)
+                found[key] = read_texts(self, value, here, _find_own_annotation_fault, None)
         if "gpu" in entries:
             found["limits"] = self.gpu(entries["gpu"][1], (*path, "gpu"), found.get("limits", {}))
+        self.check_amounts(found, entries, path)
         return found
+
+    def check_amounts(self, found: dict[str, Any], entries: Entries, path: Path) -> None:
+        """Checks that one profile alone does not give more than a server can have."""
+        excess = find_excess(found)
+        if excess:
+            attribute, what = excess
+            key = attribute if attribute in entries else "resources" if "resources" in entries else "gpu"
+            self.error(entries[key][1], (*path, key), f"has {what}")
+        affinity = found.get("node_affinity")
+        if not affinity:
+            return
+        terms = (affinity.get(_REQUIRED) or _NOTHING).get("nodeSelectorTerms") or ()
+        expressions = sum(len(each or ()) for term in terms for each in (term or _NOTHING).values())
+        for count, most, of in (
+            (len(terms), MAX_TERMS, "alternatives"),
+            (expressions, MAX_EXPRESSIONS, "expressions"),
+            (len(affinity.get(_PREFERRED) or ()), MAX_TERMS, "preferences"),
+        ):
+            if count > most:
+                what = f"has {count:,} {of}, and a server can have {most:,}"
+                self.error(entries["node_affinity"][1], (*path, "node_affinity"), what)
+
+    def short_text(self, node: Node, path: Path) -> str | None:
+        text = self.text(node, path)
+        if text is not None and len(text) > MAX_TEXT:
+            self.error(node, path, f"has {len(text):,} characters; use at most {MAX_TEXT:,}")
+        return text
+
+    def images(self, node: Node, path: Path) -> tuple[str, ...]:
+        images = self.texts(node, path)
+        for position, image in enumerate(images):
+            what = ""
+            if len(image) > MAX_IMAGE:
+                what = f"has {len(image):,} characters, and no image has more than {MAX_IMAGE:,}"
+            elif EVERYONE in image and image not in self.patterns:
+                self.patterns.add(image)
+                if image.count(EVERYONE) > MAX_STARS:
+                    what = f"has more than {MAX_STARS} stars"
+                elif len(self.patterns) == MAX_PATTERNS + 1:
+                    what = f"the document has more than {MAX_PATTERNS:,} different images with a star"
+            if what and isinstance(node, Sequence):
+                self.error(node.items[position], (*path, position), what)
+        return images
 
     def gpu(self, node: Node, path: Path, limits: MappingABC[str, Quantity | None]) -> MappingABC[str, Quantity | None]:
         if GPU in limits:
@@ -257,13 +317,6 @@ class _Reader(Reader):
                     what = f"the same as that of {path[-1]}[{first}]; one profile gives each once"
                     self.error(node.items[position], (*path, position, key), what)
         return volumes
-
-    def annotations(self, node: Node, path: Path) -> MappingABC[str, str]:
-        annotations = read_texts(self, node, path, _find_own_annotation_fault, None)
-        size = sum(len(name.encode()) + len(value.encode()) for name, value in annotations.items())
-        if size > _MAX_ANNOTATIONS_BYTES:
-            self.error(node, path, f"are {size:,} bytes; Kubernetes takes {_MAX_ANNOTATIONS_BYTES:,} for one pod")
-        return annotations
 
     def env(self, node: Node, path: Path) -> MappingProxyType[str, EnvValue]:
         known: MappingProxyType[str, EnvValue] | None = self.known.get((id(node), "env"))

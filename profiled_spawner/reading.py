@@ -143,6 +143,24 @@ class Reader:
             is_public: Whether an error may quote a key.
         """
         found: Entries = {}
+        # In the order in which they win: of a mapping, its own keys, then those of what it merges in, one by one.
+        # Each is put where it belongs at once: handed on level by level, it would be copied at each.
+        left: list[Node] = [node]
+        while left:
+            base = left.pop()
+            if isinstance(base, Mapping):
+                own, merged = self._own_entries(base, path, is_public)
+                left += reversed(merged)
+                for name, entry in own.items() if found else ():
+                    found.setdefault(name, entry)
+                found = found or own
+            else:
+                self.error(base, (*path, "<<"), "only mappings can be merged in: '<<: *anchor'")
+        return found
+
+    def _own_entries(self, node: Mapping, path: Path, is_public: Callable[[str], bool]) -> tuple[Entries, list[Node]]:
+        """A mapping's own keys and values, and what it merges in."""
+        found: Entries = {}
         merged: list[Node] = []
         merge_key: Scalar | None = None
         for key, value in node.pairs():
@@ -152,7 +170,7 @@ class Reader:
                 if merge_key:
                     self.error(key, (*path, "<<"), f"given twice, first at line {merge_key.line}; use '<<: [*a, *b]'")
                 merge_key = key
-                merged.append(value)
+                merged += value.items if isinstance(value, Sequence) else (value,)
             elif key.is_empty:
                 self.error(key, path, "a value without a key")
             elif key.value in found:
@@ -160,14 +178,7 @@ class Reader:
                 self.error(key, here, f"given twice, first at line {found[key.value][0].line}")
             else:
                 found[key.value] = (key, value)
-        for value in merged:
-            for base in value.items if isinstance(value, Sequence) else (value,):
-                if isinstance(base, Mapping):
-                    for name, entry in self.entries(base, path, is_public).items():
-                        found.setdefault(name, entry)
-                else:
-                    self.error(base, (*path, "<<"), "only mappings can be merged in: '<<: *anchor'")
-        return found
+        return found, merged
 
     def known_entries(
         self,

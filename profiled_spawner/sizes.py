@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from html import escape
+from itertools import islice
 
 from .document import DEFAULT_SIZE, GPU, Document, Size
 from .errors import SizeError
+from .limits import MAX_SIZES
 from .matching import Subject, fits
 from .merging import Resources, merge_profiles, settle_resources
 from .quantity import format_amount, is_whole_and_equal
@@ -18,11 +20,15 @@ FIELD = "profiled-size"
 
 _SHOWN = {"memory": "memory", "cpu": "CPU", GPU: "GPU"}
 _LONGEST_ECHO = 60
+_MOST_TOLD = 20
 
 
 def find_sizes(document: Document, subject: Subject) -> tuple[Size, ...]:
-    """The sizes that are for this user, in the document's order; the image has no say."""
-    return tuple(size for size in document.sizes if fits(size, subject))
+    """The sizes that are for this user, in the document's order; the image has no say.
+
+    They are at most `MAX_SIZES`, the first of several ConfigMaps' sizes: a form of more would be of no use to anybody.
+    """
+    return tuple(islice((size for size in document.sizes if fits(size, subject)), MAX_SIZES))
 
 
 def choose_size(document: Document, subject: Subject, choice: object) -> Size | None:
@@ -44,7 +50,8 @@ def choose_size(document: Document, subject: Subject, choice: object) -> Size | 
             return size
     raise SizeError(
         f"there is no size {_echo(choice)} for {subject.user}; "
-        f"choose one of: {', '.join([DEFAULT_SIZE, *(size.shown_name for size in sizes)])}"
+        f"choose one of: {', '.join([DEFAULT_SIZE, *(size.shown_name for size in sizes[:_MOST_TOLD])])}"
+        f"{', …' if len(sizes) > _MOST_TOLD else ''}"
     )
 
 

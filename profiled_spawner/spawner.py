@@ -25,9 +25,10 @@ from .document import DEFAULT_SIZE, Profile, Size
 from .errors import DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
 from .injection import Injection, find_image, format_names, inject_profile
 from .last_good import find_file
+from .limits import MAX_IMAGE
 from .masking import MaskedPod, describe_refusal, withhold_response_bodies
 from .matching import Subject, match_profiles
-from .merging import EffectiveProfile, merge_profiles
+from .merging import EffectiveProfile, check_applied, merge_profiles
 from .selection import read_documents
 from .sizes import FIELD, choose_size, describe_resources, find_sizes, format_form
 from .sources import ConfigMapSource, FileSource, SelectedConfigMapsSource, Source
@@ -284,9 +285,11 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         pod = await super().get_pod_manifest()
         reading = self._reading or await self._read_profiles()
         subject = self._subject(find_image(pod))
-        applied: tuple[Profile, ...] = match_profiles(reading.document, subject, self.merge_order)
-        effective = merge_profiles((*applied, self._size) if self._size else applied)
         try:
+            applied: tuple[Profile, ...] = match_profiles(reading.document, subject, self.merge_order)
+            applied = (*applied, self._size) if self._size else applied
+            check_applied(applied)
+            effective = merge_profiles(applied)
             injection = inject_profile(pod, effective, reading.origin, self._expand_user_properties)
         except PodError as error:
             raise self._refuse_pod(error) from None
@@ -421,7 +424,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         self._our_log.info(
             "Profiles for %s on %s: %s; env %s; %s; from %s",
             self._log_name,
-            subject.image,
+            subject.image if len(subject.image) <= MAX_IMAGE else f"{subject.image[:100]}…",
             applied,
             format_names(sorted(effective.env), max_bytes=1000),
             amounts,
@@ -431,7 +434,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             # Nobody wrote a wrong document where a profile's limit is below the hub's general guarantee.
             level = logging.DEBUG if conflict.request.profile is None else logging.WARNING
             self._our_log.log(level, "For %s, %s", self._log_name, conflict)
-        names = ", ".join(profile.label for profile in effective.applied) or "none"
+        names = ", ".join(profile.label for profile in effective.applied[:200]) or "none"
         shown = names if len(names) <= 200 else f"{names[:200]}…"
         self._summary = f"Profiles applied: {shown}. {amounts[0].upper()}{amounts[1:]}."
         self._summed_up.set()

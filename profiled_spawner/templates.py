@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
 
 from .errors import PodError
+from .limits import MAX_PLACEHOLDERS, MAX_TEMPLATE
 from .reading import find_closest
 
 __all__ = [
@@ -125,9 +127,15 @@ def expand_template(template: Template, expand: Callable[[str], str]) -> str:
     return text
 
 
+@lru_cache(maxsize=1024)
 def fill_in(template: str) -> tuple[str, str | None]:
     """An example of what a template may become, and what is wrong with the template; None if nothing is."""
     fault = None
+
+    if len(template) > MAX_TEMPLATE:
+        return "", f"has {len(template):,} characters; use at most {MAX_TEMPLATE:,}"
+    if template.count("{") > MAX_PLACEHOLDERS:
+        return "", f"has more than {MAX_PLACEHOLDERS} braces that open"
 
     def fill(match: re.Match[str]) -> str:
         nonlocal fault
@@ -179,6 +187,7 @@ def _names_people(fields: Sequence[_Field]) -> bool:
     return any(field.tells in ("user", "both") for field in fields)
 
 
+@lru_cache(maxsize=1024)
 def _parts(template: str) -> list[tuple[list[str], list[_Field]]]:
     return [_split(part) for part in template.split("/")]
 

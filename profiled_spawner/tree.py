@@ -15,12 +15,10 @@ import yaml
 
 from . import syntax
 from .errors import Diagnostic, DocumentError
+from .limits import MAX_BYTES, MAX_DEPTH, MAX_EXPANDED_CHARACTERS, MAX_NODES
 from .syntax import locate
 
 __all__ = [
-    "MAX_BYTES",
-    "MAX_DEPTH",
-    "MAX_NODES",
     "Mapping",
     "Node",
     "Scalar",
@@ -29,12 +27,6 @@ __all__ = [
     "read_tree",
     "release_tree",
 ]
-
-MAX_BYTES = 2**20
-"""What a ConfigMap can hold: https://kubernetes.io/docs/concepts/configuration/configmap/"""
-MAX_DEPTH = 50
-MAX_NODES = 250_000
-"""Nodes of a document, counting those behind an alias each time that it is used."""
 
 
 class _PythonLoader(yaml.SafeLoader):
@@ -126,6 +118,7 @@ class _Open:
     node: Sequence | Mapping
     anchor: str | None
     nodes_before: int
+    characters_before: int
     deepest: int
     position: int
     flow: bool
@@ -163,8 +156,9 @@ def read_tree(
         The root, or None where there is no document at all.
 
     Raises:
-        DocumentError: The text is too large, is no YAML, holds several documents, or goes past `MAX_DEPTH` or
-            `MAX_NODES`. It has one diagnostic, for YAML cannot be read past its first error.
+        DocumentError: The text is too large, is no YAML, holds several documents, or goes past `MAX_DEPTH`,
+            `MAX_NODES` or `MAX_EXPANDED_CHARACTERS`. It has one diagnostic, for YAML cannot be read past its first
+            error.
     """
     try:
         text = _bounded(text, max_bytes)
@@ -212,10 +206,12 @@ def _read(text: str, line_offset: int, column_offset: int) -> Node | None:
 
 def _build(text: str, line_offset: int, column_offset: int) -> Node | None:
     root: Node | None = None
-    anchors: dict[str, tuple[Node, int, int]] = {}  # node, how many nodes it is, how deep it goes
+    # Each node, how many nodes and characters it is, and how deep it goes.
+    anchors: dict[str, tuple[Node, int, int, int]] = {}
     unfinished: list[_Open] = []
     closed: _Open | None = None
     count = 0
+    characters = 0
     documents = 0
     length = len(text)
     end = locate(text, length)
@@ -236,10 +232,12 @@ def _build(text: str, line_offset: int, column_offset: int) -> Node | None:
                 if tag is not None and tag != "tag:yaml.org,2002:str":
                     raise _tagged(line, column)
                 anchor = event.anchor
-                node: Node = Scalar(event.value, line + line_offset, column + column_offset, plain, event.style == "|")
+                value = event.value
+                node: Node = Scalar(value, line + line_offset, column + column_offset, plain, event.style == "|")
                 count += 1
+                characters += len(value)
                 if anchor is not None:
-                    anchors[anchor] = (node, 1, 0)
+                    anchors[anchor] = (node, 1, len(value), 0)
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 if event.tag is not None:
                     raise _tagged(line, column)
@@ -248,7 +246,7 @@ def _build(text: str, line_offset: int, column_offset: int) -> Node | None:
                     raise _too_deep(line, column)
                 collection = Mapping if kind is yaml.MappingStartEvent else Sequence
                 node = collection(line + line_offset, column + column_offset)
-                unfinished.append(_Open(node, event.anchor, count, depth, mark.index, event.flow_style))
+                unfinished.append(_Open(node, event.anchor, count, characters, depth, mark.index, event.flow_style))
                 count += 1
                 continue
             elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
@@ -256,19 +254,24 @@ def _build(text: str, line_offset: int, column_offset: int) -> Node | None:
                 node = closed.node
                 depth = len(unfinished)
                 if closed.anchor is not None:
-                    anchors[closed.anchor] = (node, count - closed.nodes_before, closed.deepest - depth)
+                    size = count - closed.nodes_before, characters - closed.characters_before
+                    anchors[closed.anchor] = (node, *size, closed.deepest - depth)
                 if unfinished and closed.deepest > unfinished[-1].deepest:
                     unfinished[-1].deepest = closed.deepest
             elif kind is yaml.AliasEvent:
                 if event.anchor not in anchors:
                     raise _TreeError(_UNKNOWN_ALIAS, line, column)
-                node, nodes, height = anchors[event.anchor]
+                node, nodes, behind, height = anchors[event.anchor]
                 depth = len(unfinished) + height
                 if depth > MAX_DEPTH:
                     raise _too_deep(line, column)
                 if unfinished and depth > unfinished[-1].deepest:
                     unfinished[-1].deepest = depth
                 count += nodes
+                characters += behind
+                if characters > MAX_EXPANDED_CHARACTERS:
+                    what = f"more than {MAX_EXPANDED_CHARACTERS:,} characters with its aliases expanded"
+                    raise _TreeError(what, line, column)
             else:
                 if kind is yaml.DocumentStartEvent:
                     documents += 1

@@ -18,6 +18,7 @@ PICTURE: dict[str, set[str]] = {
     "errors": set(),
     "quantity": set(),
     "document": set(),
+    "limits": set(),
     "legacy": set(),
     "syntax": set(),
     "tree": {"yaml"},

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kubernetes_asyncio.client import ApiClient, V1Pod, V1Volume
+from kubernetes_asyncio.client import ApiClient, V1EnvVar, V1Pod, V1Volume
 from kubespawner.objects import make_pod
 
+from fuzz.limits import call_within
 from profiled_spawner.errors import PodError
 from profiled_spawner.injection import (
     APPLIED,
@@ -261,12 +262,45 @@ def test_a_circle_of_references_loses_and_doubles_nothing(
     assert [pair for pair in behind if order.index(pair[0]) > order.index(pair[1])] == []
 
 
+def find_references(value: str) -> list[str]:
+    """What Kubernetes finds in a value: https://github.com/kubernetes/kubernetes/blob/v1.34.0/third_party/forked/golang/expansion/expand.go."""
+    found, position = [], 0
+    while position < len(value) - 1:
+        end = value.find(")", position)
+        if value[position] != "$":
+            position += 1
+        elif value[position + 1] == "(" and end >= 0:
+            found.append(value[position + 2 : end])
+            position = end + 1
+        else:
+            position += 2
+    return found
+
+
+@given(st.lists(st.sampled_from(["$", "$", "(", ")", "$(B)", "$(C)", "x"]), max_size=12).map("".join))
+@settings(deadline=None)
+def test_references_are_those_that_kubernetes_finds(value: str) -> None:
+    pod = make(env={}, mem_limit=None, cpu_limit=None)
+
+    order = read_order(inject(pod, f"{{env: {{A: {json.dumps(value)}, B: b, C: c}}}}"))
+
+    assert order == list(dict.fromkeys([*(each for each in find_references(value) if each in ("B", "C")), *"ABC"]))
+
+
+@pytest.mark.parametrize("value", ["$(" * 65_000, "$" * 130_000, "$$(" * 43_000, f"{'$(' * 65_000})", "$()" * 43_000])
+def test_references_are_found_in_a_time_that_grows_with_the_value(value: str) -> None:
+    # A document may not have so many; the hub's own settings may.
+    pod = make(env={})
+    pod.spec.containers[0].env = [V1EnvVar(name="A", value=value)]
+
+    assert call_within(lambda: "A" in read_order(inject(pod, "{}")), cpu_seconds=3)
+
+
 def test_a_chain_may_be_as_long_as_the_environment() -> None:
-    chain = ", ".join(f"A{number}: $(A{number + 1})" for number in range(5_000))
+    pod = make(env={}, mem_limit=None, cpu_limit=None)
+    pod.spec.containers[0].env = [V1EnvVar(name=f"A{number}", value=f"$(A{number + 1})") for number in range(5_000)]
 
-    order = read_order(inject(make(env={}, mem_limit=None, cpu_limit=None), f"{{env: {{{chain}}}}}"))
-
-    assert order == [f"A{number}" for number in reversed(range(5_000))]
+    assert read_order(inject(pod, "{}")) == [f"A{number}" for number in reversed(range(5_000))]
 
 
 variables = st.dictionaries(
@@ -811,6 +845,24 @@ def test_fields_are_expanded_wherever_kubespawner_does_it_in_its_own_volumes(
     pod = send(inject(make(), f"{{volumes: [{{name: a, mountPath: /a, {volume}}}]}}"))
 
     assert pod["spec"]["volumes"] == [{"name": "a"} | sent]
+
+
+def test_all_templates_are_expanded_in_one_go_as_kubespawner_expands_each() -> None:
+    asked = []
+
+    def strip(template: str) -> str:
+        asked.append(template)
+        text = template.format(username="ada", user_server="ada-")
+        return text if template.endswith("-") else text.rstrip("-")
+
+    paths = ["{user_server}", "{user_server}-", "of/{username}", "{{x}}-{username}"]
+    volumes = [f"{{name: a{at}, mountPath: '/{path}', emptyDir: {{}}}}" for at, path in enumerate(paths)]
+
+    pod = inject_profile(make(), merge(f"{{volumes: [{', '.join(volumes)}]}}"), None, strip).pod
+
+    assert len(asked) == 1
+    mounts = pod.spec.containers[0].volume_mounts
+    assert [mount.mount_path for mount in mounts] == [strip(f"/{path}") for path in paths]
 
 
 def test_a_name_that_leads_out_of_a_path_is_an_error() -> None:

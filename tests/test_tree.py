@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiled_spawner.errors import DocumentError
+from profiled_spawner.limits import MAX_BYTES, MAX_DEPTH, MAX_EXPANDED_CHARACTERS, MAX_NODES
 from profiled_spawner.syntax import EXPLICIT_TAG
-from profiled_spawner.tree import MAX_BYTES, MAX_DEPTH, MAX_NODES, Mapping, Node, Scalar, Sequence, locate, read_tree
+from profiled_spawner.tree import Mapping, Node, Scalar, Sequence, locate, read_tree
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -227,6 +228,22 @@ def test_a_tree_that_grows_without_bound_is_refused_where_it_does(text: str, lin
 
     assert refusal.startswith(f"line {line}, column ")
     assert refusal.endswith(": more than 250,000 nodes with its aliases expanded")
+
+
+LONG = 500_000
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        pytest.param(f"[&a {'x' * LONG}" + ", *a" * 8 + "]", f"1, column {LONG + 5 + 7 * 4 + 2}", id="a-text"),
+        pytest.param(f"- &a [{'x' * LONG}]\n" + "- *a\n" * 8, "9, column 3", id="a-list"),
+        pytest.param(f"- &a\n  k: {'x' * LONG}\n" + "- {<<: *a}\n" * 8, "10, column 8", id="merge-keys"),
+        pytest.param(f"- &a {{{'x' * 1000}: y}}\n" + "- *a\n" * 9_000, "4191, column 3", id="a-key"),
+    ],
+)
+def test_text_that_aliases_repeat_too_often_is_refused_where_it_is_too_much(text: str, place: str) -> None:
+    assert refuse(text) == f"line {place}: more than {MAX_EXPANDED_CHARACTERS:,} characters with its aliases expanded"
 
 
 def test_a_text_may_be_one_mebibyte() -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
+import resource
+import signal
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "HANG_CPU_SECONDS",
     "MAX_CPU_SECONDS",
     "MAX_RSS_BYTES",
     "STATISTICS",
+    "BeyondBoundsError",
     "Cost",
+    "call_within",
     "forget_peak_rss",
     "measure",
     "peak_rss_bytes",
@@ -63,6 +71,54 @@ def measure(call: Callable[[], None]) -> Cost:
     except Exception as raised:  # noqa: BLE001  whatever it is, it is a finding
         error = raised
     return Cost(time.process_time() - began, peak_rss_bytes(), error)
+
+
+class BeyondBoundsError(Exception):
+    """A call took more than it may: ``cpu`` or ``memory``; or it raised, which is told then."""
+
+
+def call_within(call: Callable[[], object], *, cpu_seconds: int = 10, memory_bytes: int = 2**30) -> Any:
+    """Calls in a process of its own, so that what never ends, or takes all memory, does no harm.
+
+    Args:
+        call: What to call; what it returns must be JSON.
+        cpu_seconds: How much of the processor it may take, which is no matter of how busy the machine is.
+        memory_bytes: How much memory it may take besides what this process has.
+
+    Returns:
+        What the call returned.
+
+    Raises:
+        BeyondBoundsError: It returned nothing.
+    """
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        # Of other threads here, which the call does not need.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (has + memory_bytes, resource.RLIM_INFINITY))
+            resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, resource.RLIM_INFINITY))
+            said = json.dumps({"result": call()})
+        except MemoryError:
+            said = json.dumps({"fault": "memory"})
+        except BaseException as error:  # noqa: BLE001  the process ends here, whatever happens
+            said = json.dumps({"fault": f"{type(error).__name__}: {str(error)[:500]}"})
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        ended = os.WTERMSIG(status)
+        raise BeyondBoundsError("cpu" if ended == signal.SIGXCPU else signal.Signals(ended).name)
+    answer = json.loads(text)
+    if "fault" in answer:
+        raise BeyondBoundsError(answer["fault"])
+    return answer["result"]
 
 
 def peak_rss_bytes() -> int:

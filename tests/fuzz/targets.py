@@ -18,6 +18,7 @@ from kubernetes.utils import parse_quantity as parse_independently
 
 from profiled_spawner.document import Document
 from profiled_spawner.errors import Diagnostic, DocumentError, QuantityError, SourceError
+from profiled_spawner.limits import MAX_BYTES
 from profiled_spawner.manifest import decode_text, find_document
 from profiled_spawner.matching import Subject, explain_match, match_profiles
 from profiled_spawner.merging import merge_profiles, settle_resources
@@ -30,7 +31,6 @@ from profiled_spawner.quantity import (
     parse_quantity,
 )
 from profiled_spawner.sources import ConfigMapSource, Revision, SelectedConfigMapsSource
-from profiled_spawner.tree import MAX_BYTES
 
 __all__ = ["KEY", "MARK", "TARGETS", "Target", "configmap", "document", "large", "manifest", "quantity"]
 

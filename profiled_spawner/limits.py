@@ -1,0 +1,165 @@
+"""How much a document and a start may come to: what keeps the cost of both within bounds.
+
+No document that somebody wrote for people comes near one of these. `docs/reference.md` has them in a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "MAX_ANNOTATIONS_BYTES",
+    "MAX_BRACES",
+    "MAX_BYTES",
+    "MAX_CHARACTERS",
+    "MAX_DEPTH",
+    "MAX_EXPANDED_CHARACTERS",
+    "MAX_EXPRESSIONS",
+    "MAX_IMAGE",
+    "MAX_NODES",
+    "MAX_OBJECT_VALUES",
+    "MAX_PATTERNS",
+    "MAX_PLACEHOLDERS",
+    "MAX_PROFILES",
+    "MAX_REFERENCES",
+    "MAX_SIZES",
+    "MAX_STARS",
+    "MAX_TEMPLATE",
+    "MAX_TERMS",
+    "MAX_TEXT",
+    "MAX_VALUES",
+    "SECTION_LIMITS",
+    "find_excess",
+    "weigh",
+]
+
+# Of a document.
+MAX_BYTES = 2**20
+"""What a ConfigMap can hold: https://kubernetes.io/docs/concepts/configuration/configmap/"""
+MAX_DEPTH = 50
+MAX_NODES = 250_000
+"""Nodes, counting those behind an alias each time that it is used."""
+MAX_EXPANDED_CHARACTERS = 4 * 2**20
+"""Characters of text, counted likewise."""
+MAX_SIZES = 100
+MAX_TEXT = 1_000
+"""Characters of a name, or of a size's description: people read them."""
+MAX_IMAGE = 1_024
+"""Characters of an image's name. No registry has a longer one: a path has at most 255, a tag 128."""
+MAX_PATTERNS = 500
+"""Different images with a ``*``."""
+MAX_STARS = 10
+"""Of one image."""
+MAX_TEMPLATE = 4_096
+"""Characters of a text that may have KubeSpawner's fields. Linux takes no longer path."""
+MAX_PLACEHOLDERS = 50
+"""Braces that open in such a text."""
+
+# Of one start, all its profiles together.
+MAX_PROFILES = 500
+SECTION_LIMITS: Mapping[str, tuple[int, str]] = {
+    "env": (500, "variables"),
+    "env_from": (100, "objects"),
+    "limits": (20, "resources"),
+    "requests": (20, "resources"),
+    "node_selector": (100, "labels"),
+    "node_tolerations": (100, "tolerations"),
+    "volumes": (100, "volumes"),
+    "labels": (100, "labels"),
+    "annotations": (100, "annotations"),
+}
+"""How much each section may have, and of what."""
+# What a profile has besides.
+_NOT_GIVEN = frozenset({"name", "description", "images", "users", "groups"})
+# Kubernetes wants their names and values short, so that their number says it all.
+_SHORT = frozenset({"limits", "requests", "node_selector", "labels"})
+_TEXTS = frozenset({"env", "annotations"})
+MAX_REFERENCES = 1_000
+"""References to other variables in all variables."""
+MAX_BRACES = 1_000
+"""Braces that open in all texts that may have KubeSpawner's fields."""
+MAX_TERMS = 100
+"""Alternatives of a node affinity that is required, and preferences."""
+MAX_EXPRESSIONS = 500
+"""Expressions in all these alternatives, which name again what the alternatives have in common."""
+MAX_VALUES = 10_000
+"""Variables, resources, labels and annotations, those included that a more specific profile replaces."""
+MAX_OBJECT_VALUES = 2_000
+"""Values within objects of Kubernetes, such as volumes and tolerations, likewise."""
+MAX_CHARACTERS = 2**20
+"""Characters of all these texts. etcd takes objects of 1.5 MiB, and Linux variables and arguments of 2 MiB."""
+MAX_ANNOTATIONS_BYTES = 256 * 2**10
+"""https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/"""
+
+
+def weigh(objects: Any) -> tuple[int, int, int]:
+    """How many values objects of Kubernetes have, those within them included, how many characters and how many braces.
+
+    What has more than `MAX_OBJECT_VALUES` is not looked through to its end.
+    """
+    values = characters = braces = 0
+    left = [objects]
+    while left and values <= MAX_OBJECT_VALUES:
+        value = left.pop()
+        if isinstance(value, str):
+            characters += len(value)
+            braces += value.count("{")
+        elif isinstance(value, Mapping):
+            values += len(value)
+            characters += sum(map(len, value))
+            left += value.values()
+        elif isinstance(value, tuple):
+            values += len(value)
+            left += value
+    return values, characters, braces
+
+
+def find_excess(sections: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The section that has more than one server may be given, and what it has; None if there is none.
+
+    Args:
+        sections: What is given, by the names of a profile's attributes.
+    """
+    values = characters = braces = references = most_characters = 0
+    longest = ""
+    for name, section in sections.items():
+        if not section or name in _NOT_GIVEN:
+            continue
+        most, what = SECTION_LIMITS.get(name, (MAX_OBJECT_VALUES, "values"))
+        if len(section) > most:
+            return name, f"{len(section):,} {what}, and a server can have {most:,}"
+        if name in _SHORT:
+            continue
+        before = characters
+        objects: Any = section
+        if name in _TEXTS:
+            objects = []
+            for key, value in section.items():
+                characters += len(key)
+                if isinstance(value, str):
+                    characters += len(value)
+                    if "$(" in value and name == "env":
+                        references += value.count("$(")
+                elif value is not None:
+                    objects.append(value.fields)
+            objects = tuple(objects)
+        if objects:
+            more, longer, fields = weigh(objects)
+            values, characters, braces = values + more, characters + longer, braces + fields
+        if values > MAX_OBJECT_VALUES:
+            return name, f"more than {MAX_OBJECT_VALUES:,} values within objects, and a server can have no more"
+        if references > MAX_REFERENCES:
+            return name, f"{references:,} references to variables, and a server can have {MAX_REFERENCES:,}"
+        if braces > MAX_BRACES:
+            return name, f"{braces:,} fields and braces in its texts, and a server can have {MAX_BRACES:,}"
+        if name == "annotations":
+            size = sum(len(name.encode()) + len(value.encode()) for name, value in section.items())
+            if size > MAX_ANNOTATIONS_BYTES:
+                return name, f"{size:,} bytes, and Kubernetes takes {MAX_ANNOTATIONS_BYTES:,} for one pod"
+        if characters - before > most_characters:
+            longest, most_characters = name, characters - before
+    if characters > MAX_CHARACTERS:
+        what = f"{characters:,} characters of text, with other sections, and a server can have {MAX_CHARACTERS:,}"
+        return longest, what
+    return None
