@@ -336,7 +336,7 @@ class _Reader(Reader):
         env: dict[str, EnvValue] = {}
         for name, (key, value) in self.entries(node, path, _never).items():
             fault = find_env_name_fault(name)
-            here = (*path, self.step(key, is_public=is_env_name(name) and _is_a_variables(value)))
+            here = (*path, self.step(key, is_public=(not fault or is_env_name(name)) and _is_a_variables(value)))
             if fault:
                 self.error(key, here, fault)
             if isinstance(value, Mapping):

@@ -21,8 +21,8 @@ _MOST_SHOWN = 15
 # Of a key that was cut short.
 _SHORTEST_START = 6
 
-Path: TypeAlias = tuple[str | int, ...]
-"""Steps from the document's root: keys and positions."""
+Path: TypeAlias = tuple[str | int | Scalar, ...]
+"""Steps from the document's root: keys and positions. A scalar is a key that an error quotes if it may."""
 Entries: TypeAlias = dict[str, tuple[Scalar, Node]]
 """A mapping's keys and values by the keys' texts."""
 
@@ -83,10 +83,10 @@ class Reader:
         self.errors: list[Diagnostic] = []
         self.count = 0
         # Keys that are known and have no meaning here, each with what is behind it.
-        self.ignored: list[tuple[Scalar, Node, Path]] = []
+        self.ignored: list[tuple[Scalar, Node, tuple[str | int, ...]]] = []
         self._said: set[int] = set()
         # What was read of a node, by the node's identity and as what: a section that an alias repeats is read once.
-        self.known: dict[tuple[int, str | int], Any] = {}
+        self.known: dict[tuple[int, str | int | Scalar], Any] = {}
 
     @cached_property
     def env_texts(self) -> set[int]:
@@ -120,9 +120,9 @@ class Reader:
         """Whether a message may hold the text: it is not part of anybody's environment variable."""
         return id(node) not in self.env_texts
 
-    def step(self, key: Scalar, *, is_public: bool) -> str:
+    def step(self, key: Scalar, *, is_public: bool) -> Scalar | str:
         """A key as a step of a path: itself if it is a name that this format knows or allows, else `HIDDEN`."""
-        return key.value if is_public and self.is_quotable(key) else HIDDEN
+        return key if is_public else HIDDEN
 
     def error(self, node: Node, path: Path, what: str) -> None:
         # An alias may repeat an error; hashes, because there may be many.
@@ -132,7 +132,13 @@ class Reader:
         self._said.add(key)
         self.count += 1
         if len(self.errors) < MAX_DIAGNOSTICS:
-            self.errors.append(Diagnostic(what, format_path(path), node.line, node.column))
+            self.errors.append(Diagnostic(what, format_path([*map(self._shown, path)]), node.line, node.column))
+
+    def _shown(self, step: str | int | Scalar) -> str | int:
+        # Only here, since it takes a look at all of the document.
+        if isinstance(step, Scalar):
+            return step.value if self.is_quotable(step) else HIDDEN
+        return step
 
     def entries(self, node: Mapping, path: Path, is_public: Callable[[str], bool]) -> Entries:
         """A mapping's keys and values, with those merged in by ``<<`` behind its own.
@@ -195,7 +201,7 @@ class Reader:
         for name in [name for name in entries if name not in known]:
             key, value = entries.pop(name)
             if name in ignored:
-                self.ignored.append((key, value, (*path, name)))
+                self.ignored.append((key, value, (*map(self._shown, path), name)))
                 continue
             meant = find_closest(name, known) if len(self.errors) < MAX_DIAGNOSTICS else None
             others = ", …" if len(known) > _MOST_SHOWN else ""
@@ -225,7 +231,8 @@ class Reader:
         )
 
     def wrong_type(self, node: Node, path: Path, wanted: str, empty: str = "") -> None:
-        name = path[-1] if isinstance(path[-1], str) and path[-1] != HIDDEN else "this"
+        step = self._shown(path[-1])
+        name = step if isinstance(step, str) and step != HIDDEN else "this"
         if isinstance(node, Scalar) and (node.is_empty or (node.is_null and empty)):
             otherwise = ", or leave the key out" if len(path) > 1 else ""
             hint = f"; write '{empty}' for none{otherwise}" if empty else ""
