@@ -60,13 +60,13 @@ def run_in_daemon(work: Callable[[], T]) -> Future[T]:
         What comes of it, or that there could be no thread.
     """
     future = Future[T]()
-    # From now on, whoever waits and gives up does not cancel it for the others.
+    # A caller that gives up must not cancel it for the others.
     future.set_running_or_notify_cancel()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except Exception as error:  # noqa: BLE001  whoever waits gets it
+        except Exception as error:  # noqa: BLE001  the caller gets it
             future.set_exception(error)
 
     try:

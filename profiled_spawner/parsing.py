@@ -43,7 +43,7 @@ from .limits import (
 )
 from .objects import HUGE_PAGES, LABEL_NAME, LABEL_TEXT, QUALIFIED_NAME, read_object, read_objects, read_texts
 from .quantity import Quantity, check_resource, parse_quantity
-from .reading import MAX_DIAGNOSTICS, Entries, Path, Reader, find_closest
+from .reading import MAX_DIAGNOSTICS, Entries, Path, Reader, find_closest, to_predicate
 from .tree import Mapping, Node, Scalar, Sequence, read_tree, release_tree
 
 __all__ = ["MAX_DIAGNOSTICS", "Checked", "check_document", "parse_document"]
@@ -369,7 +369,7 @@ class _Reader(Reader):
             fault = find_env_name_fault(name)
             if fault:
                 shown = name if is_env_name(name) else "this"
-                self.error(name_node, (*here, "name"), f"{shown} {_is(fault)}")
+                self.error(name_node, (*here, "name"), f"{shown} {to_predicate(fault)}")
             elif name in env:
                 self.error(name_node, (*here, "name"), f"given twice, first at line {lines[name]}")
             lines.setdefault(name, name_node.line)
@@ -522,7 +522,3 @@ def _find_own_annotation_fault(name: str) -> str | None:
     if _QUALIFIED_NAME.fullmatch(prefix.lower() + name[len(prefix) :]):
         return None
     return "not an annotation's name, such as team or example.org/team"
-
-
-def _is(fault: str) -> str:
-    return f"is {fault}" if fault.startswith("not ") else fault

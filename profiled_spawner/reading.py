@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from .errors import Diagnostic, format_path
 from .tree import Mapping, Node, Scalar, Sequence
 
-__all__ = ["HIDDEN", "MAX_DIAGNOSTICS", "Entries", "Path", "Reader", "find_closest"]
+__all__ = ["HIDDEN", "MAX_DIAGNOSTICS", "Entries", "Path", "Reader", "find_closest", "to_predicate"]
 
 MAX_DIAGNOSTICS = 100
 
@@ -272,3 +272,8 @@ def find_closest(name: str, known: tuple[str, ...]) -> str | None:
     names |= {each.lower(): each for each in known}
     matches = get_close_matches(name.lower()[:40], names, n=1, cutoff=0.7)
     return names[matches[0]] if matches else None
+
+
+def to_predicate(fault: str) -> str:
+    """A fault as the rest of a sentence: "not a name" becomes "is not a name"."""
+    return f"is {fault}" if fault.startswith("not ") else fault

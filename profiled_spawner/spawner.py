@@ -391,7 +391,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
 
     @property
     def _our_log(self) -> EscapingLog:
-        """For lines of ours, which quote what people and documents say."""
+        """For our own lines, which quote people and documents."""
         return EscapingLog(self.log)
 
     def _source(self) -> Source:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from .errors import PodError
 from .limits import MAX_PLACEHOLDERS, MAX_TEMPLATE
-from .reading import find_closest
+from .reading import find_closest, to_predicate
 
 __all__ = [
     "MIXED_UP",
@@ -123,7 +123,7 @@ def expand_template(template: Template, expand: Callable[[str], str]) -> str:
     elif _ends_unescaped(template) and expand(f"{template}.") != f"{text}.":
         fault = "ends in a hyphen, which KubeSpawner would drop"
     if fault is not None:
-        raise PodError(f"what {str(template)!r} comes to for this server {_predicate(fault)}")
+        raise PodError(f"what {str(template)!r} comes to for this server {to_predicate(fault)}")
     return text
 
 
@@ -235,7 +235,3 @@ def _hint(name: str) -> str:
     meant = find_closest(name, known) if re.fullmatch(r"[a-z_]{1,30}", name) else None
     meant = "username" if name in ("user", "name") else meant
     return f"did you mean {{{meant}}}?" if meant else f"it knows {', '.join(known[:4])}, …"
-
-
-def _predicate(fault: str) -> str:
-    return f"is {fault}" if fault.startswith("not ") else fault
