@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from . import metrics
 from .background import background
-from .document import Document, combine_documents
+from .document import Combination, Document, combine_documents
 from .errors import SourceError
 from .last_good import LastGoodFile, Recall, Saved
 from .reads import SharedReads
@@ -56,6 +56,7 @@ class _Answer:
 
     found: Mapping[tuple[str, str], tuple[Versions, Outcome]] = field(default_factory=dict)
     fault: SourceError | None = None
+    digest: bytes = b""
 
 
 class Selection:
@@ -78,14 +79,21 @@ class Selection:
         self._versions: dict[tuple[str, str], Versions] = {}
         self._read_at: float | None = None
         self._is_restored = False
-        self._combined: tuple[tuple[Document, ...], Document] | None = None
+        self._combined: tuple[tuple[Document, ...], Combination] | None = None
+        self._answer: _Answer | None = None
 
-    async def combine(self, documents: tuple[Document, ...]) -> Document:
+    async def combine(self, main: Document, readings: Sequence[Reading], log: Log) -> Combination:
         """Documents as one: the very same one as long as they are, since the next spawns will want it too."""
+        documents = (main, *(reading.document for reading in readings))
         known = self._combined
-        if known is None or len(known[0]) != len(documents) or any(map(operator.is_not, known[0], documents)):
-            known = self._combined = documents, await asyncio.to_thread(background()(combine_documents), documents)
-        return known[1]
+        # By identity: to compare two large ones takes long.
+        if known is not None and len(known[0]) == len(documents) and all(map(operator.is_, known[0], documents)):
+            return known[1]
+        combination = await asyncio.to_thread(background()(combine_documents), main, documents[1:])
+        for position in combination.left_out:
+            log.error("Leaving out %s, because %s", readings[position].source, combination.REASON)
+        self._combined = documents, combination
+        return combination
 
     async def read(
         self,
@@ -135,6 +143,7 @@ class Selection:
         self._versions = {key: versions for key, (versions, _) in answer.found.items()}
         for versions, outcome in answer.found.values():
             versions.keep(outcome, caller.log)
+        self._answer = answer
         self._read_at, self._is_restored = time.monotonic(), False
         if any(versions.last_good is None for versions in self._versions.values()):
             for saved, restored in await self._find_saved(caller):
@@ -163,15 +172,19 @@ class Selection:
     @background()
     def _parse(self, source: SelectedConfigMapsSource, raw: bytes) -> _Answer:
         """Makes documents of what was fetched. Runs in a thread, and changes nothing."""
+        digest = source.digest(raw)
+        if self._answer is not None and self._answer.digest == digest:
+            return self._answer
         found = {}
         try:
-            for configmap in source.extract(raw):
-                key = configmap.name, configmap.uid
-                versions = self._versions.get(key) or Versions(configmap.source, *key)
-                found[key] = versions, versions.parse(configmap.extract)
+            configmaps = source.extract(raw)
         except SourceError as fault:
             return _Answer(fault=fault)
-        return _Answer(found)
+        for configmap in configmaps:
+            key = configmap.name, configmap.uid
+            versions = self._versions.get(key) or Versions(configmap.source, *key)
+            found[key] = versions, versions.parse(configmap.extract)
+        return _Answer(found, digest=digest)
 
     def _tell(self, answer: _Answer, callers: Sequence[_Caller]) -> None:
         for purpose, log in {caller.purpose: caller.log for caller in callers}.items():
@@ -262,9 +275,11 @@ async def read_documents(
         readings = await others
     finally:
         others.cancel()
+    combination = await selection.combine(main.document, readings, log)
+    kept = [reading for position, reading in enumerate(readings) if position not in combination.left_out]
     return Reading(
-        await selection.combine((main.document, *(reading.document for reading in readings))),
+        combination.document,
         main.source,
         main.fault,
-        tuple(reading.source for reading in readings if reading.source is not None),
+        tuple(reading.source for reading in kept if reading.source is not None),
     )
