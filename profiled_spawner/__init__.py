@@ -5,7 +5,7 @@ __version__ = "0.1.0.dev0"
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .spawner import ProfiledKubeSpawner
+    from .hub.spawner import ProfiledKubeSpawner
 
 __all__ = ["ProfiledKubeSpawner", "__version__"]
 
@@ -13,7 +13,7 @@ __all__ = ["ProfiledKubeSpawner", "__version__"]
 def __getattr__(name: str) -> object:
     # The command does without JupyterHub and KubeSpawner, whose import takes about a second.
     if name == "ProfiledKubeSpawner":
-        from .spawner import ProfiledKubeSpawner
+        from .hub.spawner import ProfiledKubeSpawner
 
         return ProfiledKubeSpawner
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from profiled_spawner.parsing import check_document
+from profiled_spawner.document.parser import check_document
 
 LOWER_CASE = "and JupyterHub lower-cases usernames unless told otherwise; did you mean"
 OF_ANYBODY = (

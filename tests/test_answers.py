@@ -24,11 +24,13 @@ from hypothesis import strategies as st
 from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from prometheus_client import REGISTRY
 
-from profiled_spawner import reads, selection, store
 from profiled_spawner.errors import DocumentError, SourceError
-from profiled_spawner.selection import read_documents
-from profiled_spawner.sources import ConfigMapSource, Revision, SelectedConfigMapsSource
-from profiled_spawner.store import EscapingLog
+from profiled_spawner.sources import cache as store
+from profiled_spawner.sources import several as selection
+from profiled_spawner.sources import shared_requests as reads
+from profiled_spawner.sources.cache import EscapingLog
+from profiled_spawner.sources.several import read_documents
+from profiled_spawner.sources.source import ConfigMapSource, Revision, SelectedConfigMapsSource
 
 from .conftest import CONFIGMAP, KEY, NAMESPACE
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from profiled_spawner.background import background
-from profiled_spawner.parsing import parse_document
-from profiled_spawner.sources import FileSource
-from profiled_spawner.store import Store
+from profiled_spawner.document.parser import parse_document
+from profiled_spawner.sources.cache import Store
+from profiled_spawner.sources.source import FileSource
+from profiled_spawner.sources.threads import background
 
 from .conftest import KEY
 

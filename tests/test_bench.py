@@ -6,9 +6,9 @@ import pytest
 
 from bench.documents import MOST_PROFILES, make_document, make_subject
 from bench.measuring import Figure, StallWatch, in_turn
-from profiled_spawner.limits import MAX_BYTES
-from profiled_spawner.matching import match_profiles
-from profiled_spawner.parsing import check_document
+from profiled_spawner.decide.matching import match_profiles
+from profiled_spawner.document.limits import MAX_BYTES
+from profiled_spawner.document.parser import check_document
 
 
 def test_variants_are_measured_in_turn_there_and_back() -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from fuzz.limits import call_within
 from fuzz.worst import FAMILIES, KNOWN, MEASURES, find_worst, measure_case
+from profiled_spawner.decide.choices import find_sizes
+from profiled_spawner.decide.matching import Subject, explain_match, match_profiles
+from profiled_spawner.decide.merging import check_applied, check_start, merge_profiles
+from profiled_spawner.document.limits import MAX_IMAGE, MAX_PROFILES, find_excess, weigh
+from profiled_spawner.document.parser import parse_document
 from profiled_spawner.errors import DocumentError, PodError
-from profiled_spawner.limits import MAX_IMAGE, MAX_PROFILES, find_excess, weigh
-from profiled_spawner.matching import Subject, explain_match, match_profiles
-from profiled_spawner.merging import check_applied, check_start, merge_profiles
-from profiled_spawner.parsing import parse_document
-from profiled_spawner.sizes import find_sizes
 
 ADA = Subject("ada", frozenset(), "nb:1")
 

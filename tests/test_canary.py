@@ -19,14 +19,15 @@ from fuzz.canaries import find_canaries, make_bases
 from fuzz.canary import Finding, make_documents, search, shrink
 from fuzz.damage import damages
 from fuzz.outputs import find_leaks, parse
-from profiled_spawner import ProfiledKubeSpawner, injection
-from profiled_spawner.document import Profile
+from profiled_spawner import ProfiledKubeSpawner
+from profiled_spawner.document.model import Profile
+from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.validator import Reader
+from profiled_spawner.document.yaml_tree import Scalar, read_tree
 from profiled_spawner.errors import Diagnostic, DocumentError
-from profiled_spawner.parsing import check_document
-from profiled_spawner.reading import Reader
-from profiled_spawner.spawner import StartRefusedError
-from profiled_spawner.store import Store
-from profiled_spawner.tree import Scalar, read_tree
+from profiled_spawner.hub.spawner import StartRefusedError
+from profiled_spawner.pod import patch as injection
+from profiled_spawner.sources.cache import Store
 from sandbox.api import EmbeddedAPI
 from sandbox.paperkubelet import PaperKubelet
 
@@ -93,7 +94,7 @@ def quote_what_is_no_yaml(patch: pytest.MonkeyPatch) -> None:
             raise DocumentError([Diagnostic(str(error))]) from None
         return read_tree(text, **places)
 
-    patch.setattr("profiled_spawner.parsing.read_tree", read)
+    patch.setattr("profiled_spawner.document.parser.read_tree", read)
 
 
 def show_values_in_a_repr(patch: pytest.MonkeyPatch) -> None:
@@ -106,7 +107,7 @@ def annotate_with_values(patch: pytest.MonkeyPatch) -> None:
         injected.pod.metadata.annotations["values"] = str([each.value for each in effective.env.values()])
         return injected
 
-    patch.setattr("profiled_spawner.spawner.inject_profile", inject)
+    patch.setattr("profiled_spawner.hub.spawner.inject_profile", inject)
 
 
 def quote_what_is_of_the_wrong_type(patch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,10 @@ import pytest
 import yaml
 
 from profiled_spawner import ProfiledKubeSpawner, __version__
-from profiled_spawner.cli import DEFAULT_KEY, main
-from profiled_spawner.manifest import MAX_MANIFEST_BYTES
-from profiled_spawner.parsing import check_document
-from profiled_spawner.schema import make_schema
+from profiled_spawner.command.main import DEFAULT_KEY, main
+from profiled_spawner.document.json_schema import make_schema
+from profiled_spawner.document.parser import check_document
+from profiled_spawner.sources.extract import MAX_MANIFEST_BYTES
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import HANG_SECONDS
 
@@ -361,7 +361,7 @@ class TestConfigMap:
     @pytest.fixture(autouse=True)
     def patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Gives the API server, which runs beside the command, any time that it needs."""
-        monkeypatch.setattr("profiled_spawner.cli._API_TIMEOUT_SECONDS", HANG_SECONDS)
+        monkeypatch.setattr("profiled_spawner.command.main._API_TIMEOUT_SECONDS", HANG_SECONDS)
 
     @staticmethod
     async def run_beside_the_server(run: Run, *arguments: str) -> tuple[int, str, str]:
@@ -915,7 +915,7 @@ class TestNothingSteersTheTerminal:
 def test_commands_that_start_fast_import_neither_hub_nor_kubernetes(write: Write, arguments: list[str]) -> None:
     write(GOOD)
     code = (
-        "import sys; from profiled_spawner.cli import main; "
+        "import sys; from profiled_spawner.command.main import main; "
         f"assert main({arguments!r}) == 0; "
         "heavy = {'jupyterhub', 'kubespawner', 'kubernetes_asyncio', 'aiohttp', 'tornado', 'traitlets', 'asyncio'}; "
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"

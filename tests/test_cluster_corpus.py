@@ -20,12 +20,12 @@ from hypothesis import example, given, reject
 from hypothesis import strategies as st
 
 from cluster.corpus import Report, Server, corpus, make_pods
-from profiled_spawner.document import Document, find_env_name_fault
+from profiled_spawner.decide.matching import Subject
+from profiled_spawner.document.model import Document, find_env_name_fault
+from profiled_spawner.document.parser import parse_document
+from profiled_spawner.document.quantity import format_cores, parse_quantity
 from profiled_spawner.errors import DocumentError
-from profiled_spawner.manifest import decode_text, find_document
-from profiled_spawner.matching import Subject
-from profiled_spawner.parsing import parse_document
-from profiled_spawner.quantity import format_cores, parse_quantity
+from profiled_spawner.sources.extract import decode_text, find_document
 from sandbox.status import Object, StatusError
 
 pytestmark = pytest.mark.cluster

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.corpus import Report, Server, corpus, make_pods
-from profiled_spawner.matching import Subject
-from profiled_spawner.objects import FIELD_RANGES, RULES, SHAPES, Field, find_alternatives
-from profiled_spawner.parsing import check_document
+from profiled_spawner.decide.matching import Subject
+from profiled_spawner.document.kubernetes import FIELD_RANGES, RULES, SHAPES, Field, find_alternatives
+from profiled_spawner.document.parser import check_document
 from sandbox.status import Object, StatusError
 
 pytestmark = pytest.mark.cluster

@@ -18,7 +18,8 @@ from packaging.version import Version
 from traitlets.config import Config
 
 from cluster.apiserver import ControlPlane
-from profiled_spawner import ProfiledKubeSpawner, __version__, cli
+from profiled_spawner import ProfiledKubeSpawner, __version__
+from profiled_spawner.command import main as cli
 from sandbox.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parent.parent

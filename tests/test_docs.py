@@ -21,8 +21,9 @@ from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 from cluster.apiserver import ControlPlane
-from profiled_spawner import ProfiledKubeSpawner, cli
-from profiled_spawner.parsing import check_document
+from profiled_spawner import ProfiledKubeSpawner
+from profiled_spawner.command import main as cli
+from profiled_spawner.document.parser import check_document
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]

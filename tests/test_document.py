@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiled_spawner.document import (
+from profiled_spawner.document.model import (
     Document,
     EnvVarSource,
     Profile,
@@ -14,7 +14,7 @@ from profiled_spawner.document import (
     is_hub_owned,
     may_begin_hub_owned,
 )
-from profiled_spawner.parsing import parse_document
+from profiled_spawner.document.parser import parse_document
 
 HUB_OWNED = [
     "JUPYTERHUB_API_TOKEN",

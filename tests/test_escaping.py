@@ -8,7 +8,7 @@ import pytest
 
 from profiled_spawner.errors import Diagnostic, DocumentError, PodError, SizeError, SourceError
 from profiled_spawner.escaping import printable
-from profiled_spawner.store import EscapingLog
+from profiled_spawner.sources.cache import EscapingLog
 
 UNSEEN = [
     pytest.param("\n", r"\n", id="newline"),

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from profiled_spawner.document import Document, EnvVarSource, Profile, Size
+from profiled_spawner.document.model import Document, EnvVarSource, Profile, Size
+from profiled_spawner.document.parser import Checked, check_document, parse_document
+from profiled_spawner.document.templates import Template
 from profiled_spawner.errors import Diagnostic, DocumentError
-from profiled_spawner.manifest import decode_text, find_document
-from profiled_spawner.parsing import Checked, check_document, parse_document
-from profiled_spawner.templates import Template
+from profiled_spawner.sources.extract import decode_text, find_document
 
 HERE = Path(__file__).parent
 KEY = "jupyterhub-singleuser-profiles.yaml"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from profiled_spawner.explanation import Explanation, explain_document, format_text, to_json
-from profiled_spawner.matching import MergeOrder, Subject
-from profiled_spawner.parsing import parse_document
-from profiled_spawner.terminal import Style
+from profiled_spawner.command.explain import Explanation, explain_document, format_text, to_json
+from profiled_spawner.command.terminal import Style
+from profiled_spawner.decide.matching import MergeOrder, Subject
+from profiled_spawner.document.parser import parse_document
 
 IMAGE = "quay.io/example/forecast-notebook:3.6"
 

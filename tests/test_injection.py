@@ -13,8 +13,10 @@ from kubernetes_asyncio.client import ApiClient, V1EnvVar, V1Pod, V1Volume
 from kubespawner.objects import make_pod
 
 from fuzz.limits import call_within
+from profiled_spawner.decide.merging import EffectiveProfile, merge_profiles
+from profiled_spawner.document.parser import parse_document
 from profiled_spawner.errors import PodError
-from profiled_spawner.injection import (
+from profiled_spawner.pod.patch import (
     APPLIED,
     SOURCE,
     Injection,
@@ -23,8 +25,6 @@ from profiled_spawner.injection import (
     hide_env_values,
     inject_profile,
 )
-from profiled_spawner.merging import EffectiveProfile, merge_profiles
-from profiled_spawner.parsing import parse_document
 
 Send = Callable[[V1Pod], dict[str, Any]]
 

@@ -33,11 +33,11 @@ from kubespawner.objects import make_pod
 from traitlets.config import Config
 
 from profiled_spawner import ProfiledKubeSpawner
-from profiled_spawner.injection import find_image, inject_profile
-from profiled_spawner.matching import Subject, match_profiles
-from profiled_spawner.merging import merge_profiles
-from profiled_spawner.parsing import parse_document
-from profiled_spawner.spawner import ProfilesUnavailableError
+from profiled_spawner.decide.matching import Subject, match_profiles
+from profiled_spawner.decide.merging import merge_profiles
+from profiled_spawner.document.parser import parse_document
+from profiled_spawner.hub.spawner import ProfilesUnavailableError
+from profiled_spawner.pod.patch import find_image, inject_profile
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.status import StatusError
 

@@ -23,14 +23,16 @@ from hypothesis import strategies as st
 from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubernetes_asyncio.config import load_kube_config
 
-from profiled_spawner import last_good, selection, store
-from profiled_spawner.document import Document
+from profiled_spawner.document.model import Document
 from profiled_spawner.errors import DocumentError, ProfiledSpawnerError, SourceError
-from profiled_spawner.last_good import LastGoodFile, Saved, find_file
-from profiled_spawner.manifest import Text
-from profiled_spawner.selection import read_documents
-from profiled_spawner.sources import ConfigMapSource, SelectedConfigMapsSource
-from profiled_spawner.store import EscapingLog, Reading
+from profiled_spawner.sources import cache as store
+from profiled_spawner.sources import last_good
+from profiled_spawner.sources import several as selection
+from profiled_spawner.sources.cache import EscapingLog, Reading
+from profiled_spawner.sources.extract import Text
+from profiled_spawner.sources.last_good import LastGoodFile, Saved, find_file
+from profiled_spawner.sources.several import read_documents
+from profiled_spawner.sources.source import ConfigMapSource, SelectedConfigMapsSource
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.assembly import Sandbox
 from sandbox.paperkubelet import PaperKubelet
@@ -511,8 +513,8 @@ def test_any_bytes_are_refused(raw: bytes) -> None:
 WRITER = """
 import logging, os, signal, sys
 from pathlib import Path
-from profiled_spawner.last_good import LastGoodFile, Saved
-from profiled_spawner.manifest import Text
+from profiled_spawner.sources.last_good import LastGoodFile, Saved
+from profiled_spawner.sources.extract import Text
 path, old_or_new = Path(sys.argv[1]), sys.argv[2]
 file = LastGoodFile(path)
 logging.basicConfig(format="%(levelname)s: %(message)s")

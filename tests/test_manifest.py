@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from profiled_spawner.document.parser import check_document
 from profiled_spawner.errors import DocumentError, SourceError
-from profiled_spawner.manifest import MAX_MANIFEST_BYTES, Text, decode_text, find_document
-from profiled_spawner.parsing import check_document
+from profiled_spawner.sources.extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 
 KEY = "profiles.yaml"
 DOCUMENT = "profiles:\n  - name: a\n"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from profiled_spawner.masking import Mask
+from profiled_spawner.pod.redaction import Mask
 
 Writer = Callable[[str], str]
 

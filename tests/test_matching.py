@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiled_spawner.document import Document, Profile
-from profiled_spawner.matching import MergeOrder, Subject, explain_match, fits, match_profiles, order_profiles
-from profiled_spawner.parsing import parse_document
+from profiled_spawner.decide.matching import MergeOrder, Subject, explain_match, fits, match_profiles, order_profiles
+from profiled_spawner.document.model import Document, Profile
+from profiled_spawner.document.parser import parse_document
 
 ADA = Subject("ada", frozenset({"forecasters", "staff"}), "quay.io/example/nb:3.6")
 DIGEST = "sha256:" + "0f4bb1c5" * 8

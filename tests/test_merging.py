@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiled_spawner.document import EnvVarSource, Profile
-from profiled_spawner.errors import PodError
-from profiled_spawner.merging import (
+from profiled_spawner.decide.merging import (
     EffectiveProfile,
     Resources,
     Setting,
@@ -17,8 +15,10 @@ from profiled_spawner.merging import (
     merge_profiles,
     settle_resources,
 )
-from profiled_spawner.parsing import parse_document
-from profiled_spawner.quantity import Quantity, parse_quantity
+from profiled_spawner.document.model import EnvVarSource, Profile
+from profiled_spawner.document.parser import parse_document
+from profiled_spawner.document.quantity import Quantity, parse_quantity
+from profiled_spawner.errors import PodError
 
 
 def merge(*profiles: str) -> EffectiveProfile:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from kubernetes_asyncio import client
 
-from profiled_spawner.objects import FIELD_RANGES, RULES, SHAPES, Field
-from profiled_spawner.parsing import check_document
-from profiled_spawner.templates import TEMPLATE_FIELDS
+from profiled_spawner.document.kubernetes import FIELD_RANGES, RULES, SHAPES, Field
+from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.templates import TEMPLATE_FIELDS
 
 # What the models call the types that stand in more than one place here.
 MODELS = {

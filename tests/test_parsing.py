@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiled_spawner.document import Document, EnvValue
+from profiled_spawner.document.model import Document, EnvValue
+from profiled_spawner.document.parser import MAX_DIAGNOSTICS, check_document, parse_document
 from profiled_spawner.errors import Diagnostic, DocumentError, ProfiledSpawnerError
-from profiled_spawner.parsing import MAX_DIAGNOSTICS, check_document, parse_document
 
 
 def refuse(text: str, **offsets: int) -> list[str]:

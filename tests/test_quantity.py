@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiled_spawner.errors import QuantityError
-from profiled_spawner.quantity import (
+from profiled_spawner.document.quantity import (
     check_resource,
     format_amount,
     format_bytes,
@@ -16,6 +15,7 @@ from profiled_spawner.quantity import (
     is_whole_and_equal,
     parse_quantity,
 )
+from profiled_spawner.errors import QuantityError
 
 FACTORS = {
     "": Fraction(1),

@@ -17,11 +17,11 @@ from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubernetes_asyncio.config import load_kube_config_from_dict
 
 from profiled_spawner import ProfiledKubeSpawner
-from profiled_spawner import store as store_module
-from profiled_spawner.document import Document
+from profiled_spawner.document.model import Document
 from profiled_spawner.errors import DocumentError, SourceError
-from profiled_spawner.sources import ConfigMapSource
-from profiled_spawner.store import Reading, Store, find_store
+from profiled_spawner.sources import cache as store_module
+from profiled_spawner.sources.cache import Reading, Store, find_store
+from profiled_spawner.sources.source import ConfigMapSource
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import HANG_SECONDS, until
 

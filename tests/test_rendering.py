@@ -16,12 +16,12 @@ from kubespawner.clients import load_config
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
+from profiled_spawner.command.render import RenderingError, render_pod
+from profiled_spawner.decide.matching import Subject
+from profiled_spawner.document.parser import parse_document
+from profiled_spawner.document.quantity import Quantity, parse_quantity
 from profiled_spawner.errors import PodError
-from profiled_spawner.matching import Subject
-from profiled_spawner.parsing import parse_document
-from profiled_spawner.quantity import Quantity, parse_quantity
-from profiled_spawner.rendering import RenderingError, render_pod
-from profiled_spawner.store import Reading
+from profiled_spawner.sources.cache import Reading
 from sandbox.api import EmbeddedAPI
 from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet
@@ -355,7 +355,7 @@ async def test_what_does_not_go_together_is_told(config_file: Path, capfd: pytes
 
 
 async def test_an_error_of_this_package_is_told_for_it_holds_no_value(config_file: Path) -> None:
-    config_file.write_text("from profiled_spawner.quantity import parse_quantity\nparse_quantity('2GB')\n")
+    config_file.write_text("from profiled_spawner.document.quantity import parse_quantity\nparse_quantity('2GB')\n")
 
     with pytest.raises(RenderingError, match=r"jupyterhub_config.py:2: QuantityError: 2GB is not a Kubernetes quant"):
         await render(config=config_file, show_values=False)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from profiled_spawner.document import find_env_name_fault
+from profiled_spawner.document.json_schema import make_schema
+from profiled_spawner.document.model import find_env_name_fault
+from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.validator import HIDDEN
 from profiled_spawner.errors import Diagnostic, DocumentError
-from profiled_spawner.manifest import decode_text, find_document
-from profiled_spawner.parsing import check_document
-from profiled_spawner.reading import HIDDEN
-from profiled_spawner.schema import make_schema
+from profiled_spawner.sources.extract import decode_text, find_document
 
 HERE = Path(__file__).parent
 KEY = "jupyterhub-singleuser-profiles.yaml"

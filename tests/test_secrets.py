@@ -35,11 +35,11 @@ from kubernetes_asyncio.client import (
 from kubespawner import KubeSpawner
 from traitlets.config import Config
 
-from profiled_spawner.cli import main
+from profiled_spawner.command.main import main
 from profiled_spawner.errors import SourceError
-from profiled_spawner.masking import MaskedPod, withhold_response_bodies
-from profiled_spawner.sources import ConfigMapSource
-from profiled_spawner.spawner import ProfilesUnavailableError
+from profiled_spawner.hub.spawner import ProfilesUnavailableError
+from profiled_spawner.pod.redaction import MaskedPod, withhold_response_bodies
+from profiled_spawner.sources.source import ConfigMapSource
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet
@@ -456,7 +456,7 @@ class TestWhenThePodIsNotMade:
             raise LookupError("on the way")
 
         write_profiles(GOOD)
-        monkeypatch.setattr(f"profiled_spawner.spawner.{part}", fail)
+        monkeypatch.setattr(f"profiled_spawner.hub.spawner.{part}", fail)
         await self.fails(make_spawner(), witness)
 
 

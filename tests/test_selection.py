@@ -17,13 +17,13 @@ from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubernetes_asyncio.config import load_kube_config
 from prometheus_client import REGISTRY
 
-from profiled_spawner import sources as sources_module
-from profiled_spawner import store as store_module
-from profiled_spawner.document import Document
+from profiled_spawner.document.model import Document
 from profiled_spawner.errors import SourceError
-from profiled_spawner.selection import find_selection, read_documents
-from profiled_spawner.sources import ConfigMapSource, FileSource, SelectedConfigMapsSource
-from profiled_spawner.store import Reading
+from profiled_spawner.sources import cache as store_module
+from profiled_spawner.sources import source as sources_module
+from profiled_spawner.sources.cache import Reading
+from profiled_spawner.sources.several import find_selection, read_documents
+from profiled_spawner.sources.source import ConfigMapSource, FileSource, SelectedConfigMapsSource
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
 

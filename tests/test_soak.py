@@ -22,7 +22,7 @@ import pytest
 from traitlets.config import Config
 
 from profiled_spawner import ProfiledKubeSpawner
-from profiled_spawner.spawner import ProfilesUnavailableError
+from profiled_spawner.hub.spawner import ProfilesUnavailableError
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import until
 

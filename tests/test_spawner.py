@@ -18,7 +18,7 @@ from traitlets.config import Config
 
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.errors import PodError
-from profiled_spawner.spawner import ProfilesUnavailableError, StartRefusedError
+from profiled_spawner.hub.spawner import ProfilesUnavailableError, StartRefusedError
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
 from sandbox.waiting import SHORT_SECONDS, Clock, until
@@ -627,7 +627,7 @@ class TestWhatIsSeen:
             def refuse(*_: object) -> None:
                 raise PodError(f"mounts a volume at /mnt{unseen}")
 
-            monkeypatch.setattr("profiled_spawner.spawner.inject_profile", refuse)
+            monkeypatch.setattr("profiled_spawner.hub.spawner.inject_profile", refuse)
             with pytest.raises(ProfilesUnavailableError):
                 await spawner.get_pod_manifest()
         lines = [record.getMessage() for record in caplog.records if record.module == "spawner"]
@@ -785,7 +785,7 @@ class TestSizes:
 async def test_the_configmap_is_looked_for_where_the_hub_runs(
     api: EmbeddedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("profiled_spawner.spawner._hub_namespaces", ["hub-namespace"])
+    monkeypatch.setattr("profiled_spawner.hub.spawner._hub_namespaces", ["hub-namespace"])
     spawner = ProfiledKubeSpawner(_mock=True, config=Config(KubeSpawner={"namespace": "servers"}))
     assert spawner.namespace == "servers"
     assert spawner.configmap_namespace == "hub-namespace"

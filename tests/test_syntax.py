@@ -12,7 +12,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from profiled_spawner import syntax, tree
+from profiled_spawner.document import yaml_errors as syntax
+from profiled_spawner.document import yaml_tree as tree
 from profiled_spawner.errors import DocumentError
 from test_examples import INVALID, check, write
 

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from kubespawner import KubeSpawner
 from kubespawner.slugs import safe_slug
 
-from profiled_spawner.errors import PodError
-from profiled_spawner.parsing import check_document
-from profiled_spawner.templates import (
+from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.templates import (
     TEMPLATE_FIELDS,
     Template,
     expand_template,
@@ -24,6 +23,7 @@ from profiled_spawner.templates import (
     mixes_people_up,
     tells_people_apart,
 )
+from profiled_spawner.errors import PodError
 
 # Names that tell a careless template: parts of each other, of slugs and of what separates them.
 PEOPLE = [

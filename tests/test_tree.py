@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from profiled_spawner.document.limits import MAX_BYTES, MAX_DEPTH, MAX_EXPANDED_CHARACTERS, MAX_NODES
+from profiled_spawner.document.yaml_errors import EXPLICIT_TAG
+from profiled_spawner.document.yaml_tree import Mapping, Node, Scalar, Sequence, locate, read_tree
 from profiled_spawner.errors import DocumentError
-from profiled_spawner.limits import MAX_BYTES, MAX_DEPTH, MAX_EXPANDED_CHARACTERS, MAX_NODES
-from profiled_spawner.syntax import EXPLICIT_TAG
-from profiled_spawner.tree import Mapping, Node, Scalar, Sequence, locate, read_tree
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

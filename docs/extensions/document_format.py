@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
-from profiled_spawner.schema import make_schema
+from profiled_spawner.document.json_schema import make_schema
 
 Schema = dict[str, Any]
 

@@ -14,7 +14,7 @@ from bench.measuring import Curve, in_turn, in_turn_async
 from bench.scale import Scale
 from bench.spawning import cpu_of_spawns, get_configmap, make_spawner, read_profiles, stall_of_spawns
 from profiled_spawner import ProfiledKubeSpawner
-from profiled_spawner.parsing import parse_document
+from profiled_spawner.document.parser import parse_document
 
 _PROFILES = "profiles"
 _SPAWN_CPU = "CPU of a spawn (ms)"

@@ -17,9 +17,9 @@ import yaml
 from bench.documents import make_document
 from bench.measuring import StallWatch
 from bench.scale import Scale
-from profiled_spawner.background import background
-from profiled_spawner.document import Document, Profile
-from profiled_spawner.parsing import parse_document
+from profiled_spawner.document.model import Document, Profile
+from profiled_spawner.document.parser import parse_document
+from profiled_spawner.sources.threads import background
 
 _SLICE_SECONDS = 0.005
 

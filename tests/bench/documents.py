@@ -1,6 +1,6 @@
 """Documents of any size, alike in everything else."""
 
-from profiled_spawner.matching import Subject
+from profiled_spawner.decide.matching import Subject
 
 #: How many profiles fill a ConfigMap.
 MOST_PROFILES = 3000

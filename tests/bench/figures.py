@@ -33,10 +33,10 @@ from bench.spawning import (
     stall_of_spawns,
 )
 from profiled_spawner import ProfiledKubeSpawner
-from profiled_spawner.document import Document
-from profiled_spawner.matching import fits, match_profiles, order_profiles
-from profiled_spawner.merging import merge_profiles
-from profiled_spawner.parsing import parse_document
+from profiled_spawner.decide.matching import fits, match_profiles, order_profiles
+from profiled_spawner.decide.merging import merge_profiles
+from profiled_spawner.document.model import Document
+from profiled_spawner.document.parser import parse_document
 
 
 async def measure(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:

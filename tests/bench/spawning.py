@@ -20,7 +20,7 @@ from bench.documents import make_subject
 from bench.farside import CONFIGMAP, KEY, NAMESPACE, FarSide
 from bench.measuring import StallWatch
 from profiled_spawner import ProfiledKubeSpawner
-from profiled_spawner.matching import Subject
+from profiled_spawner.decide.matching import Subject
 from sandbox.waiting import PATIENCE
 
 _numbers = itertools.count()

@@ -13,11 +13,11 @@ from kubernetes_asyncio.client import ApiClient, V1Pod
 from kubespawner.objects import make_pod
 
 from cluster.apiserver import ControlPlane
-from profiled_spawner.document import Document
-from profiled_spawner.injection import inject_profile
-from profiled_spawner.matching import Subject, match_profiles
-from profiled_spawner.merging import merge_profiles
-from profiled_spawner.templates import TEMPLATE_FIELDS
+from profiled_spawner.decide.matching import Subject, match_profiles
+from profiled_spawner.decide.merging import merge_profiles
+from profiled_spawner.document.model import Document
+from profiled_spawner.document.templates import TEMPLATE_FIELDS
+from profiled_spawner.pod.patch import inject_profile
 from sandbox.status import Object, StatusError
 
 __all__ = ["Report", "Server", "corpus", "make_pods"]

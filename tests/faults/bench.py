@@ -23,7 +23,9 @@ from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubespawner import KubeSpawner
 from traitlets.config import Config
 
-from profiled_spawner import last_good, metrics, store
+from profiled_spawner import metrics
+from profiled_spawner.sources import cache as store
+from profiled_spawner.sources import last_good
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub, found_by_kubespawner
 from sandbox.paperkubelet import PaperKubelet

@@ -24,7 +24,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from profiled_spawner.document import Document
+from profiled_spawner.document.model import Document
 
 from .canaries import find_canaries, make_bases
 from .damage import damage, damages

@@ -16,17 +16,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from profiled_spawner import diagnosis, explanation
-from profiled_spawner.cli import main
-from profiled_spawner.document import Document
+from profiled_spawner.command import explain as explanation
+from profiled_spawner.command import validate as diagnosis
+from profiled_spawner.command.main import main
+from profiled_spawner.command.terminal import Style
+from profiled_spawner.decide.choices import choose_size, find_sizes, format_form
+from profiled_spawner.decide.matching import Subject
+from profiled_spawner.document.model import Document
+from profiled_spawner.document.parser import Checked, check_document
 from profiled_spawner.errors import DocumentError, SourceError
-from profiled_spawner.manifest import find_document
-from profiled_spawner.matching import Subject
-from profiled_spawner.parsing import Checked, check_document
-from profiled_spawner.selection import read_documents
-from profiled_spawner.sizes import choose_size, find_sizes, format_form
-from profiled_spawner.sources import FileSource
-from profiled_spawner.terminal import Style
+from profiled_spawner.sources.extract import find_document
+from profiled_spawner.sources.several import read_documents
+from profiled_spawner.sources.source import FileSource
 
 from .canaries import KEY, find_canaries
 

@@ -16,21 +16,21 @@ from typing import TypeAlias
 
 from kubernetes.utils import parse_quantity as parse_independently
 
-from profiled_spawner.document import Document
-from profiled_spawner.errors import Diagnostic, DocumentError, QuantityError, SourceError
-from profiled_spawner.limits import MAX_BYTES
-from profiled_spawner.manifest import decode_text, find_document
-from profiled_spawner.matching import Subject, explain_match, match_profiles
-from profiled_spawner.merging import merge_profiles, settle_resources
-from profiled_spawner.parsing import MAX_DIAGNOSTICS, check_document, parse_document
-from profiled_spawner.quantity import (
+from profiled_spawner.decide.matching import Subject, explain_match, match_profiles
+from profiled_spawner.decide.merging import merge_profiles, settle_resources
+from profiled_spawner.document.limits import MAX_BYTES
+from profiled_spawner.document.model import Document
+from profiled_spawner.document.parser import MAX_DIAGNOSTICS, check_document, parse_document
+from profiled_spawner.document.quantity import (
     check_resource,
     format_amount,
     format_bytes,
     format_cores,
     parse_quantity,
 )
-from profiled_spawner.sources import ConfigMapSource, Revision, SelectedConfigMapsSource
+from profiled_spawner.errors import Diagnostic, DocumentError, QuantityError, SourceError
+from profiled_spawner.sources.extract import decode_text, find_document
+from profiled_spawner.sources.source import ConfigMapSource, Revision, SelectedConfigMapsSource
 
 __all__ = ["KEY", "MARK", "TARGETS", "Target", "configmap", "document", "large", "manifest", "quantity"]
 

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from kubernetes_asyncio.client import V1Pod
 
-from profiled_spawner.document import EVERYONE
-from profiled_spawner.parsing import check_document
+from profiled_spawner.document.model import EVERYONE
+from profiled_spawner.document.parser import check_document
 from sandbox.api import EmbeddedAPI
 from sandbox.client import HubClient
 from sandbox.hub import SandboxHub

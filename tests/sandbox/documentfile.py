@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from profiled_spawner.errors import ProfiledSpawnerError
-from profiled_spawner.manifest import decode_text, find_document
+from profiled_spawner.sources.extract import decode_text, find_document
 
 
 class DocumentFileError(Exception):

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TextIO
 
-from profiled_spawner.terminal import align, find_style, prepare, printable
+from profiled_spawner.command.terminal import align, find_style, prepare, printable
 
 INDENT = "   "
 WIDTH = 100

@@ -6,8 +6,8 @@ from collections.abc import Callable, Container, Iterator
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-from .errors import Diagnostic, format_path
-from .tree import Mapping, Node, Scalar, Sequence
+from ..errors import Diagnostic, format_path
+from .yaml_tree import Mapping, Node, Scalar, Sequence
 
 __all__ = ["HIDDEN", "MAX_DIAGNOSTICS", "Entries", "Path", "Reader", "find_closest", "to_predicate"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .errors import Diagnostic
-from .parsing import Checked
+from ..document.parser import Checked
+from ..errors import Diagnostic
 from .terminal import Style, printable
 
 __all__ = ["format_for_github", "format_text", "to_json"]

@@ -14,14 +14,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
-from . import metrics
-from .background import background
-from .document import Combination, Document, combine_documents
-from .errors import SourceError
-from .last_good import LastGoodFile, Recall, Saved
-from .reads import SharedReads
-from .sources import SelectedConfigMapsSource, Source
-from .store import (
+from .. import metrics
+from ..document.model import Combination, Document, combine_documents
+from ..errors import SourceError
+from .cache import (
     FailurePolicy,
     Fault,
     Log,
@@ -34,6 +30,10 @@ from .store import (
     find_store,
     report_for_page,
 )
+from .last_good import LastGoodFile, Recall, Saved
+from .shared_requests import SharedReads
+from .source import SelectedConfigMapsSource, Source
+from .threads import background
 
 __all__ = ["Selection", "find_selection", "read_documents"]
 

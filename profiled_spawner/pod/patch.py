@@ -34,11 +34,11 @@ from kubernetes_asyncio.client import (
     V1VolumeMount,
 )
 
-from .document import EnvValue, EnvVarSource, is_hub_owned
-from .errors import PodError, QuantityError
-from .merging import EffectiveProfile, Resources, Setting, check_start, combine_terms, settle_resources
-from .quantity import Quantity, format_bytes, format_cores, parse_quantity
-from .templates import Template, expand_template
+from ..decide.merging import EffectiveProfile, Resources, Setting, check_start, combine_terms, settle_resources
+from ..document.model import EnvValue, EnvVarSource, is_hub_owned
+from ..document.quantity import Quantity, format_bytes, format_cores, parse_quantity
+from ..document.templates import Template, expand_template
+from ..errors import PodError, QuantityError
 
 __all__ = [
     "APPLIED",

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .errors import Diagnostic, DocumentError, SourceError
-from .limits import MAX_BYTES
-from .tree import Mapping, Node, Scalar, locate, read_tree
+from ..document.limits import MAX_BYTES
+from ..document.yaml_tree import Mapping, Node, Scalar, locate, read_tree
+from ..errors import Diagnostic, DocumentError, SourceError
 
 __all__ = ["MAX_MANIFEST_BYTES", "Text", "decode_text", "find_document"]
 

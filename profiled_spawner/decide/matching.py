@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, TypeAlias
 
-from .document import EVERYONE, Document, Names, Profile
-from .errors import PodError
-from .limits import MAX_IMAGE, MAX_PROFILES
+from ..document.limits import MAX_IMAGE, MAX_PROFILES
+from ..document.model import EVERYONE, Document, Names, Profile
+from ..errors import PodError
 
 __all__ = [
     "Match",

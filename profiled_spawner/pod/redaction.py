@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from kubernetes_asyncio.client import ApiException, V1Pod
 
-from .injection import find_env_values, hide_env_values
+from .patch import find_env_values, hide_env_values
 
 __all__ = ["Mask", "MaskedPod", "describe_refusal", "withhold_response_bodies"]
 

@@ -15,9 +15,9 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
 
-from .errors import PodError
+from ..errors import PodError
 from .limits import MAX_PLACEHOLDERS, MAX_TEMPLATE
-from .reading import find_closest, to_predicate
+from .validator import find_closest, to_predicate
 
 __all__ = [
     "MIXED_UP",

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from collections.abc import Mapping as MappingABC
 
-from .document import EVERYONE, EnvVarSource, Profile
-from .errors import Diagnostic, format_path
+from ..errors import Diagnostic, format_path
+from .model import EVERYONE, EnvVarSource, Profile
 from .quantity import is_whole_and_equal
 from .templates import Template, find_templates, is_of_a_server_alone, tells_people_apart
-from .tree import Mapping, Node, Scalar, Sequence
+from .yaml_tree import Mapping, Node, Scalar, Sequence
 
 __all__ = ["Advice"]
 

@@ -18,13 +18,15 @@ from typing import Any, NoReturn
 
 import yaml
 
-from . import __version__, diagnosis, explanation
-from .document import DEFAULT_SIZE, Combination, Document, combine_documents
-from .errors import Diagnostic, DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
-from .manifest import MAX_MANIFEST_BYTES, Text, decode_text, find_document
-from .matching import Subject
-from .parsing import Checked, check_document
-from .sizes import choose_size
+from .. import __version__
+from ..decide.choices import choose_size
+from ..decide.matching import Subject
+from ..document.model import DEFAULT_SIZE, Combination, Document, combine_documents
+from ..document.parser import Checked, check_document
+from ..errors import Diagnostic, DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
+from ..sources.extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document
+from . import explain as explanation
+from . import validate as diagnosis
 from .terminal import find_style, prepare, printable
 
 __all__ = ["main"]
@@ -373,8 +375,8 @@ def _render(arguments: argparse.Namespace) -> int:
     size = choose_size(parsed.document, subject, arguments.size)
     import asyncio
 
-    from .rendering import render_pod
-    from .store import Reading
+    from ..sources.cache import Reading
+    from .render import render_pod
 
     pod = asyncio.run(
         render_pod(
@@ -394,7 +396,7 @@ def _render(arguments: argparse.Namespace) -> int:
 
 
 def _schema(_: argparse.Namespace) -> int:
-    from .schema import make_schema
+    from ..document.json_schema import make_schema
 
     _print_json(make_schema())
     return _GOOD

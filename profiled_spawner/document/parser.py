@@ -13,8 +13,21 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from .advice import Advice
-from .document import (
+from ..errors import Diagnostic, DocumentError, QuantityError
+from .kubernetes import HUGE_PAGES, LABEL_NAME, LABEL_TEXT, QUALIFIED_NAME, read_object, read_objects, read_texts
+from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
+from .limits import (
+    MAX_EXPRESSIONS,
+    MAX_IMAGE,
+    MAX_PATTERNS,
+    MAX_SIZES,
+    MAX_STARS,
+    MAX_TERMS,
+    MAX_TEXT,
+    find_excess,
+)
+from .lint import Advice
+from .model import (
     DEFAULT_SIZE,
     EVERYONE,
     GPU,
@@ -29,22 +42,9 @@ from .document import (
     is_env_name,
     is_kubespawner_owned,
 )
-from .errors import Diagnostic, DocumentError, QuantityError
-from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
-from .limits import (
-    MAX_EXPRESSIONS,
-    MAX_IMAGE,
-    MAX_PATTERNS,
-    MAX_SIZES,
-    MAX_STARS,
-    MAX_TERMS,
-    MAX_TEXT,
-    find_excess,
-)
-from .objects import HUGE_PAGES, LABEL_NAME, LABEL_TEXT, QUALIFIED_NAME, read_object, read_objects, read_texts
 from .quantity import Quantity, check_resource, parse_quantity
-from .reading import MAX_DIAGNOSTICS, Entries, Path, Reader, find_closest, to_predicate
-from .tree import Mapping, Node, Scalar, Sequence, read_tree, release_tree
+from .validator import MAX_DIAGNOSTICS, Entries, Path, Reader, find_closest, to_predicate
+from .yaml_tree import Mapping, Node, Scalar, Sequence, read_tree, release_tree
 
 __all__ = ["MAX_DIAGNOSTICS", "Checked", "check_document", "parse_document"]
 

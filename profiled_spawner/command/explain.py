@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .document import Document, EnvValue, EnvVarSource, Object, Size
-from .errors import PodError
-from .matching import Match, MergeOrder, Subject, check_number, explain_match, order_profiles
-from .merging import (
+from ..decide.matching import Match, MergeOrder, Subject, check_number, explain_match, order_profiles
+from ..decide.merging import (
     EffectiveProfile,
     Resources,
     Setting,
@@ -23,8 +21,10 @@ from .merging import (
     merge_profiles,
     settle_resources,
 )
-from .objects import find_alternatives
-from .quantity import Quantity
+from ..document.kubernetes import find_alternatives
+from ..document.model import Document, EnvValue, EnvVarSource, Object, Size
+from ..document.quantity import Quantity
+from ..errors import PodError
 from .terminal import Style, align, printable
 
 __all__ = ["Explanation", "explain_document", "format_text", "to_json"]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from .errors import ProfiledSpawnerError, SourceError
+from ..errors import ProfiledSpawnerError, SourceError
 
 __all__ = ["SharedReads"]
 

@@ -25,10 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from .background import background, run_in_daemon
-from .errors import SourceError
-from .manifest import Text
-from .sources import Revision
+from ..errors import SourceError
+from .extract import Text
+from .source import Revision
+from .threads import background, run_in_daemon
 
 __all__ = ["LastGoodFile", "Recall", "Saved", "find_file"]
 

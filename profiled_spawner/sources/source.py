@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from .errors import SourceError
-from .limits import MAX_SELECTED_CHARACTERS, find_within
-from .manifest import MAX_MANIFEST_BYTES, Text, decode_text, find_document, missing_key
+from ..document.limits import MAX_SELECTED_CHARACTERS, find_within
+from ..errors import SourceError
+from .extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document, missing_key
 
 __all__ = [
     "ConfigMapSource",

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from .escaping import printable
+from ..escaping import printable
 
 __all__ = ["Style", "align", "find_style", "prepare", "printable"]
 

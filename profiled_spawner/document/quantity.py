@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import lru_cache
 
-from .errors import QuantityError
+from ..errors import QuantityError
 
 __all__ = [
     "Quantity",

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from .document import EnvValue, Object, Profile
-from .errors import PodError
-from .limits import MAX_EXPRESSIONS, MAX_OBJECT_VALUES, MAX_TERMS, MAX_VALUES, find_excess, weigh
-from .quantity import Quantity, is_whole_and_equal
+from ..document.limits import MAX_EXPRESSIONS, MAX_OBJECT_VALUES, MAX_TERMS, MAX_VALUES, find_excess, weigh
+from ..document.model import EnvValue, Object, Profile
+from ..document.quantity import Quantity, is_whole_and_equal
+from ..errors import PodError
 
 __all__ = [
     "Conflict",

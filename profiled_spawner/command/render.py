@@ -29,11 +29,11 @@ from traitlets import TraitError
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from .document import Size
-from .errors import PodError, ProfiledSpawnerError
-from .matching import Subject
-from .spawner import ProfiledKubeSpawner
-from .store import Reading
+from ..decide.matching import Subject
+from ..document.model import Size
+from ..errors import PodError, ProfiledSpawnerError
+from ..hub.spawner import ProfiledKubeSpawner
+from ..sources.cache import Reading
 from .terminal import printable
 
 __all__ = ["RenderingError", "render_pod"]

@@ -9,8 +9,8 @@ from kubernetes_asyncio import config
 from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubernetes_asyncio.config import kube_config
 
-from .errors import SourceError
-from .sources import ConfigMapSource, Revision, SelectedConfigMap, SelectedConfigMapsSource
+from ..errors import SourceError
+from ..sources.source import ConfigMapSource, Revision, SelectedConfigMap, SelectedConfigMapsSource
 
 __all__ = ["read_configmaps"]
 

@@ -20,19 +20,19 @@ from kubespawner import KubeSpawner
 from tornado import web
 from traitlets import Enum, Instance, Unicode, default
 
-from . import metrics
-from .document import DEFAULT_SIZE, Profile, Size
-from .errors import DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
-from .injection import Injection, find_image, format_names, inject_profile
-from .last_good import find_file
-from .limits import MAX_IMAGE
-from .masking import MaskedPod, describe_refusal, withhold_response_bodies
-from .matching import Subject, match_profiles
-from .merging import EffectiveProfile, check_applied, merge_profiles
-from .selection import read_documents
-from .sizes import FIELD, choose_size, describe_resources, find_sizes, format_form
-from .sources import ConfigMapSource, FileSource, SelectedConfigMapsSource, Source
-from .store import EscapingLog, Purpose, Reading
+from .. import metrics
+from ..decide.choices import FIELD, choose_size, describe_resources, find_sizes, format_form
+from ..decide.matching import Subject, match_profiles
+from ..decide.merging import EffectiveProfile, check_applied, merge_profiles
+from ..document.limits import MAX_IMAGE
+from ..document.model import DEFAULT_SIZE, Profile, Size
+from ..errors import DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
+from ..pod.patch import Injection, find_image, format_names, inject_profile
+from ..pod.redaction import MaskedPod, describe_refusal, withhold_response_bodies
+from ..sources.cache import EscapingLog, Purpose, Reading
+from ..sources.last_good import find_file
+from ..sources.several import read_documents
+from ..sources.source import ConfigMapSource, FileSource, SelectedConfigMapsSource, Source
 
 __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
 

@@ -15,13 +15,13 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
-from .document import Object, may_begin_hub_owned
-from .errors import QuantityError
+from ..errors import QuantityError
 from .limits import MAX_TEMPLATE
+from .model import Object, may_begin_hub_owned
 from .quantity import parse_quantity
-from .reading import Path, Reader
 from .templates import MIXED_UP, Template, fill_in, find_templates, mixes_people_up, tells_people_apart
-from .tree import Mapping, Node, Scalar, Sequence
+from .validator import Path, Reader
+from .yaml_tree import Mapping, Node, Scalar, Sequence
 
 __all__ = [
     "FIELD_RANGES",

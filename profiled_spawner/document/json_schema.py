@@ -11,9 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from .document import DEFAULT_SIZE, GPU, KUBESPAWNER_LABELS, KUBESPAWNER_PREFIXES, Size
-from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
-from .objects import (
+from .kubernetes import (
     FIELD_RANGES,
     HUGE_PAGES,
     LABEL_VALUE,
@@ -23,6 +21,8 @@ from .objects import (
     find_alternatives,
     find_rule,
 )
+from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
+from .model import DEFAULT_SIZE, GPU, KUBESPAWNER_LABELS, KUBESPAWNER_PREFIXES, Size
 from .templates import TEMPLATE_FIELDS
 
 __all__ = ["make_schema"]

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
-from . import metrics
-from .background import background
-from .document import Document
-from .errors import Diagnostic, DocumentError, SourceError
-from .escaping import printable
+from .. import metrics
+from ..document.model import Document
+from ..document.parser import parse_document
+from ..errors import Diagnostic, DocumentError, SourceError
+from ..escaping import printable
 from .last_good import LastGoodFile, Recall, Saved
-from .parsing import parse_document
-from .reads import SharedReads
-from .sources import Fetching, Revision, Source
+from .shared_requests import SharedReads
+from .source import Fetching, Revision, Source
+from .threads import background
 
 __all__ = [
     "EscapingLog",

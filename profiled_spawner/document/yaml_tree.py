@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from . import syntax
-from .errors import Diagnostic, DocumentError
+from ..errors import Diagnostic, DocumentError
+from . import yaml_errors as syntax
 from .limits import MAX_BYTES, MAX_DEPTH, MAX_EXPANDED_CHARACTERS, MAX_NODES
-from .syntax import locate
+from .yaml_errors import locate
 
 __all__ = [
     "Mapping",

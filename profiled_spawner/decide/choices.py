@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from html import escape
 from itertools import islice
 
-from .document import DEFAULT_SIZE, GPU, Document, Size
-from .errors import SizeError
-from .limits import MAX_SIZES
+from ..document.limits import MAX_SIZES
+from ..document.model import DEFAULT_SIZE, GPU, Document, Size
+from ..document.quantity import format_amount, is_whole_and_equal
+from ..errors import SizeError
 from .matching import Subject, fits
 from .merging import Resources, merge_profiles, settle_resources
-from .quantity import format_amount, is_whole_and_equal
 
 __all__ = ["FIELD", "choose_size", "describe_resources", "describe_size", "find_sizes", "format_form"]
 
