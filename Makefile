@@ -89,11 +89,12 @@ bench-short: $(BENCH)
 faults: $(NEWEST)
 	@.venv/bin/python -m faults
 
-## Checks style and types
+## Checks style, types, and which package imports which
 lint: .venv/lint-installed
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache --no-logo
 
 .PHONY: docs screenshots
 

@@ -212,7 +212,7 @@ def messages() -> list[str]:
 
 @pytest.mark.parametrize("message", messages())
 def test_a_message_of_the_docs_is_one_that_there_is(message: str) -> None:
-    said = [text for module in (ROOT / "profiled_spawner").glob("*.py") for text in constants(module)]
+    said = [text for module in (ROOT / "profiled_spawner").rglob("*.py") for text in constants(module)]
     for part in filter(None, re.split(r"…|; |\.$", message)):
         assert any(part.strip() in text for text in said), part
 
@@ -240,3 +240,10 @@ def test_the_address_of_the_project_is_everywhere_the_one_of_its_metadata() -> N
         for address in re.findall(r"https://[\w.]+/[\w-]+/jupyterhub-profiled-spawner", path.read_text())
     }
     assert addresses == {urls["Source"]}
+
+
+def test_every_module_is_in_the_table_of_the_architecture() -> None:
+    package = ROOT / "profiled_spawner"
+    modules = {".".join(path.relative_to(package).with_suffix("").parts) for path in package.rglob("*.py")}
+    table = re.findall(r"^\| `([a-z_.]+)` \|", (ROOT / "docs" / "contributing.md").read_text(), re.MULTILINE)
+    assert sorted(table) == sorted(module for module in modules if "__" not in module)
