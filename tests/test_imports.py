@@ -7,7 +7,16 @@ import sys
 
 import pytest
 
-HEAVY = {"aiohttp", "asyncio", "jupyterhub", "kubernetes_asyncio", "kubespawner", "prometheus_client", "tornado", "yaml"}
+HEAVY = {
+    "aiohttp",
+    "asyncio",
+    "jupyterhub",
+    "kubernetes_asyncio",
+    "kubespawner",
+    "prometheus_client",
+    "tornado",
+    "yaml",
+}
 
 
 @pytest.mark.parametrize(

@@ -205,114 +205,179 @@ def _read(text: str, line_offset: int, column_offset: int) -> Node | None:
 
 
 def _build(text: str, line_offset: int, column_offset: int) -> Node | None:
-    root: Node | None = None
-    # Each node, how many nodes and characters it is, and how deep it goes.
-    anchors: dict[str, tuple[Node, int, int, int]] = {}
-    unfinished: list[_Open] = []
-    closed: _Open | None = None
-    count = 0
-    characters = 0
-    documents = 0
-    length = len(text)
-    end = locate(text, length)
-    event: Any = None  # the stubs know the base class alone
+    builder = _Builder(text, line_offset, column_offset)
     try:
-        # As yaml.parse does, but without a generator in between, which would be a tenth of it.
-        for event in iter(_Loader(text).get_event, None):
-            kind = type(event)
-            mark = event.start_mark
-            line = mark.line + 1
-            column = mark.column + 1
-            if mark.index >= length:
-                # libyaml takes the end of a text for the end of its last line, and points to a line behind it.
-                line, column = end
-            if kind is yaml.ScalarEvent:
-                tag = event.tag
-                plain = event.implicit[0] and tag is None
-                if tag is not None and tag != "tag:yaml.org,2002:str":
-                    raise _tagged(line, column)
-                anchor = event.anchor
-                value = event.value
-                node: Node = Scalar(value, line + line_offset, column + column_offset, plain, event.style == "|")
-                count += 1
-                characters += len(value)
-                if anchor is not None:
-                    anchors[anchor] = (node, 1, len(value), 0)
-            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-                if event.tag is not None:
-                    raise _tagged(line, column)
-                depth = len(unfinished) + 1
-                if depth > MAX_DEPTH:
-                    raise _too_deep(line, column)
-                collection = Mapping if kind is yaml.MappingStartEvent else Sequence
-                node = collection(line + line_offset, column + column_offset)
-                unfinished.append(_Open(node, event.anchor, count, characters, depth, mark.index, event.flow_style))
-                count += 1
-                continue
-            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-                closed = unfinished.pop()
-                node = closed.node
-                depth = len(unfinished)
-                if closed.anchor is not None:
-                    size = count - closed.nodes_before, characters - closed.characters_before
-                    anchors[closed.anchor] = (node, *size, closed.deepest - depth)
-                if unfinished and closed.deepest > unfinished[-1].deepest:
-                    unfinished[-1].deepest = closed.deepest
-            elif kind is yaml.AliasEvent:
-                if event.anchor not in anchors:
-                    raise _TreeError(_UNKNOWN_ALIAS, line, column)
-                node, nodes, behind, height = anchors[event.anchor]
-                depth = len(unfinished) + height
-                if depth > MAX_DEPTH:
-                    raise _too_deep(line, column)
-                if unfinished and depth > unfinished[-1].deepest:
-                    unfinished[-1].deepest = depth
-                count += nodes
-                characters += behind
-                if characters > MAX_EXPANDED_CHARACTERS:
-                    what = f"more than {MAX_EXPANDED_CHARACTERS:,} characters with its aliases expanded"
-                    raise _TreeError(what, line, column)
-            else:
-                if kind is yaml.DocumentStartEvent:
-                    documents += 1
-                    if documents > 1:
-                        raise _TreeError("a second YAML document begins here; keep everything in one", line, column)
-                continue
-            if count > MAX_NODES:
-                raise _TreeError(f"more than {MAX_NODES:,} nodes with its aliases expanded", line, column)
-            if unfinished:
-                unfinished[-1].node.items.append(node)
-            else:
-                root = node
+        return builder.build()
     except yaml.YAMLError as error:
-        stop = _find_stop(error, text, event, unfinished, closed)
-        levels = MAX_DEPTH - len(unfinished)
-    else:
-        return root
+        stop = builder.find_stop(error)
+        levels = builder.levels_left
     raise _explain(replace(stop, line_offset=line_offset, column_offset=column_offset), levels)
 
 
-def _find_stop(
-    error: yaml.YAMLError, text: str, event: Any, unfinished: list[_Open], closed: _Open | None
-) -> syntax.Stop:
-    """Where the parser stopped, from its error and from its last event, if there was one."""
-    begun, stopped = (getattr(error, name, None) for name in ("context_mark", "problem_mark"))
-    position = min(stopped.index, len(text)) if stopped else 0
-    amid_words = isinstance(error, yaml.scanner.ScannerError)
-    has_ended = isinstance(event, yaml.CollectionEndEvent) or (
-        isinstance(event, yaml.DocumentEndEvent) and not event.explicit
-    )
-    around = (_describe(text, each) for each in reversed(unfinished))
-    return syntax.Stop(
-        text,
-        position,
-        begun=begun.index if begun and begun.index < position and amid_words else None,
-        amid_words=amid_words,
-        latest=(event.start_mark.index, event.end_mark.index) if event else (0, 0),
-        # The pair in [a: b] is a mapping without brackets of its own.
-        innermost=next((each for each in around if not each.flow or text.startswith(("[", "{"), each.position)), None),
-        ended=_describe(text, closed) if closed and has_ended else None,
-    )
+@dataclass(frozen=True, slots=True)
+class _Anchored:
+    """A node that aliases may stand for, and what each of them adds.
+
+    Attributes:
+        node: The node.
+        nodes: How many nodes it is.
+        characters: How many characters of text they have.
+        height: How many levels there are below it.
+    """
+
+    node: Node
+    nodes: int
+    characters: int
+    height: int
+
+
+class _Builder:
+    """Makes a tree of the parser's events, and counts what it comes to with its aliases expanded."""
+
+    def __init__(self, text: str, line_offset: int, column_offset: int) -> None:
+        self._text = text
+        self._line_offset = line_offset
+        self._column_offset = column_offset
+        # Where the next node belongs: into the collection that is open, or here.
+        self._roots: list[Node] = []
+        self._items = self._roots
+        self._anchors: dict[str, _Anchored] = {}
+        self._unfinished: list[_Open] = []
+        self._closed: _Open | None = None
+        self._nodes = 0
+        self._characters = 0
+        self._documents = 0
+        self._event: Any = None  # the stubs know the base class alone
+
+    @property
+    def levels_left(self) -> int:
+        """How many more levels may be opened."""
+        return MAX_DEPTH - len(self._unfinished)
+
+    def build(self) -> Node | None:
+        """Reads all of the text.
+
+        Raises:
+            yaml.YAMLError: It is no YAML.
+            _TreeError: It goes past a limit, or has what documents may not have.
+        """
+        take = {
+            yaml.ScalarEvent: self._take_scalar,
+            yaml.MappingStartEvent: self._begin_collection,
+            yaml.SequenceStartEvent: self._begin_collection,
+            yaml.MappingEndEvent: self._end_collection,
+            yaml.SequenceEndEvent: self._end_collection,
+            yaml.AliasEvent: self._take_alias,
+            yaml.DocumentStartEvent: self._begin_document,
+        }
+        length = len(self._text)
+        end = locate(self._text, length)
+        # As yaml.parse does, but without a generator in between, which would be a tenth of it.
+        for event in iter(_Loader(self._text).get_event, None):
+            self._event = event
+            taken_by = take.get(type(event))
+            if taken_by is None:
+                continue
+            mark = event.start_mark
+            if mark.index < length:
+                taken_by(event, mark.line + 1, mark.column + 1)
+            else:
+                # libyaml takes the end of a text for the end of its last line, and points to a line behind it.
+                taken_by(event, *end)
+        return self._roots[-1] if self._roots else None
+
+    def _take_scalar(self, event: Any, line: int, column: int) -> None:
+        tag = event.tag
+        if tag is not None and tag != "tag:yaml.org,2002:str":
+            raise _tagged(line, column)
+        value = event.value
+        plain = event.implicit[0] and tag is None
+        node = Scalar(value, line + self._line_offset, column + self._column_offset, plain, event.style == "|")
+        self._nodes += 1
+        self._characters += len(value)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = _Anchored(node, 1, len(value), 0)
+        self._add(node, line, column)
+
+    def _begin_collection(self, event: Any, line: int, column: int) -> None:
+        if event.tag is not None:
+            raise _tagged(line, column)
+        depth = len(self._unfinished) + 1
+        if depth > MAX_DEPTH:
+            raise _too_deep(line, column)
+        collection = Mapping if type(event) is yaml.MappingStartEvent else Sequence
+        node = collection(line + self._line_offset, column + self._column_offset)
+        position = event.start_mark.index
+        self._unfinished.append(
+            _Open(node, event.anchor, self._nodes, self._characters, depth, position, event.flow_style)
+        )
+        self._items = node.items
+        self._nodes += 1
+
+    def _end_collection(self, _: Any, line: int, column: int) -> None:
+        self._closed = closed = self._unfinished.pop()
+        self._items = self._unfinished[-1].node.items if self._unfinished else self._roots
+        if closed.anchor is not None:
+            self._anchors[closed.anchor] = _Anchored(
+                closed.node,
+                self._nodes - closed.nodes_before,
+                self._characters - closed.characters_before,
+                closed.deepest - len(self._unfinished),
+            )
+        self._note_depth(closed.deepest)
+        self._add(closed.node, line, column)
+
+    def _take_alias(self, event: Any, line: int, column: int) -> None:
+        anchored = self._anchors.get(event.anchor)
+        if anchored is None:
+            raise _TreeError(_UNKNOWN_ALIAS, line, column)
+        depth = len(self._unfinished) + anchored.height
+        if depth > MAX_DEPTH:
+            raise _too_deep(line, column)
+        self._note_depth(depth)
+        self._nodes += anchored.nodes
+        self._characters += anchored.characters
+        if self._characters > MAX_EXPANDED_CHARACTERS:
+            what = f"more than {MAX_EXPANDED_CHARACTERS:,} characters with its aliases expanded"
+            raise _TreeError(what, line, column)
+        self._add(anchored.node, line, column)
+
+    def _begin_document(self, _: Any, line: int, column: int) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            raise _TreeError("a second YAML document begins here; keep everything in one", line, column)
+
+    def _note_depth(self, depth: int) -> None:
+        if self._unfinished and depth > self._unfinished[-1].deepest:
+            self._unfinished[-1].deepest = depth
+
+    def _add(self, node: Node, line: int, column: int) -> None:
+        if self._nodes > MAX_NODES:
+            raise _TreeError(f"more than {MAX_NODES:,} nodes with its aliases expanded", line, column)
+        self._items.append(node)
+
+    def find_stop(self, error: yaml.YAMLError) -> syntax.Stop:
+        """Where the parser stopped, from its error and from its last event, if there was one."""
+        text, event = self._text, self._event
+        begun, stopped = (getattr(error, name, None) for name in ("context_mark", "problem_mark"))
+        position = min(stopped.index, len(text)) if stopped else 0
+        amid_words = isinstance(error, yaml.scanner.ScannerError)
+        has_ended = isinstance(event, yaml.CollectionEndEvent) or (
+            isinstance(event, yaml.DocumentEndEvent) and not event.explicit
+        )
+        around = (_describe(text, each) for each in reversed(self._unfinished))
+        return syntax.Stop(
+            text,
+            position,
+            begun=begun.index if begun and begun.index < position and amid_words else None,
+            amid_words=amid_words,
+            latest=(event.start_mark.index, event.end_mark.index) if event else (0, 0),
+            # The pair in [a: b] is a mapping without brackets of its own.
+            innermost=next(
+                (each for each in around if not each.flow or text.startswith(("[", "{"), each.position)), None
+            ),
+            ended=_describe(text, self._closed) if self._closed and has_ended else None,
+        )
 
 
 def _describe(text: str, collection: _Open) -> syntax.Collection:

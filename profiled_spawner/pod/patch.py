@@ -59,6 +59,8 @@ _MAX_ANNOTATION_BYTES = 4096
 _REQUIRED = "required_during_scheduling_ignored_during_execution"
 _PREFERRED = "preferred_during_scheduling_ignored_during_execution"
 
+_KINDS = ("limits", "requests")
+
 _MASK = "***"
 
 # Stands between templates that are expanded together; no name of a person has it, nor a template that is a path.
@@ -121,13 +123,71 @@ def inject_profile(
     containers = list(pod.spec.containers)
     position = _notebook(containers)
     container = containers[position]
+    amounts = _Amounts.of(container, effective)
+    of_container = {"env": _give_env(container, effective, amounts, expand), "resources": amounts.requirements()}
+    of_pod = {"containers": containers, **_place(pod, effective)}
+    if effective.env_from:
+        given = [_model(V1EnvFromSource, _thaw(setting.value, expand)) for setting in effective.env_from]
+        of_container["env_from"] = [*(_get(container, "env_from") or ()), *given]
+    if effective.volumes:
+        of_pod["volumes"], of_container["volume_mounts"] = _add_volumes(pod, container, effective, expand)
+    containers[position] = _with(container, **of_container)
+    metadata = _with(pod.metadata, **_describe(pod, effective, source))
+    return Injection(_with(pod, metadata=metadata, spec=_with(pod.spec, **of_pod)), amounts.resources)
 
-    requirements = _get(container, "resources")
-    raw = {kind: dict(_get(requirements, kind) or {}) for kind in ("limits", "requests")}
-    own = {kind: _quantities(amounts) for kind, amounts in raw.items()}
-    resources = settle_resources(effective, own["limits"], own["requests"])
-    settled = {"limits": resources.limits, "requests": resources.requests}
 
+@dataclass(frozen=True, slots=True)
+class _Amounts:
+    """What a container gets, beside what it had.
+
+    Attributes:
+        own: Its limits and requests as they were.
+        quantities: The same, where they can be read.
+        effective: What the profiles give.
+        resources: Both together.
+    """
+
+    own: Any
+    quantities: Mapping[str, Mapping[str, Quantity]]
+    effective: EffectiveProfile
+    resources: Resources
+
+    @classmethod
+    def of(cls, container: Any, effective: EffectiveProfile) -> _Amounts:
+        own = _get(container, "resources")
+        quantities = {kind: _quantities(_get(own, kind) or {}) for kind in _KINDS}
+        resources = settle_resources(effective, quantities["limits"], quantities["requests"])
+        return cls(own, quantities, effective, resources)
+
+    def requirements(self) -> Any:
+        """Kubernetes' ResourceRequirements; what no profile changes is as it was written."""
+        return _with(self.own or V1ResourceRequirements(), **{kind: self._amounts(kind) for kind in _KINDS})
+
+    def _amounts(self, kind: str) -> dict[str, Any]:
+        amounts = dict(_get(self.own, kind) or {})
+        settled = getattr(self.resources, kind)
+        for resource in (self.quantities[kind].keys() | getattr(self.effective, kind).keys()) - settled.keys():
+            amounts.pop(resource, None)
+        for resource in settled:
+            changed = self.changed(kind, resource)
+            if changed is not None:
+                amounts[resource] = changed.text
+        return amounts
+
+    def changed(self, kind: str, resource: str) -> Quantity | None:
+        """The amount that the container gets now; None if that is what it had, or nothing."""
+        setting = getattr(self.resources, kind).get(resource)
+        return None if setting is None or setting.value is self.quantities[kind].get(resource) else setting.value
+
+    def is_taken_away(self, kind: str, resource: str) -> bool:
+        """Whether a profile took away what the container had, or said that it shall have nothing."""
+        return resource not in getattr(self.resources, kind) and resource in getattr(self.effective, kind)
+
+
+def _give_env(
+    container: Any, effective: EffectiveProfile, amounts: _Amounts, expand: Callable[[str], str]
+) -> list[Any]:
+    """The container's variables with those of the profiles, and with JupyterHub's own for what it gets now."""
     env = {_get(variable, "name"): variable for variable in _get(container, "env") or ()}
     for name in sorted(effective.env):
         value = effective.env[name].value
@@ -136,44 +196,24 @@ def inject_profile(
         else:
             env[name] = _variable(name, value, expand)
     for name, (kind, resource, write) in _HUB_VARIABLES.items():
-        setting = settled[kind].get(resource)
-        if setting is None and resource in getattr(effective, kind):
+        changed = amounts.changed(kind, resource)
+        if changed is not None:
+            env[name] = V1EnvVar(name=name, value=write(changed))
+        elif amounts.is_taken_away(kind, resource):
             env.pop(name, None)
-        elif setting is not None and setting.value is not own[kind].get(resource):
-            env[name] = V1EnvVar(name=name, value=write(setting.value))
+    return _order_variables(env)
 
-    for kind, amounts in raw.items():
-        for resource in (own[kind].keys() | getattr(effective, kind).keys()) - settled[kind].keys():
-            amounts.pop(resource, None)
-        for resource, setting in settled[kind].items():
-            if setting.value is not own[kind].get(resource):
-                amounts[resource] = setting.value.text
 
+def _describe(pod: V1Pod, effective: EffectiveProfile, source: str | None) -> dict[str, Any]:
+    """The pod's labels and annotations, with those of the profiles, and with what was applied."""
+    own_labels = pod.metadata.labels
     annotations = {
         **_overlay(pod.metadata.annotations, effective.annotations),
         APPLIED: format_names((profile.label for profile in effective.applied), max_bytes=_MAX_ANNOTATION_BYTES),
+        **({} if source is None else {SOURCE: source}),
     }
-    if source is not None:
-        annotations[SOURCE] = source
-    own_labels = pod.metadata.labels
     labels = _overlay(own_labels, effective.labels) if effective.labels else own_labels
-
-    of_container = {"env": _order_variables(env), "resources": _with(requirements or V1ResourceRequirements(), **raw)}
-    of_pod = {"containers": containers, **_place(pod, effective)}
-    if effective.env_from:
-        given = [_model(V1EnvFromSource, _thaw(setting.value, expand)) for setting in effective.env_from]
-        of_container["env_from"] = [*(_get(container, "env_from") or ()), *given]
-    if effective.volumes:
-        of_pod["volumes"], of_container["volume_mounts"] = _add_volumes(pod, container, effective, expand)
-    containers[position] = _with(container, **of_container)
-    return Injection(
-        _with(
-            pod,
-            metadata=_with(pod.metadata, labels=labels, annotations=annotations),
-            spec=_with(pod.spec, **of_pod),
-        ),
-        resources,
-    )
+    return {"labels": labels, "annotations": annotations}
 
 
 def _expand_together(effective: EffectiveProfile, expand: Callable[[str], str]) -> Callable[[str], str]:
