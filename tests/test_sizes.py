@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from profiled_spawner.decide.choices import choose_size, describe_size, find_sizes, format_form
+from profiled_spawner.decide.choices import choose_size, describe_size, find_sizes
 from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.model import Document
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.errors import DocumentError, SizeError
+from profiled_spawner.hub.spawn_form import format_form
 
 SIZES = """
 profiles: []

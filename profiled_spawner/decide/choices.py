@@ -1,9 +1,8 @@
-"""Which sizes a person may choose, what each gives, and the part of the spawn page that offers them."""
+"""Which sizes a person may choose, and what each gives."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from html import escape
+from collections.abc import Collection
 from itertools import islice
 
 from ..document.limits import MAX_SIZES
@@ -13,10 +12,7 @@ from ..errors import SizeError
 from .matching import Subject, fits
 from .merging import Resources, merge_profiles, settle_resources
 
-__all__ = ["FIELD", "choose_size", "describe_resources", "describe_size", "find_sizes", "format_form"]
-
-FIELD = "profiled-size"
-"""The form's field that holds the chosen size. An admin's own form may well have one called ``size``."""
+__all__ = ["choose_size", "describe_resources", "describe_size", "echo", "find_sizes"]
 
 _SHOWN = {"memory": "memory", "cpu": "CPU", GPU: "GPU"}
 _LONGEST_ECHO = 60
@@ -49,7 +45,7 @@ def choose_size(document: Document, subject: Subject, choice: object) -> Size | 
         if size.name == choice:
             return size
     raise SizeError(
-        f"there is no size {_echo(choice)} for {subject.user}; "
+        f"there is no size {echo(choice)} for {subject.user}; "
         f"choose one of: {', '.join([DEFAULT_SIZE, *(size.shown_name for size in sizes[:_MOST_TOLD])])}"
         f"{', …' if len(sizes) > _MOST_TOLD else ''}"
     )
@@ -81,46 +77,8 @@ def describe_resources(resources: Resources, always: Collection[str] = ("memory"
     return ", ".join(parts)
 
 
-def format_form(sizes: Sequence[Size], choice: object = None) -> str:
-    """The sizes as a part of JupyterHub's spawn form: HTML with the classes of Bootstrap 5.
-
-    Empty where there is nothing to choose from, unless what was chosen last is gone: without a form, JupyterHub would
-    start the server with that.
-
-    Args:
-        sizes: What to offer.
-        choice: The last choice, which is selected if it is still to be had; where it is not, that is told.
-    """
-    gone = choice not in (None, "", DEFAULT_SIZE, *(size.name for size in sizes))
-    if not sizes and not gone:
-        return ""
-    chosen = DEFAULT_SIZE if gone or not choice else choice
-    rows = [(DEFAULT_SIZE, "Default", "What the server is given without a size.", "")]
-    rows += [(size.name or "", size.name or "", size.description or "", describe_size(size)) for size in sizes]
-    options = "".join(_format_option(f"{FIELD}-{number}", *row, row[0] == chosen) for number, row in enumerate(rows))
-    notice = f"<p>The size {escape(_echo(choice))}, which was chosen last, is not available now.</p>" if gone else ""
-    return f"""\
-<fieldset id="profiled-sizes" class="my-4">
-<legend>Size</legend>
-{notice}{options}</fieldset>
-"""
-
-
-def _format_option(id_: str, value: str, name: str, description: str, gives: str, checked: bool) -> str:
-    about = [escape(description)] if description else []
-    if gives:
-        about.append(f'<span class="text-body-secondary">{escape(gives[0].upper() + gives[1:])}</span>')
-    # 12px is what KubeSpawner's own list has around its buttons.
-    return f"""\
-<label for="{id_}" class="d-flex align-items-baseline border-bottom py-2">
-  <span style="padding: 0 12px"><input type="radio" name="{FIELD}" id="{id_}" value="{escape(value)}"\
- aria-labelledby="{id_}-name" aria-describedby="{id_}-about"{" checked" if checked else ""}></span>
-  <span><strong id="{id_}-name">{escape(name)}</strong><br><span id="{id_}-about">{"<br>".join(about)}</span></span>
-</label>
-"""
-
-
-def _echo(choice: object) -> str:
+def echo(choice: object) -> str:
+    """What was chosen, as a message can quote it: it may be anything that JSON has, of any length."""
     shown = repr(choice)
     return shown if len(shown) <= _LONGEST_ECHO else f"{shown[:_LONGEST_ECHO]}…"
 

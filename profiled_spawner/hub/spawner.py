@@ -21,7 +21,7 @@ from tornado import web
 from traitlets import Enum, Instance, Unicode, default
 
 from .. import metrics
-from ..decide.choices import FIELD, choose_size, describe_resources, find_sizes, format_form
+from ..decide.choices import choose_size, describe_resources, find_sizes
 from ..decide.matching import Subject, match_profiles
 from ..decide.merging import EffectiveProfile, check_applied, merge_profiles
 from ..document.limits import MAX_IMAGE
@@ -33,6 +33,7 @@ from ..sources.cache import EscapingLog, Purpose, Reading
 from ..sources.last_good import find_file
 from ..sources.several import read_documents
 from ..sources.source import ConfigMapSource, FileSource, SelectedConfigMapsSource, Source
+from .spawn_form import FIELD, format_form
 
 __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
 

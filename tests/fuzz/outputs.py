@@ -20,11 +20,12 @@ from profiled_spawner.command import explain as explanation
 from profiled_spawner.command import validate as diagnosis
 from profiled_spawner.command.main import main
 from profiled_spawner.command.terminal import Style
-from profiled_spawner.decide.choices import choose_size, find_sizes, format_form
+from profiled_spawner.decide.choices import choose_size, find_sizes
 from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.model import Document
 from profiled_spawner.document.parser import Checked, check_document
 from profiled_spawner.errors import DocumentError, SourceError
+from profiled_spawner.hub.spawn_form import format_form
 from profiled_spawner.sources.extract import find_document
 from profiled_spawner.sources.several import read_documents
 from profiled_spawner.sources.source import FileSource

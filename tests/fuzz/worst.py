@@ -17,13 +17,14 @@ from typing import Any
 
 from kubernetes_asyncio.client import V1Container, V1ObjectMeta, V1Pod, V1PodSpec
 
-from profiled_spawner.decide.choices import find_sizes, format_form
+from profiled_spawner.decide.choices import find_sizes
 from profiled_spawner.decide.matching import Subject, match_profiles
 from profiled_spawner.decide.merging import check_applied, merge_profiles
 from profiled_spawner.document.limits import MAX_BYTES
 from profiled_spawner.document.model import Document, combine_documents
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.errors import DocumentError, PodError
+from profiled_spawner.hub.spawn_form import format_form
 from profiled_spawner.pod.patch import inject_profile
 
 from .limits import BeyondBoundsError, call_within, forget_peak_rss, peak_rss_bytes
