@@ -361,7 +361,7 @@ class TestConfigMap:
     @pytest.fixture(autouse=True)
     def patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Gives the API server, which runs beside the command, any time that it needs."""
-        monkeypatch.setattr("profiled_spawner.command.main._API_TIMEOUT_SECONDS", HANG_SECONDS)
+        monkeypatch.setattr("profiled_spawner.command.inputs.API_TIMEOUT_SECONDS", HANG_SECONDS)
 
     @staticmethod
     async def run_beside_the_server(run: Run, *arguments: str) -> tuple[int, str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from profiled_spawner.command.explain import Explanation, explain_document, format_text, to_json
+from profiled_spawner.command.explanation import Explanation, explain_document, format_text, to_json
 from profiled_spawner.command.terminal import Style
 from profiled_spawner.decide.matching import MergeOrder, Subject
 from profiled_spawner.document.parser import parse_document

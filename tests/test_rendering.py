@@ -16,7 +16,7 @@ from kubespawner.clients import load_config
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from profiled_spawner.command.render import RenderingError, render_pod
+from profiled_spawner.command.rendering import RenderingError, render_pod
 from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.document.quantity import Quantity, parse_quantity

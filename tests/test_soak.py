@@ -163,7 +163,8 @@ async def test_nothing_piles_up(api: EmbeddedAPI, make_spawner: MakeSpawner, wri
 
     first, middle, last = rows[0], rows[len(rows) // 2], rows[-1]
     assert last.spawns == SPAWNS // ROWS * ROWS
-    assert last.tasks == first.tasks
+    # A watch that is being sent again has a task less for a moment.
+    assert last.tasks <= max(row.tasks for row in rows[: len(rows) // 2])
     # The hub's client and the kubelet's each keep a pool of connections, and a connection is two sockets here.
     assert last.sockets <= 4 * AT_ONCE + 20
     assert last.files <= first.files + 2

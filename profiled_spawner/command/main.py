@@ -1,4 +1,4 @@
-"""The command ``profiled-spawner``: arguments, and what is printed of what the pipeline says.
+"""The command ``profiled-spawner``: its arguments, and what it answers to each error.
 
 `validate`, `explain` and `schema` start in the time that a YAML parser takes to load: whatever belongs to JupyterHub,
 KubeSpawner or the Kubernetes client is imported only where it is used.
@@ -7,38 +7,26 @@ KubeSpawner or the Kubernetes client is imported only where it is used.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from .. import __version__
-from ..decide.choices import choose_size
-from ..decide.matching import Subject
-from ..document.model import DEFAULT_SIZE, Combination, Document, combine_documents
-from ..document.parser import Checked, check_document
-from ..errors import Diagnostic, DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
-from ..sources.extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document
-from . import explain as explanation
-from . import validate as diagnosis
-from .terminal import find_style, prepare, printable
+from ..document.model import DEFAULT_SIZE
+from ..errors import PodError, ProfiledSpawnerError, SizeError
+from .inputs import NOT_GOOD, UNUSABLE
+from .terminal import prepare, printable
 
 __all__ = ["main"]
 
 DEFAULT_KEY = "jupyterhub-singleuser-profiles.yaml"
 """The default of `ProfiledKubeSpawner.configmap_key`, which this module cannot import."""
 
-_GOOD, _NOT_GOOD, _UNUSABLE = 0, 1, 2
 # What a shell reports of a command that Ctrl-C or a closed pipe ended.
 _INTERRUPTED, _NOBODY_READS = 130, 141
-
-_API_TIMEOUT_SECONDS = 10
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,11 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(argv)
         if getattr(arguments, "label_selector", None) and not arguments.configmap:
             parser.error("argument --label-selector: needs --configmap")
-        code: int = arguments.run(arguments)
+        code: int = import_module(f"{__package__}.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except ProfiledSpawnerError as error:
         print(f"profiled-spawner: {printable(str(error))}", file=sys.stderr)
-        return _NOT_GOOD if isinstance(error, SizeError | PodError) else _UNUSABLE
+        return NOT_GOOD if isinstance(error, SizeError | PodError) else UNUSABLE
     except KeyboardInterrupt:
         return _INTERRUPTED
     except OSError as error:
@@ -72,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):
             return _NOBODY_READS
         print(f"profiled-spawner: nothing can be written: {error.strerror}", file=sys.stderr)
-        return _UNUSABLE
+        return UNUSABLE
     return code
 
 
@@ -91,14 +79,12 @@ def _make_parser() -> argparse.ArgumentParser:
         "hub's configuration cannot be used.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
 
-    def add_command(name: str, run: Callable[[argparse.Namespace], int], summary: str, more: str = "") -> Any:
-        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}")
-        command.set_defaults(run=run)
-        return command
+    def add_command(name: str, summary: str, more: str = "") -> Any:
+        return commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}")
 
-    validate = add_command("validate", _validate, "tell every error of a document, and what may not be meant")
+    validate = add_command("validate", "tell every error of a document, and what may not be meant")
     _add_source(validate)
     validate.add_argument("--strict", action="store_true", help="exit with 1 on warnings too")
     validate.add_argument(
@@ -110,7 +96,6 @@ def _make_parser() -> argparse.ArgumentParser:
 
     explain = add_command(
         "explain",
-        _explain,
         "tell which profiles fit a server, why, and what they give it",
         "What the hub's own settings give a server is not known here; see render.",
     )
@@ -129,7 +114,6 @@ def _make_parser() -> argparse.ArgumentParser:
 
     render = add_command(
         "render",
-        _render,
         "show the pod manifest that a server would be started with, without a cluster",
         "Group overrides are applied; no hook and no profile_list is run.",
     )
@@ -142,7 +126,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_show_values(render, "environment variables' values instead of ***, the hub's own among them")
     render.add_argument("--format", choices=["yaml", "json"], default="yaml", help="yaml (the default), or json")
 
-    add_command("schema", _schema, "print the document's JSON Schema, for editors")
+    add_command("schema", "print the document's JSON Schema, for editors")
     return parser
 
 
@@ -211,201 +195,3 @@ def _configmap(argument: str) -> tuple[str, str]:
     if not name or (slash and not namespace) or "/" in namespace:
         raise argparse.ArgumentTypeError(f"{argument!r} is not NAME or NAMESPACE/NAME")
     return namespace, name
-
-
-@dataclass(frozen=True, slots=True)
-class _Input:
-    """A source that was read.
-
-    Attributes:
-        name: What diagnostics call it.
-        revision: What a pod's annotation calls it.
-        file: The file that diagnostics can be attached to; None where it is none.
-        text: What was found in it; an error where that is no text.
-        configmap: The ConfigMap that was selected beside the main one; None for the main one itself, or a file.
-    """
-
-    name: str
-    revision: str
-    file: str | None
-    text: Text | DocumentError
-    configmap: str | None = None
-
-
-def _read(arguments: argparse.Namespace) -> list[_Input]:
-    """The main source first."""
-    if arguments.configmap:
-        namespace, name = arguments.configmap
-        return _read_configmaps(namespace, name, arguments.key, arguments.label_selector or "")
-    raw = _read_file(arguments.source)
-    name, file = ("<stdin>", None) if arguments.source == "-" else (arguments.source, arguments.source)
-    text: Text | DocumentError
-    try:
-        text = find_document(decode_text(raw), arguments.key, source=name)
-    except DocumentError as error:
-        text = error
-    return [_Input(name, f"file/{name}@sha256:{hashlib.sha256(raw).hexdigest()[:12]}", file, text)]
-
-
-def _read_file(path: str) -> bytes:
-    # One byte more than is allowed, to see that there is more.
-    size = MAX_MANIFEST_BYTES + 1
-    try:
-        if path != "-":
-            with Path(path).open("rb") as file:
-                return file.read(size)
-        if sys.stdin is not None:
-            return sys.stdin.buffer.read(size)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise SourceError(f"{path} cannot be read: {why}", outcome="unavailable") from None
-    raise SourceError("the standard input is closed", outcome="missing")
-
-
-def _read_configmaps(namespace: str, name: str, key: str, label_selector: str) -> list[_Input]:
-    import asyncio
-
-    from .kubeconfig import read_configmaps
-
-    revision, selected = asyncio.run(
-        read_configmaps(namespace, name, key, label_selector=label_selector, timeout_seconds=_API_TIMEOUT_SECONDS)
-    )
-    inputs = [_Input(revision.name.partition("@")[0], revision.name, None, revision.text)]
-    for configmap in selected:
-        try:
-            revision = configmap.extract()
-        except SourceError as error:
-            fault = DocumentError([Diagnostic(str(error))])
-            inputs.append(_Input(configmap.source, configmap.source, None, fault, configmap.name))
-        else:
-            inputs.append(_Input(configmap.source, revision.name, None, revision.text, configmap.name))
-    return inputs
-
-
-def _check(sources: Sequence[_Input]) -> list[Checked]:
-    checks = [_check_one(source) for source in sources]
-    good = [(position, checked.document) for position, checked in enumerate(checks) if position and checked.document]
-    for left_out in combine_documents(Document(), [document for _, document in good]).left_out:
-        checks[good[left_out][0]] = _refuse(DocumentError([Diagnostic(Combination.REASON)]))
-    return checks
-
-
-def _check_one(source: _Input) -> Checked:
-    text = source.text
-    if isinstance(text, DocumentError):
-        return _refuse(text)
-    return check_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
-
-
-def _refuse(error: DocumentError) -> Checked:
-    return Checked(None, error.diagnostics, error.omitted, ())
-
-
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    """What a hub would start servers with that has never read anything else.
-
-    Attributes:
-        document: The main document with the selected ones behind it.
-        revision: Where the main one is from.
-        selected: Where the others are from.
-        complete: Whether all of those that were selected are in it.
-    """
-
-    document: Document
-    revision: str
-    selected: tuple[str, ...]
-    complete: bool
-
-
-def _parse(sources: Sequence[_Input]) -> _Parsed | None:
-    """The documents as one; None where the main one has errors. Errors have been told on the standard error."""
-    documents: list[Document] = []
-    revisions: list[str] = []
-    for source, checked in zip(sources, _check(sources), strict=True):
-        document = checked.document
-        if document is None:
-            errors = replace(checked, warnings=())
-            print(diagnosis.format_text(source.name, errors, find_style(sys.stderr)), file=sys.stderr)
-        else:
-            documents.append(document if source.configmap is None else document.of_configmap(source.configmap))
-            revisions.append(source.revision)
-        if not documents:
-            return None
-    document = combine_documents(documents[0], documents[1:]).document
-    return _Parsed(document, revisions[0], tuple(revisions[1:]), complete=len(documents) == len(sources))
-
-
-def _validate(arguments: argparse.Namespace) -> int:
-    sources = _read(arguments)
-    checks = list(zip(sources, _check(sources), strict=True))
-    if arguments.format == "json":
-        main, *others = (diagnosis.to_json(source.name, checked) for source, checked in checks)
-        _print_json(main | {"selected": others} if arguments.label_selector else main)
-    for source, checked in checks if arguments.format != "json" else ():
-        if arguments.format == "github":
-            # GitHub takes a path to be relative to the workspace, whichever directory this step is in.
-            file = source.file and os.path.relpath(source.file, os.environ.get("GITHUB_WORKSPACE") or None)
-            print(diagnosis.format_for_github(source.name, file, checked))
-        else:
-            print(diagnosis.format_text(source.name, checked, find_style(sys.stdout)))
-    not_good = any(checked.errors or (arguments.strict and checked.warnings) for _, checked in checks)
-    return _NOT_GOOD if not_good else _GOOD
-
-
-def _explain(arguments: argparse.Namespace) -> int:
-    parsed = _parse(_read(arguments))
-    if parsed is None:
-        return _NOT_GOOD
-    subject = _subject(arguments)
-    size = choose_size(parsed.document, subject, arguments.size)
-    explained = explanation.explain_document(parsed.document, subject, arguments.merge_order, size)
-    if arguments.format == "json":
-        _print_json(explanation.to_json(explained, show_values=arguments.show_values))
-    else:
-        print(explanation.format_text(explained, find_style(sys.stdout), show_values=arguments.show_values))
-    return _GOOD if parsed.complete else _NOT_GOOD
-
-
-def _render(arguments: argparse.Namespace) -> int:
-    parsed = _parse(_read(arguments))
-    if parsed is None:
-        return _NOT_GOOD
-    subject = _subject(arguments)
-    size = choose_size(parsed.document, subject, arguments.size)
-    import asyncio
-
-    from ..sources.cache import Reading
-    from .render import render_pod
-
-    pod = asyncio.run(
-        render_pod(
-            Reading(parsed.document, parsed.revision, selected=parsed.selected),
-            subject,
-            size=size,
-            server=arguments.server or "",
-            config_file=arguments.config,
-            show_values=arguments.show_values,
-        )
-    )
-    if arguments.format == "json":
-        _print_json(pod)
-    else:
-        print(yaml.safe_dump(pod, sort_keys=False), end="")
-    return _GOOD if parsed.complete else _NOT_GOOD
-
-
-def _schema(_: argparse.Namespace) -> int:
-    from ..document.json_schema import make_schema
-
-    _print_json(make_schema())
-    return _GOOD
-
-
-def _subject(arguments: argparse.Namespace) -> Subject:
-    return Subject(arguments.user, frozenset(arguments.group), arguments.image)
-
-
-def _print_json(value: Any) -> None:
-    # In ASCII, which says the same everywhere and cannot steer a terminal.
-    print(json.dumps(value, indent=2))

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
 import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..escaping import printable
 
-__all__ = ["Style", "align", "find_style", "prepare", "printable"]
+__all__ = ["Style", "align", "find_style", "prepare", "print_json", "printable"]
 
 # What texts of ours are made of, for terminals that have ASCII alone.
 _ASCII = {"…": "...", "✔": "+", "✘": "-", "⚠": "!", "·": "."}
@@ -103,3 +104,8 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 _ERRORS = "profiled_spawner.ascii"
 codecs.register_error(_ERRORS, _replace)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value in ASCII, which says the same everywhere and cannot steer a terminal."""
+    print(json.dumps(value, indent=2))

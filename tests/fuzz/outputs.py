@@ -16,8 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from profiled_spawner.command import explain as explanation
-from profiled_spawner.command import validate as diagnosis
+from profiled_spawner.command import diagnosis, explanation
 from profiled_spawner.command.main import main
 from profiled_spawner.command.terminal import Style
 from profiled_spawner.decide.choices import choose_size, find_sizes

@@ -1,0 +1,122 @@
+"""What `validate` tells of a document: to people, to programs, and to GitHub Actions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..document.parser import Checked
+from ..errors import Diagnostic
+from .terminal import Style, printable
+
+__all__ = ["format_for_github", "format_text", "to_json"]
+
+
+def format_text(source: str, checked: Checked, style: Style) -> str:
+    """One line for each diagnostic, which editors and terminals can follow, and a summary.
+
+    Args:
+        source: What the document was read from; for a file its path.
+        checked: What there is to say of it.
+        style: How to set things off.
+    """
+    name = printable(source)
+    lines = []
+    for diagnostic in _in_order(checked):
+        severity = f"{diagnostic.severity}:"
+        severity = style.red(severity) if diagnostic.severity == "error" else style.yellow(severity)
+        lines.append(f"{style.bold(name + _place(diagnostic))}: {severity} {printable(_describe(diagnostic))}")
+    if checked.omitted:
+        lines.append(f"…and {checked.omitted} more errors")
+    summary = _summarize(checked)
+    if checked.document is None:
+        lines.append(style.red(summary))
+    elif checked.warnings:
+        lines.append(style.yellow(summary))
+    else:
+        lines.append(f"{style.green('✔')} {name}: {summary}")
+    return "\n".join(lines)
+
+
+def format_for_github(source: str, file: str | None, checked: Checked) -> str:
+    """Annotations of a workflow run, and a summary for its log.
+
+    See https://docs.github.com/actions/reference/workflow-commands-for-github-actions.
+
+    Args:
+        source: What the document was read from.
+        file: The file that can be annotated, as seen from the workspace; None if it was none.
+        checked: What there is to say of it.
+    """
+    lines = []
+    for diagnostic in _in_order(checked):
+        properties = {"title": "Invalid profile document" if diagnostic.severity == "error" else "Profile document"}
+        message = _describe(diagnostic)
+        if file is None:
+            message = f"{source}{_place(diagnostic)}: {message}"
+        else:
+            if diagnostic.line:
+                properties = {"line": str(diagnostic.line), "col": str(diagnostic.column)} | properties
+            properties = {"file": file} | properties
+        shown = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
+        lines.append(f"::{diagnostic.severity} {shown}::{_escape(message)}")
+    if checked.omitted:
+        lines.append(f"...and {checked.omitted} more errors")
+    lines.append(_summarize(checked))
+    return "\n".join(lines)
+
+
+def to_json(source: str, checked: Checked) -> dict[str, Any]:
+    """The same as an object of JSON.
+
+    Args:
+        source: What the document was read from.
+        checked: What there is to say of it.
+    """
+    return {
+        "source": source,
+        "valid": checked.document is not None,
+        "profiles": None if checked.document is None else len(checked.document.profiles),
+        "errors": _list(checked.errors),
+        "omitted": checked.omitted,
+        "warnings": _list(checked.warnings),
+    }
+
+
+def _in_order(checked: Checked) -> list[Diagnostic]:
+    return sorted((*checked.errors, *checked.warnings), key=lambda each: (each.line, each.column))
+
+
+def _place(diagnostic: Diagnostic) -> str:
+    return f":{diagnostic.line}:{diagnostic.column}" if diagnostic.line else ""
+
+
+def _describe(diagnostic: Diagnostic) -> str:
+    return f"{diagnostic.path}: {diagnostic.what}" if diagnostic.path else diagnostic.what
+
+
+def _summarize(checked: Checked) -> str:
+    warnings = [_count(len(checked.warnings), "warning")] if checked.warnings else []
+    if checked.document is None:
+        errors = _count(len(checked.errors) + checked.omitted, "error")
+        return f"{', '.join([errors, *warnings])}; a hub goes on with the last good document, if it has one"
+    return ", ".join([_count(len(checked.document.profiles), "profile"), "no errors", *warnings])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+
+def _list(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
+    return [
+        {"line": each.line or None, "column": each.column or None, "path": each.path, "what": each.what}
+        for each in diagnostics
+    ]
+
+
+def _escape(text: str) -> str:
+    return printable(text).replace("%", "%25")
+
+
+def _escape_property(text: str) -> str:
+    return _escape(text).replace(":", "%3A").replace(",", "%2C")

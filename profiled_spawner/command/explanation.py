@@ -1,0 +1,391 @@
+"""Document and subject to what `explain` tells: who is given what, and by which profile.
+
+The same matching and merging as a spawn's, without a hub: what the hub's own settings give a server is not known
+here. Values are only told to who asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..decide.matching import Match, MergeOrder, Subject, check_number, explain_match, order_profiles
+from ..decide.merging import (
+    EffectiveProfile,
+    Resources,
+    Setting,
+    check_applied,
+    check_start,
+    combine_terms,
+    merge_profiles,
+    settle_resources,
+)
+from ..document.kubernetes import find_alternatives
+from ..document.model import Document, EnvValue, EnvVarSource, Object, Size
+from ..document.quantity import Quantity
+from ..errors import PodError
+from .terminal import Style, align, printable
+
+__all__ = ["Explanation", "explain_document", "format_text", "to_json"]
+
+_MASK = "***"
+
+# Adds to what is told of a setting which profile gave it.
+_WithOrigin = Callable[[dict[str, Any], Setting[Any]], dict[str, Any]]
+_Amounts = Mapping[str, Setting[Quantity | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a document gives to one subject.
+
+    Attributes:
+        subject: Whose server it is and what it runs.
+        order: How the profiles that fit were put in order.
+        matches: Every profile of the document, in its order, and whether it fits.
+        effective: The profiles that fit, merged, and the size that was chosen.
+        resources: Their resources, settled as if the hub's settings gave none.
+    """
+
+    subject: Subject
+    order: MergeOrder
+    matches: tuple[Match, ...]
+    effective: EffectiveProfile
+    resources: Resources
+
+    @property
+    def limits(self) -> _Amounts:
+        """Limits by resource; one without a quantity is taken away, and so is a GPU by 0."""
+        return _with_removed(self.resources.limits, self.effective.limits)
+
+    @property
+    def requests(self) -> _Amounts:
+        """Guarantees by resource, likewise."""
+        return _with_removed(self.resources.requests, self.effective.requests)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the profiles that fit disagree about, and what of it hides the rest."""
+        warnings = [str(conflict) for conflict in self.resources.conflicts]
+        for setting in self.effective.env_from:
+            prefix = setting.value.get("prefix")
+            hidden = [name for name in sorted(self.effective.env) if prefix and name.startswith(prefix)]
+            if hidden:
+                names = ", ".join(hidden[:3]) + (f" and {len(hidden) - 3} more" if hidden[3:] else "")
+                warnings.append(
+                    f"{names}: listed in env, which Kubernetes lets win over {_describe_source(setting.value)}"
+                )
+        try:
+            check_number(len(self.effective.applied))
+            check_applied(self.effective.applied)
+            check_start(self.effective)
+            combine_terms(setting.value for setting in self.effective.node_requirements)
+        except PodError as error:
+            warnings.append(f"no server can start: {error}")
+        return tuple(warnings)
+
+
+def explain_document(
+    document: Document, subject: Subject, order: MergeOrder = "specificity", size: Size | None = None
+) -> Explanation:
+    """Finds what a document gives to a subject, with a size if one is chosen, and why."""
+    matches = tuple(explain_match(profile, subject) for profile in document.profiles)
+    applied = order_profiles((match.profile for match in matches if match.fits), order)
+    effective = merge_profiles((*applied, size) if size else applied)
+    return Explanation(subject, order, matches, effective, settle_resources(effective))
+
+
+def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str, Any]:
+    """An explanation as an object of JSON, in which profiles are known by their index among all of them.
+
+    Args:
+        explanation: What to tell.
+        show_values: Whether values of environment variables are told.
+    """
+    subject, effective = explanation.subject, explanation.effective
+    size = next((each.name for each in effective.applied if isinstance(each, Size)), None)
+    # Not their own index, which is that in their own ConfigMap's document.
+    indices = {id(match.profile): index for index, match in enumerate(explanation.matches)}
+
+    def with_origin(told: dict[str, Any], setting: Setting[Any]) -> dict[str, Any]:
+        # A size is none of them.
+        return {**told, "profile": indices.get(id(setting.profile))}
+
+    return {
+        "subject": {"user": subject.user, "groups": sorted(subject.groups), "image": subject.image},
+        "profiles": [
+            {
+                "index": index,
+                "name": match.profile.name,
+                **({} if match.profile.configmap is None else {"configmap": match.profile.configmap}),
+                "fits": match.fits,
+                "reasons": list(match.reasons),
+            }
+            for index, match in enumerate(explanation.matches)
+        ],
+        "applied": [indices[id(profile)] for profile in effective.applied if not isinstance(profile, Size)],
+        **({"size": size} if size else {}),
+        "env": [
+            with_origin({"name": name, **_env_to_json(setting.value, show_values)}, setting)
+            for name, setting in sorted(effective.env.items())
+        ],
+        "resources": {
+            "limits": _amounts_to_json(explanation.limits, with_origin),
+            "requests": _amounts_to_json(explanation.requests, with_origin),
+        },
+        **{section: told for section, told in _sections_to_json(effective, with_origin) if told},
+        "warnings": list(explanation.warnings),
+    }
+
+
+def format_text(explanation: Explanation, style: Style, *, show_values: bool = False) -> str:
+    """An explanation as text for people.
+
+    Args:
+        explanation: What to tell.
+        style: How to set things off.
+        show_values: Whether values of environment variables are told.
+    """
+    sections = [
+        _format_subject(explanation.subject, style),
+        _format_profiles(explanation, style),
+        _format_env(explanation, style, show_values),
+        *_format_env_from(explanation, style),
+        _format_resources(explanation, style),
+        *_format_nodes(explanation, style),
+        *_format_volumes(explanation, style),
+        *_format_texts("Labels", explanation.effective.labels, style),
+        *_format_texts("Annotations", explanation.effective.annotations, style),
+    ]
+    if explanation.warnings:
+        warnings = (f"  {style.yellow('⚠')} {printable(text)}" for text in explanation.warnings)
+        sections.append([style.bold("Warnings"), *warnings])
+    return "\n\n".join("\n".join(lines) for lines in sections)
+
+
+def _with_removed(settled: Mapping[str, Setting[Quantity]], given: _Amounts) -> _Amounts:
+    amounts = {name: setting for name, setting in given.items() if not setting.value or not setting.value.amount}
+    amounts |= {name: Setting(setting.value, setting.profile) for name, setting in settled.items()}
+    return {name: amounts[name] for name in sorted(amounts, key=_rank)}
+
+
+def _rank(resource: str) -> tuple[bool, bool, str]:
+    """Memory first, then the CPU, then the others by name."""
+    return resource != "memory", resource != "cpu", resource
+
+
+def _env_to_json(value: EnvValue, show_values: bool) -> dict[str, Any]:
+    if isinstance(value, EnvVarSource):
+        return {"valueFrom": value.to_kubernetes()}
+    return {"value": value if show_values or value is None else _MASK}
+
+
+def _amounts_to_json(amounts: _Amounts, with_origin: _WithOrigin) -> dict[str, Any]:
+    return {
+        resource: with_origin({"quantity": setting.value and setting.value.text}, setting)
+        for resource, setting in amounts.items()
+    }
+
+
+def _sections_to_json(effective: EffectiveProfile, with_origin: _WithOrigin) -> Iterator[tuple[str, Any]]:
+    def objects(settings: Iterable[Setting[Any]], name: str) -> list[dict[str, Any]]:
+        return [with_origin({name: _to_plain(setting.value)}, setting) for setting in settings]
+
+    def texts(settings: Mapping[str, Setting[str]]) -> dict[str, Any]:
+        return {name: with_origin({"value": setting.value}, setting) for name, setting in sorted(settings.items())}
+
+    yield "env_from", objects(effective.env_from, "source")
+    yield "node_selector", texts(effective.node_selector)
+    yield "node_tolerations", objects(effective.node_tolerations, "toleration")
+    affinity = {
+        "required": objects(effective.node_requirements, "terms"),
+        "preferred": objects(effective.node_preferences, "term"),
+    }
+    yield "node_affinity", {kind: told for kind, told in affinity.items() if told}
+    yield "volumes", objects(effective.volumes, "volume")
+    yield "labels", texts(effective.labels)
+    yield "annotations", texts(effective.annotations)
+
+
+def _to_plain(value: Any) -> Any:
+    """An object of the document as JSON has it."""
+    if isinstance(value, Mapping):
+        return {name: _to_plain(each) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return [_to_plain(each) for each in value]
+    return value
+
+
+def _format_subject(subject: Subject, style: Style) -> list[str]:
+    return [
+        f"{style.bold('User')}    {printable(subject.user)}",
+        f"{style.bold('Groups')}  {printable(', '.join(sorted(subject.groups))) or 'none'}",
+        f"{style.bold('Image')}   {printable(subject.image)}",
+    ]
+
+
+def _format_profiles(explanation: Explanation, style: Style) -> list[str]:
+    matches = explanation.matches
+    applied = explanation.effective.applied
+    if not matches and not applied:
+        return [style.bold("Profiles"), "  none; the document says 'profiles: []'"]
+    rows = [[str(index), match.profile.label, "; ".join(match.reasons)] for index, match in enumerate(matches)]
+    lines = [style.bold(f"Profiles: {sum(match.fits for match in matches)} of {len(matches)} fit")]
+    for match, cells in zip(matches, align(rows), strict=True):
+        row = "  ".join(cells).rstrip()
+        lines.append(f"  {style.green('✔')} {row}" if match.fits else style.dim(f"  ✘ {row}"))
+    if applied:
+        how = "least specific first" if explanation.order == "specificity" else "in the document's order"
+        names = printable(", ".join(profile.label for profile in applied))
+        lines += ["", f"{style.bold('Applied')}, {how}, the later winning: {names}"]
+    return lines
+
+
+def _format_env(explanation: Explanation, style: Style, show_values: bool) -> list[str]:
+    rows = [
+        [name, _format_value(setting.value, show_values), _origin(setting)]
+        for name, setting in sorted(explanation.effective.env.items())
+    ]
+    return [style.bold("Environment"), *(_table(rows, style) or ["  nothing from profiles"])]
+
+
+def _format_value(value: EnvValue, show_values: bool) -> str:
+    if isinstance(value, EnvVarSource):
+        fields = value.fields
+        if value.kind == "secretKeyRef":
+            return f"secret {fields['name']}, key {fields['key']}"
+        if value.kind == "configMapKeyRef":
+            return f"configmap {fields['name']}, key {fields['key']}"
+        return str(fields.get("fieldPath") or fields.get("resource"))
+    if value is None:
+        return "(removed)"
+    if not show_values:
+        return _MASK
+    return value or '""'
+
+
+def _format_resources(explanation: Explanation, style: Style) -> list[str]:
+    limits, requests = explanation.limits, explanation.requests
+    rows = [
+        [resource if position == 0 else "", *row]
+        for resource in sorted({*limits, *requests}, key=_rank)
+        for position, row in enumerate(_describe_resource(limits.get(resource), requests.get(resource)))
+    ]
+    return [style.bold("Resources"), *(_table(rows, style) or ["  nothing from profiles"])]
+
+
+def _format_env_from(explanation: Explanation, style: Style) -> Iterator[list[str]]:
+    rows = [[_describe_source(setting.value), _origin(setting)] for setting in explanation.effective.env_from]
+    if rows:
+        yield [style.bold("Environment from all keys of"), *_table(rows, style)]
+
+
+def _describe_source(source: Object) -> str:
+    kind = "secret" if "secretRef" in source else "configmap"
+    reference = source.get("secretRef") or source.get("configMapRef") or {}
+    text = f"{kind} {reference.get('name')}"
+    if source.get("prefix"):
+        text += f", prefix {source['prefix']}"
+    return f"{text}, if there is one" if reference.get("optional") else text
+
+
+def _format_nodes(explanation: Explanation, style: Style) -> Iterator[list[str]]:
+    effective = explanation.effective
+    rows = [
+        *(
+            ["selector", f"{name}={setting.value}", _origin(setting)]
+            for name, setting in sorted(effective.node_selector.items())
+        ),
+        *(
+            ["required", " or ".join(_describe_term(term) for term in setting.value), _origin(setting)]
+            for setting in effective.node_requirements
+        ),
+        *(
+            [
+                "preferred",
+                f"{_describe_term(setting.value['preference'])} (weight {setting.value['weight']})",
+                _origin(setting),
+            ]
+            for setting in effective.node_preferences
+        ),
+        *(
+            ["tolerated", _describe_toleration(setting.value), _origin(setting)]
+            for setting in effective.node_tolerations
+        ),
+    ]
+    if rows:
+        yield [style.bold("Node"), *_table(rows, style)]
+
+
+def _describe_term(term: Object) -> str:
+    expressions = [*term.get("matchExpressions", ()), *term.get("matchFields", ())]
+    return " and ".join(
+        " ".join(
+            [expression["key"], expression["operator"]]
+            + ([f"({', '.join(expression['values'])})"] if expression.get("values") else [])
+        )
+        for expression in expressions
+    )
+
+
+def _describe_toleration(toleration: Object) -> str:
+    taint = toleration.get("key") or "every taint"
+    if toleration.get("value"):
+        taint += f"={toleration['value']}"
+    effect = f":{toleration['effect']}" if toleration.get("effect") else ""
+    seconds = f" for {toleration['tolerationSeconds']} s" if "tolerationSeconds" in toleration else ""
+    return f"{taint}{effect}{seconds}"
+
+
+def _format_volumes(explanation: Explanation, style: Style) -> Iterator[list[str]]:
+    rows = [
+        [
+            setting.value["mountPath"],
+            _describe_volume(setting.value),
+            _origin(setting),
+        ]
+        for setting in explanation.effective.volumes
+    ]
+    if rows:
+        yield [style.bold("Volumes"), *_table(rows, style)]
+
+
+def _describe_volume(volume: Object) -> str:
+    kind = next(name for name in find_alternatives("MountedVolume") if name in volume)
+    source = volume[kind]
+    names = [source[field] for field in ("claimName", "secretName", "name", "path", "driver") if field in source]
+    text = " ".join([kind, *names[:1]])
+    if volume.get("subPath"):
+        text += f", {volume['subPath']} in it"
+    return f"{text}, read-only" if volume.get("readOnly") else text
+
+
+def _format_texts(title: str, settings: Mapping[str, Setting[str]], style: Style) -> Iterator[list[str]]:
+    rows = [[name, setting.value or '""', _origin(setting)] for name, setting in sorted(settings.items())]
+    if rows:
+        yield [style.bold(title), *_table(rows, style)]
+
+
+def _describe_resource(
+    limit: Setting[Quantity | None] | None, request: Setting[Quantity | None] | None
+) -> Iterator[tuple[str, str, str]]:
+    if limit is not None:
+        yield "limit", _format_amount(limit), _origin(limit)
+    if request is not None:
+        yield "guarantee", _format_amount(request), _origin(request)
+    if limit and limit.value and limit.value.amount and (request is None or request.value is None):
+        unless = "; the hub's settings may give one" if request is None else ""
+        yield "guarantee", f"({limit.value})", f"reserved by Kubernetes, for want of a guarantee{unless}"
+
+
+def _format_amount(setting: Setting[Quantity | None]) -> str:
+    return "(removed)" if setting.value is None else setting.value.text
+
+
+def _origin(setting: Setting[Any]) -> str:
+    return f"from {setting.profile.label}" if setting.profile else ""
+
+
+def _table(rows: list[list[str]], style: Style) -> list[str]:
+    return [f"  {'  '.join([*cells[:-1], style.dim(cells[-1].rstrip())])}" for cells in align(rows)]

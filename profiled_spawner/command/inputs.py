@@ -1,0 +1,147 @@
+"""What a command is given: files, standard input or live ConfigMaps, checked and put together."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..document.model import Combination, Document, combine_documents
+from ..document.parser import Checked, check_document
+from ..errors import Diagnostic, DocumentError, SourceError
+from ..sources.extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document
+from .diagnosis import format_text
+from .terminal import find_style
+
+__all__ = ["GOOD", "NOT_GOOD", "UNUSABLE", "Input", "Parsed", "check_inputs", "parse_inputs", "read_inputs"]
+
+GOOD, NOT_GOOD, UNUSABLE = 0, 1, 2
+"""Exit codes: all is well; the document is not, or not for this server; it could not be looked at."""
+
+API_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A source that was read.
+
+    Attributes:
+        name: What diagnostics call it.
+        revision: What a pod's annotation calls it.
+        file: The file that diagnostics can be attached to; None where it is none.
+        text: What was found in it; an error where that is no text.
+        configmap: The ConfigMap that was selected beside the main one; None for the main one itself, or a file.
+    """
+
+    name: str
+    revision: str
+    file: str | None
+    text: Text | DocumentError
+    configmap: str | None = None
+
+
+def read_inputs(arguments: argparse.Namespace) -> list[Input]:
+    """The main source first."""
+    if arguments.configmap:
+        namespace, name = arguments.configmap
+        return _read_configmaps(namespace, name, arguments.key, arguments.label_selector or "")
+    raw = _read_file(arguments.source)
+    name, file = ("<stdin>", None) if arguments.source == "-" else (arguments.source, arguments.source)
+    text: Text | DocumentError
+    try:
+        text = find_document(decode_text(raw), arguments.key, source=name)
+    except DocumentError as error:
+        text = error
+    return [Input(name, f"file/{name}@sha256:{hashlib.sha256(raw).hexdigest()[:12]}", file, text)]
+
+
+def _read_file(path: str) -> bytes:
+    # One byte more than is allowed, to see that there is more.
+    size = MAX_MANIFEST_BYTES + 1
+    try:
+        if path != "-":
+            with Path(path).open("rb") as file:
+                return file.read(size)
+        if sys.stdin is not None:
+            return sys.stdin.buffer.read(size)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise SourceError(f"{path} cannot be read: {why}", outcome="unavailable") from None
+    raise SourceError("the standard input is closed", outcome="missing")
+
+
+def _read_configmaps(namespace: str, name: str, key: str, label_selector: str) -> list[Input]:
+    import asyncio
+
+    from .kubeconfig import read_configmaps
+
+    revision, selected = asyncio.run(
+        read_configmaps(namespace, name, key, label_selector=label_selector, timeout_seconds=API_TIMEOUT_SECONDS)
+    )
+    inputs = [Input(revision.name.partition("@")[0], revision.name, None, revision.text)]
+    for configmap in selected:
+        try:
+            revision = configmap.extract()
+        except SourceError as error:
+            fault = DocumentError([Diagnostic(str(error))])
+            inputs.append(Input(configmap.source, configmap.source, None, fault, configmap.name))
+        else:
+            inputs.append(Input(configmap.source, revision.name, None, revision.text, configmap.name))
+    return inputs
+
+
+def check_inputs(sources: Sequence[Input]) -> list[Checked]:
+    checks = [_check_one(source) for source in sources]
+    good = [(position, checked.document) for position, checked in enumerate(checks) if position and checked.document]
+    for left_out in combine_documents(Document(), [document for _, document in good]).left_out:
+        checks[good[left_out][0]] = _refuse(DocumentError([Diagnostic(Combination.REASON)]))
+    return checks
+
+
+def _check_one(source: Input) -> Checked:
+    text = source.text
+    if isinstance(text, DocumentError):
+        return _refuse(text)
+    return check_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
+
+
+def _refuse(error: DocumentError) -> Checked:
+    return Checked(None, error.diagnostics, error.omitted, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a hub would start servers with that has never read anything else.
+
+    Attributes:
+        document: The main document with the selected ones behind it.
+        revision: Where the main one is from.
+        selected: Where the others are from.
+        complete: Whether all of those that were selected are in it.
+    """
+
+    document: Document
+    revision: str
+    selected: tuple[str, ...]
+    complete: bool
+
+
+def parse_inputs(sources: Sequence[Input]) -> Parsed | None:
+    """The documents as one; None where the main one has errors. Errors have been told on the standard error."""
+    documents: list[Document] = []
+    revisions: list[str] = []
+    for source, checked in zip(sources, check_inputs(sources), strict=True):
+        document = checked.document
+        if document is None:
+            errors = replace(checked, warnings=())
+            print(format_text(source.name, errors, find_style(sys.stderr)), file=sys.stderr)
+        else:
+            documents.append(document if source.configmap is None else document.of_configmap(source.configmap))
+            revisions.append(source.revision)
+        if not documents:
+            return None
+    document = combine_documents(documents[0], documents[1:]).document
+    return Parsed(document, revisions[0], tuple(revisions[1:]), complete=len(documents) == len(sources))

@@ -1,0 +1,248 @@
+"""The pod manifest that `ProfiledKubeSpawner` makes, without a hub and without a cluster.
+
+What the hub does before it asks for a manifest is done here with JupyterHub's own parts: a user with groups in a
+database in memory, a spawner with the configuration, a server, group overrides. Nothing is contacted and no
+kubeconfig is read; no hook and no `profile_list` is run, and there is no authenticator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import kubespawner.spawner
+from jupyterhub import orm
+from jupyterhub.app import JupyterHub
+from jupyterhub.objects import Server
+from jupyterhub.user import User
+from jupyterhub.utils import url_escape_path, url_path_join
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+from traitlets import TraitError
+from traitlets.config import Config
+from traitlets.config.loader import PyFileConfigLoader
+
+from ..decide.matching import Subject
+from ..document.model import Size
+from ..errors import PodError, ProfiledSpawnerError
+from ..hub.spawner import ProfiledKubeSpawner
+from ..sources.cache import Reading
+from .terminal import printable
+
+__all__ = ["RenderingError", "render_pod"]
+
+_MASK = "***"
+# The hub makes one for each start.
+_TOKEN = "(made at every start)"
+
+# What a user of JupyterHub takes from the hub's settings on the way to a spawner.
+_HUB_SETTINGS = (
+    "admin_access",
+    "base_url",
+    "config",
+    "cookie_host_prefix_enabled",
+    "domain",
+    "hub",
+    "internal_certs_location",
+    "internal_ssl",
+    "internal_trust_bundles",
+    "subdomain_hook",
+    "subdomain_host",
+    "trusted_alt_names",
+)
+
+_TRAIT = re.compile(r"The ('\w+') trait of ")
+
+
+class RenderingError(ProfiledSpawnerError):
+    """The hub's configuration cannot be run, or no manifest can be made with it."""
+
+
+async def render_pod(
+    reading: Reading,
+    subject: Subject,
+    *,
+    size: Size | None = None,
+    server: str = "",
+    config_file: Path | None = None,
+    show_values: bool = False,
+) -> dict[str, Any]:
+    """Makes the pod manifest of a server, as Kubernetes would be sent it.
+
+    Args:
+        reading: The profiles and where they come from.
+        subject: Whose server it is, and the image that the user's choice comes to.
+        size: What is chosen for a size.
+        server: The name of a named server.
+        config_file: A ``jupyterhub_config.py``. It is run, as the hub runs it.
+        show_values: Whether environment variables keep their values: those of profiles, of settings and the hub's.
+
+    Raises:
+        PodError: What the profiles give does not go together, or not with what the configuration gives.
+        RenderingError: The configuration cannot be run, or no manifest can be made with it. The message of an
+            exception that is not this package's own, which may quote a value, is only in it with `show_values`.
+    """
+    # What a configuration prints is not part of the manifest.
+    with contextlib.redirect_stdout(sys.stderr), _warnings_logged(), _no_kubeconfig():
+        try:
+            pod = await _make_pod(reading, subject, size, server, _load_config(config_file))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a configuration is code, and can raise anything
+            failure = (
+                error.with_traceback(None)
+                if isinstance(error, RenderingError | PodError)
+                else RenderingError(_explain(error, config_file, show_values))
+            )
+        else:
+            return pod if show_values else _mask_env(pod)
+    # Outside the handler, so that no traceback leads to the configuration's own error.
+    raise failure
+
+
+def _load_config(config_file: Path | None) -> Config:
+    if config_file is None:
+        return Config()
+    if not config_file.is_file():
+        raise RenderingError(f"there is no file {config_file}")
+    config: Config = PyFileConfigLoader(str(config_file.absolute())).load_config()
+    return config
+
+
+async def _make_pod(
+    reading: Reading, subject: Subject, size: Size | None, server: str, config: Config
+) -> dict[str, Any]:
+    # Neither has a part in a manifest, and the packages that they come from need not be here.
+    for unused in ("authenticator_class", "proxy_class"):
+        config.JupyterHub.pop(unused, None)
+    hub = JupyterHub(config=config, log=logging.getLogger("jupyterhub"))
+    hub.init_hub()
+    settings = {name: getattr(hub, name) for name in _HUB_SETTINGS}
+    settings["public_url"] = urlparse(hub.public_url) if hub.public_url else ""
+    settings["spawner_class"] = (
+        hub.spawner_class if issubclass(hub.spawner_class, ProfiledKubeSpawner) else ProfiledKubeSpawner
+    )
+    # As the hub has it, this setting has the last word; it holds the cookies' options.
+    settings |= hub.tornado_settings
+
+    with _database() as database:
+        orm_user = orm.User(name=subject.user, groups=[orm.Group(name=name) for name in sorted(subject.groups)])
+        database.add(orm_user)
+        if server:
+            database.add(orm.Spawner(name=server, user=orm_user))
+        database.commit()
+        user = User(orm_user, settings)
+        spawner = user.spawners[server]
+        try:
+            # From here on as User.spawn, but for what is not in a manifest.
+            orm_server = orm.Server(base_url=url_path_join(user.base_url, url_escape_path(server), "/"))
+            database.add(orm_server)
+            database.commit()
+            spawner.server = Server(orm_server=orm_server)
+            spawner.api_token = _TOKEN
+            spawner.admin_access = settings["admin_access"]
+            # JupyterHub 5.0 has no group_overrides.
+            if hasattr(spawner, "apply_group_overrides"):
+                await spawner.apply_group_overrides()
+            spawner.image = subject.image
+            spawner._reading, spawner._size = reading, size
+            # Whoever asks for the pod is told what is wrong with it; no start is refused, and nothing logged.
+            spawner._refuse_pod = lambda error: error
+            pod = await spawner.get_pod_manifest()
+            manifest: dict[str, Any] = spawner.api.api_client.sanitize_for_serialization(pod)
+        finally:
+            await spawner.api.api_client.close()
+    return manifest
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[Session]:
+    """JupyterHub's database, in memory; its own way to one migrates, and logs that."""
+    engine = create_engine("sqlite://")
+    try:
+        orm.Base.metadata.create_all(engine)
+        with Session(engine) as database:
+            yield database
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def _no_kubeconfig() -> Iterator[None]:
+    """Keeps KubeSpawner from its configuration of the cluster, which it loads with every spawner object.
+
+    That would run the kubeconfig's plugins, and fail where there is none. The client is made all the same, and
+    never used.
+    """
+    load_config = kubespawner.spawner.load_config
+    kubespawner.spawner.load_config = lambda **_: None
+    try:
+        yield
+    finally:
+        kubespawner.spawner.load_config = load_config
+
+
+class _Formatter(logging.Formatter):
+    """Escapes in a message what could steer the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's own name
+        return printable(super().formatMessage(record))
+
+
+@contextlib.contextmanager
+def _warnings_logged() -> Iterator[None]:
+    """Sends warnings to the standard error, and what is less than that nowhere."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_Formatter("profiled-spawner: %(levelname)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+def _mask_env(pod: dict[str, Any]) -> dict[str, Any]:
+    spec = pod["spec"]
+    for kind in ("containers", "initContainers", "ephemeralContainers"):
+        for container in spec.get(kind) or ():
+            for variable in container.get("env") or ():
+                if "value" in variable:
+                    variable["value"] = _MASK
+    return pod
+
+
+def _explain(error: BaseException, config_file: Path | None, show_values: bool) -> str:
+    """One sentence on what went wrong, and on which line of the configuration."""
+    kind = type(error).__name__
+    trait = _TRAIT.match(str(error)) if isinstance(error, TraitError) else None
+    if isinstance(error, SyntaxError):
+        what = f"{kind}: {error.msg}"
+    elif isinstance(error, OSError) and error.strerror:
+        what = f"{kind}: {error.strerror}" + (f": {error.filename}" if error.filename else "")
+    elif show_values or isinstance(error, ImportError | NameError | ProfiledSpawnerError):
+        what = f"{kind}: {' '.join(str(error).split())}"
+    else:
+        what = f"{kind}: {trait[1]} cannot have this value" if trait else kind
+        what += " (the message may hold values; --show-values shows it)"
+    return printable(f"{_find_place(error, config_file)}: {what}")
+
+
+def _find_place(error: BaseException, config_file: Path | None) -> str:
+    path = str(config_file.absolute()) if config_file else None
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    if isinstance(error, SyntaxError) and error.filename == path:
+        lines.append(error.lineno)
+    if lines:
+        return f"{config_file}:{lines[-1]}"
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    places = [f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}" for frame in frames]
+    hosts = [place for place in places if place.startswith(("jupyterhub.", "kubespawner."))]
+    where = f" ({hosts[-1]})" if hosts else ""
+    return f"no pod can be made{f' with {config_file}' if config_file else ''}{where}"
