@@ -32,7 +32,7 @@ from sandbox.api import EmbeddedAPI
 from sandbox.paperkubelet import PaperKubelet
 
 from .conftest import MakeSpawner, WriteProfiles
-from .test_hub import stopped
+from .hub.test_hub import stopped
 from .test_secrets import (
     MakeHub,
     Witness,

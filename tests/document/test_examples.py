@@ -20,7 +20,7 @@ from profiled_spawner.document.templates import Template
 from profiled_spawner.errors import Diagnostic, DocumentError
 from profiled_spawner.sources.extract import decode_text, find_document
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 KEY = "jupyterhub-singleuser-profiles.yaml"
 
 

@@ -23,7 +23,7 @@ from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
 from sandbox.waiting import SHORT_SECONDS, Clock, until
 
-from .conftest import API_SERVERS, CONFIGMAP, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
+from ..conftest import API_SERVERS, CONFIGMAP, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
 
 DOCUMENT = """
 profiles:

@@ -12,7 +12,7 @@ from sandbox.paperkubelet import PaperKubelet
 from sandbox.status import StatusError
 from sandbox.waiting import HANG_SECONDS
 
-from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
+from ..conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
 
 ROUNDS = 200
 

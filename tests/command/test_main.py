@@ -26,7 +26,7 @@ from profiled_spawner.sources.extract import MAX_MANIFEST_BYTES
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import HANG_SECONDS
 
-from .conftest import CONFIGMAP, KEY, WriteProfiles
+from ..conftest import CONFIGMAP, KEY, WriteProfiles
 
 IMAGE = "quay.io/example/forecast-notebook:3.6"
 

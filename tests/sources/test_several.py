@@ -27,7 +27,7 @@ from profiled_spawner.sources.source import ConfigMapSource, FileSource, Selecte
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
 
-from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
+from ..conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
 
 log = logging.getLogger("hub")
 

@@ -19,7 +19,7 @@ from profiled_spawner.document.validator import HIDDEN
 from profiled_spawner.errors import Diagnostic, DocumentError
 from profiled_spawner.sources.extract import decode_text, find_document
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 KEY = "jupyterhub-singleuser-profiles.yaml"
 TAG = "tag:yaml.org,2002:"
 

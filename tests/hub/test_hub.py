@@ -19,8 +19,8 @@ from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub, xsrf_of
 from sandbox.paperkubelet import PaperKubelet
 
-from .conftest import API_SERVERS, NAMESPACE, WriteProfiles, make_api_server
-from .test_metrics import documented
+from ..conftest import API_SERVERS, NAMESPACE, WriteProfiles, make_api_server
+from ..test_metrics import documented
 from .test_spawner import DOCUMENT, FORECAST, created, env_of, resources_of
 
 SENTENCE = "Your server was not started because its settings could not be read"

@@ -25,7 +25,7 @@ from profiled_spawner.sources.source import ConfigMapSource
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import HANG_SECONDS, until
 
-from .conftest import CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles
+from ..conftest import CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles
 
 log = logging.getLogger("hub")
 

@@ -32,7 +32,7 @@ from profiled_spawner.sources.cache import EscapingLog
 from profiled_spawner.sources.several import read_documents
 from profiled_spawner.sources.source import ConfigMapSource, Revision, SelectedConfigMapsSource
 
-from .conftest import CONFIGMAP, KEY, NAMESPACE
+from ..conftest import CONFIGMAP, KEY, NAMESPACE
 
 MAIN = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, api=None, timeout_seconds=10)
 SELECTED = SelectedConfigMapsSource(NAMESPACE, "team=yes", KEY, CONFIGMAP, api=None, timeout_seconds=10)

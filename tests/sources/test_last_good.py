@@ -38,7 +38,7 @@ from sandbox.assembly import Sandbox
 from sandbox.paperkubelet import PaperKubelet
 from sandbox.waiting import HANG_SECONDS, PATIENCE, SHORT_SECONDS, Clock, until
 
-from .conftest import CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles
+from ..conftest import CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles
 
 log = logging.getLogger("hub")
 

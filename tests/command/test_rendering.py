@@ -26,7 +26,7 @@ from sandbox.api import EmbeddedAPI
 from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet
 
-from .conftest import API_SERVERS, NAMESPACE, WriteProfiles, make_api_server
+from ..conftest import API_SERVERS, NAMESPACE, WriteProfiles, make_api_server
 
 TOKEN = "(made at every start)"
 HIDDEN = "(the message may hold values; --show-values shows it)"

@@ -15,7 +15,7 @@ from profiled_spawner.sources.cache import Store
 from profiled_spawner.sources.source import FileSource
 from profiled_spawner.sources.threads import background
 
-from .conftest import KEY
+from ..conftest import KEY
 
 log = logging.getLogger("hub")
 INTERVAL = sys.getswitchinterval()
