@@ -1,6 +1,6 @@
 """The document's JSON Schema, for editors.
 
-It says what JSON Schema can say of what `parsing` checks, and refuses nothing that `parsing` accepts: an editor's
+It says what JSON Schema can say of what `parser` checks, and refuses nothing that `parser` accepts: an editor's
 YAML parser makes numbers and booleans of plain scalars, which here are text, so those are let through. Only a plain
 ``null`` where a text belongs is refused, because to an editor it is the same as a value that was left out.
 """

@@ -549,11 +549,11 @@ def _read_field(reader: Reader, node: Node, path: Path, kind: str, name: str) ->
         reader.wrong_type(node, path, "a mapping", empty=f"{name}: {{}}")
         return MappingProxyType({})
     found = {}
-    for name, (key, value) in reader.entries(node, path, _is_label_name).items():
-        if place in _NAMED and LABEL_NAME.find_fault(name):
+    for label, (key, value) in reader.entries(node, path, _is_label_name).items():
+        if place in _NAMED and LABEL_NAME.find_fault(label):
             reader.error(key, path, "has a key that is no label's name, such as team or example.org/team")
-        here = (*path, reader.step(key, is_public=_is_label_name(name)))
-        found[name] = _read_value(reader, value, here, field.kind, place)
+        here = (*path, reader.step(key, is_public=_is_label_name(label)))
+        found[label] = _read_value(reader, value, here, field.kind, place)
     return MappingProxyType(found)
 
 
@@ -562,7 +562,7 @@ def _is_label_name(name: str) -> bool:
     return LABEL_NAME.find_fault(name.lower()) is None
 
 
-def _read_value(reader: Reader, node: Node, path: Path, kind: str, place: str) -> Any:
+def _read_value(reader: Reader, node: Node, path: Path, kind: str, place: str) -> Any:  # noqa: PLR0911  one for each kind
     if kind in SHAPES:
         return read_object(reader, node, path, kind)
     if kind == "text":
@@ -580,10 +580,11 @@ def _read_value(reader: Reader, node: Node, path: Path, kind: str, place: str) -
         except QuantityError as error:
             reader.error(node, path, str(error) if reader.is_quotable(node) else "not a Kubernetes quantity")
             return None
-    return _read_integer(reader, node, path, text, *FIELD_RANGES.get(place, _INT32))
+    least, most = FIELD_RANGES.get(place, _INT32)
+    return _read_integer(reader, node, path, text, least=least, most=most)
 
 
-def _read_integer(reader: Reader, node: Node, path: Path, text: str, least: int, most: int) -> int:
+def _read_integer(reader: Reader, node: Node, path: Path, text: str, *, least: int, most: int) -> int:
     octal = _OCTAL.fullmatch(text)
     if not octal and not _INTEGER.fullmatch(text):
         reader.error(node, path, "must be a whole number")

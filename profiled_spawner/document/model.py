@@ -1,6 +1,6 @@
 """The profile document as frozen values, and which names it may use.
 
-No I/O and no YAML: `parsing` makes these values from text, everything to its right reads them. They are shared by
+No I/O and no YAML: `parser` makes these values from text, and the other packages read them. They are shared by
 all spawns, so nothing in them can be changed. A document knows by which names its profiles are found. What a section
 means for people stands here too, once: the JSON Schema and the reference are made from it.
 """

@@ -1,13 +1,13 @@
 """Text to document, or one error with every diagnostic.
 
-Decides what a document may hold and says where it does not. Whether a profile is a wise one is `advice`'s to say;
-which text a file or a ConfigMap holds, `manifest`'s.
+Decides what a document may hold and says where it does not. Whether a profile is wise, `lint` says; which
+text of a file or a ConfigMap is the document, `sources.extract`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -227,31 +227,11 @@ class _Reader(Reader):
         found: dict[str, Any] = {}
         for key, (_, value) in entries.items():
             here = (*path, key)
-            if key in ("name", "description"):
-                found[key] = self.short_text(value, here)
-            elif key == "images":
-                found[key] = self.images(value, here)
-            elif key in ("users", "groups"):
-                found[key] = frozenset(self.texts(value, here))
-            elif key == "env":
-                found[key] = self.env(value, here)
-            elif key == "resources":
+            if key == "resources":
                 limits, requests = self.resources(value, here)
                 found["limits"], found["requests"] = MappingProxyType(limits), MappingProxyType(requests)
-            elif key == "env_from":
-                found[key] = read_objects(self, value, here, "EnvFromSource")
-            elif key == "node_tolerations":
-                found[key] = read_objects(self, value, here, "Toleration")
-            elif key == "node_affinity":
-                found[key] = read_object(self, value, here, "NodeAffinity") or _NOTHING
-            elif key == "volumes":
-                found[key] = self.volumes(value, here)
-            elif key == "node_selector":
-                found[key] = read_texts(self, value, here, LABEL_NAME.find_fault, LABEL_TEXT)
-            elif key == "labels":
-                found[key] = read_texts(self, value, here, _find_own_label_fault, LABEL_TEXT)
-            elif key == "annotations":
-                found[key] = read_texts(self, value, here, _find_own_annotation_fault, None)
+            elif key in _SECTIONS:
+                found[key] = _SECTIONS[key](self, value, here)
         if "gpu" in entries:
             found["limits"] = self.gpu(entries["gpu"][1], (*path, "gpu"), found.get("limits", {}))
         self.check_amounts(found, entries, path)
@@ -463,6 +443,26 @@ class _Reader(Reader):
             return quantity
         self.error(node, path, fault)
         return None
+
+
+_SECTIONS: MappingABC[str, Callable[[_Reader, Node, Path], Any]] = MappingProxyType(
+    {
+        "name": _Reader.short_text,
+        "description": _Reader.short_text,
+        "images": _Reader.images,
+        "users": lambda reader, node, path: frozenset(reader.texts(node, path)),
+        "groups": lambda reader, node, path: frozenset(reader.texts(node, path)),
+        "env": _Reader.env,
+        "env_from": lambda reader, node, path: read_objects(reader, node, path, "EnvFromSource"),
+        "node_selector": lambda reader, node, path: read_texts(reader, node, path, LABEL_NAME.find_fault, LABEL_TEXT),
+        "node_tolerations": lambda reader, node, path: read_objects(reader, node, path, "Toleration"),
+        "node_affinity": lambda reader, node, path: read_object(reader, node, path, "NodeAffinity") or _NOTHING,
+        "volumes": _Reader.volumes,
+        "labels": lambda reader, node, path: read_texts(reader, node, path, _find_own_label_fault, LABEL_TEXT),
+        "annotations": lambda reader, node, path: read_texts(reader, node, path, _find_own_annotation_fault, None),
+    }
+)
+"""How each key of a profile or a size is read; `resources` and `gpu` are two ways to say the same."""
 
 
 _NOTHING: MappingProxyType[str, Any] = MappingProxyType({})

@@ -369,7 +369,7 @@ def _misplaced_directive(stop: Stop) -> _Fault | None:
     return (_DIRECTIVE, found.end() - 1) if found else None
 
 
-def _within_brackets(stop: Stop) -> _Fault | None:
+def _within_brackets(stop: Stop) -> _Fault | None:  # noqa: PLR0911  one for each fault
     if not stop.innermost or not stop.innermost.flow:
         return None
     opener = stop.text[stop.innermost.position]

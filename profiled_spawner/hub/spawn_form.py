@@ -30,7 +30,9 @@ def format_form(sizes: Sequence[Size], choice: object = None) -> str:
     chosen = DEFAULT_SIZE if gone or not choice else choice
     rows = [(DEFAULT_SIZE, "Default", "What the server is given without a size.", "")]
     rows += [(size.name or "", size.name or "", size.description or "", describe_size(size)) for size in sizes]
-    options = "".join(_format_option(f"{FIELD}-{number}", *row, row[0] == chosen) for number, row in enumerate(rows))
+    options = "".join(
+        _format_option(f"{FIELD}-{number}", *row, checked=row[0] == chosen) for number, row in enumerate(rows)
+    )
     notice = f"<p>The size {escape(echo(choice))}, which was chosen last, is not available now.</p>" if gone else ""
     return f"""\
 <fieldset id="profiled-sizes" class="my-4">
@@ -39,7 +41,7 @@ def format_form(sizes: Sequence[Size], choice: object = None) -> str:
 """
 
 
-def _format_option(id_: str, value: str, name: str, description: str, gives: str, checked: bool) -> str:
+def _format_option(id_: str, value: str, name: str, description: str, gives: str, *, checked: bool) -> str:
     about = [escape(description)] if description else []
     if gives:
         about.append(f'<span class="text-body-secondary">{escape(gives[0].upper() + gives[1:])}</span>')

@@ -1,7 +1,7 @@
-"""When to read and when to parse: shared reads, unchanged versions, the last good document, the failure policy.
+"""When to read and when to parse: shared requests, unchanged versions, the last good document, the failure policy.
 
-A `Store` serves one source on one event loop. Spawns share its requests (see `reads`). What was read is parsed once per
-version, in a thread. When nothing good comes of it, the policy says what a spawn gets.
+A `Store` serves one source on one event loop. Spawns share its requests (see `shared_requests`). What was read is
+parsed once per version, in a thread. When nothing good comes of it, the policy says what a spawn gets.
 """
 
 from __future__ import annotations

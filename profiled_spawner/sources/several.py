@@ -1,7 +1,7 @@
 """Several ConfigMaps: those that a label selector selects, beside the main one.
 
 Each is handled for itself alone: one that is broken counts as it last was good, or not at all, and neither changes the
-others nor fails a spawn. Whether a spawn fails, the main document decides (see `store`).
+others nor fails a spawn. Whether a spawn fails, the main document decides (see `cache`).
 """
 
 from __future__ import annotations

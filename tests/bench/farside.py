@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import kubernetes_asyncio.config.kube_config as kube_config
+from kubernetes_asyncio.config import kube_config
 
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet

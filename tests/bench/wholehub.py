@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import kubernetes_asyncio.config.kube_config as kube_config
+from kubernetes_asyncio.config import kube_config
 from traitlets.config import Config
 
 from bench.documents import make_subject

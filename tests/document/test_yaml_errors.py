@@ -11,11 +11,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from .test_examples import INVALID, check, write
 
 from profiled_spawner.document import yaml_errors as syntax
 from profiled_spawner.document import yaml_tree as tree
 from profiled_spawner.errors import DocumentError
+
+from .test_examples import INVALID, check, write
 
 HERE = Path(__file__).parents[1]
 TEXTS = [
