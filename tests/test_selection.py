@@ -25,7 +25,7 @@ from profiled_spawner.selection import find_selection, read_documents
 from profiled_spawner.sources import ConfigMapSource, FileSource, SelectedConfigMapsSource
 from profiled_spawner.store import Reading
 from sandbox.api import EmbeddedAPI, Fault
-from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
+from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, our_threads, until
 
 from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
 
@@ -555,6 +555,7 @@ def test_a_selection_goes_with_its_event_loop(
         return weakref.ref(selection), weakref.ref(asyncio.get_running_loop())
 
     selection, loop = asyncio.run(spawn())
+    asyncio.run(until(lambda: not our_threads()))
     gc.collect()
     assert loop() is None
     gc.collect()  # of what went with it
