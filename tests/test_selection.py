@@ -17,6 +17,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubernetes_asyncio.config import load_kube_config
 from prometheus_client import REGISTRY
 
+from profiled_spawner import selection as selection_module
 from profiled_spawner import sources as sources_module
 from profiled_spawner import store as store_module
 from profiled_spawner.document import Document
@@ -238,6 +239,30 @@ async def test_only_what_has_changed_is_parsed(
     await reader.read()
     await reader.read()
     assert parsed == ["two"]
+
+
+async def test_many_that_were_edited_at_once_are_parsed_in_turn(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_profiles(profiles("globals"))
+    await reader.read()
+    for number in range(30):
+        write_team(f"team-{number:02}", profiles("a"))
+    parse_document, parsing, at_once = store_module.parse_document, set(), []
+
+    def parse(text: str, *, source: str, **kwargs: Any) -> Any:
+        parsing.add(source)
+        at_once.append(len(parsing))
+        try:
+            return parse_document(text, source=source, **kwargs)
+        finally:
+            parsing.remove(source)
+
+    monkeypatch.setattr(store_module, "parse_document", parse)
+    # However busy the machine is.
+    monkeypatch.setattr(selection_module, "_TURN_SECONDS", HANG_SECONDS)
+    assert len(await reader.labels()) == 31
+    assert at_once == [1] * 30
 
 
 async def test_another_text_is_another_version_whatever_its_number(

@@ -11,6 +11,7 @@ import os
 import random
 import re
 import socket
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -550,6 +551,23 @@ async def test_a_defect_in_parsing_is_an_invalid_document(
     with pytest.raises(DocumentError, match=r"by a defect of this package \(ZeroDivisionError\)") as caught:
         await reader.read()
     assert "canary" not in str(caught.value)
+
+
+async def test_a_read_is_tried_again_while_there_can_be_no_thread(
+    reader: Reader, write_profiles: WriteProfiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_profiles(profiles("there"))
+    start, tries = threading.Thread.start, []
+
+    def start_the_third(self: threading.Thread) -> None:
+        tries.append(self)
+        if self.daemon and len(tries) <= 2:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start_the_third)
+    assert await reader.name() == "there"
+    assert len(tries) == 3
 
 
 async def test_spawns_of_one_source_share_a_store_and_others_do_not(client: CoreV1Api) -> None:
