@@ -5,7 +5,8 @@ No document that somebody wrote for people comes near one of these. `docs/refere
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "MAX_PLACEHOLDERS",
     "MAX_PROFILES",
     "MAX_REFERENCES",
+    "MAX_SELECTED_CHARACTERS",
+    "MAX_SELECTED_PATTERNS",
     "MAX_SIZES",
     "MAX_STARS",
     "MAX_TEMPLATE",
@@ -31,6 +34,7 @@ __all__ = [
     "MAX_VALUES",
     "SECTION_LIMITS",
     "find_excess",
+    "find_within",
     "weigh",
 ]
 
@@ -55,6 +59,11 @@ MAX_TEMPLATE = 4_096
 """Characters of a text that may have KubeSpawner's fields. Linux takes no longer path."""
 MAX_PLACEHOLDERS = 50
 """Braces that open in such a text."""
+
+# Of the ConfigMaps that a selector selects, all together. Beyond it the largest do not count.
+MAX_SELECTED_CHARACTERS = 4 * 2**20
+MAX_SELECTED_PATTERNS = 1_000
+"""Different images with a ``*``, which are compared with the image of every start."""
 
 # Of one start, all its profiles together.
 MAX_PROFILES = 500
@@ -91,6 +100,16 @@ MAX_CHARACTERS = 2**20
 """Characters of all these texts. etcd takes objects of 1.5 MiB, and Linux variables and arguments of 2 MiB."""
 MAX_ANNOTATIONS_BYTES = 256 * 2**10
 """https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/"""
+
+
+def find_within(amounts: Sequence[int], most: int) -> frozenset[int]:
+    """The positions of those that come to no more than `most` together, the smallest first.
+
+    So nobody pushes out another who has less.
+    """
+    smallest_first = sorted(range(len(amounts)), key=amounts.__getitem__)
+    sums = accumulate(amounts[position] for position in smallest_first)
+    return frozenset(position for position, total in zip(smallest_first, sums, strict=True) if total <= most)
 
 
 def weigh(objects: Any) -> tuple[int, int, int]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from . import metrics
 from .background import GIVE_UP_SECONDS, Single, background
-from .document import Document, combine_documents
+from .document import Combination, Document, combine_documents
 from .errors import SourceError
 from .last_good import LastGoodFile, Recall, Saved
 from .reads import SharedReads
@@ -57,8 +57,17 @@ class _Caller:
     patience_seconds: float
 
 
-# The versions of each ConfigMap, by name and uid, and what there is of the newest: a revision that is not parsed yet.
-_Listed: TypeAlias = Mapping[tuple[str, str], tuple[Versions, Outcome | Revision]]
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What a list has.
+
+    Attributes:
+        digest: What tells it from a list of other ConfigMaps, or of other versions.
+        found: The versions of each, by name and uid, and what there is of the newest: a revision until that is parsed.
+    """
+
+    digest: bytes = b""
+    found: dict[tuple[str, str], tuple[Versions, Outcome | Revision]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,46 +98,53 @@ class Selection:
         self._versions: dict[tuple[str, str], Versions] = {}
         self._read_at: float | None = None
         self._is_restored = False
-        # Those that take long to parse.
-        self._unparsed: dict[Versions, Revision] = {}
+        self._listed = _Listed()
+        # Those whose newest version is still to be parsed.
+        self._unparsed: dict[tuple[str, str], Revision] = {}
         self._extracting = Single[bytes, _Listed | SourceError](keeps=False)
-        self._combining = Single[tuple[int, ...], tuple[tuple[Document, ...], Document | None]]()
+        self._combining = Single[tuple[int, ...], tuple[tuple[Document, ...], Combination | None]]()
+        self._told: Combination | None = None
 
     async def combine(
-        self, documents: tuple[Document, ...], *, timeout_seconds: float, log: Log, purpose: Purpose
-    ) -> Document | None:
+        self, main: Document, readings: Sequence[Reading], *, timeout_seconds: float, log: Log, purpose: Purpose
+    ) -> Combination | None:
         """Documents as one: the very same one as long as they are, since the next spawns will want it too.
 
         Args:
-            documents: They, the main one first.
+            main: The main one.
+            readings: The others.
             timeout_seconds: How long to wait.
-            log: Where to say that it is not there in time.
+            log: Where to say what is left out, and why.
             purpose: What it is for.
 
         Returns:
-            None if it is not there in time.
+            None if it is not there in time: the main one counts alone.
         """
+        documents = (main, *(reading.document for reading in readings))
 
-        def work() -> tuple[tuple[Document, ...], Document]:
+        def work() -> tuple[tuple[Document, ...], Combination]:
             with background():
-                return documents, combine_documents(documents)
+                return documents, combine_documents(main, documents[1:])
 
-        # The result has the documents too, so no others can get these numbers meanwhile.
+        # By identity: to compare two large ones takes long. The result has them too, so nothing else is in their place.
         key = tuple(map(id, documents))
         fault = self._defect(f"not combined within {GIVE_UP_SECONDS:g} s")
         try:
             async with asyncio.timeout(timeout_seconds):
-                _, combined = await self._combining.run(key, work, lambda: (documents, None))
-            if combined is not None:
-                return combined
+                _, combination = await self._combining.run(key, work, lambda: (documents, None))
         except TimeoutError:
-            fault = SourceError(f"{self._name} are still being combined", outcome="unavailable")
+            combination, fault = None, SourceError(f"{self._name} are still being combined", outcome="unavailable")
         except SourceError as error:
-            fault = error
+            combination, fault = None, error
         except Exception as error:  # noqa: BLE001  the main one is good, so the server starts
-            fault = self._defect(type(error).__name__)
-        self._report_left_out(fault, purpose, log)
-        return None
+            combination, fault = None, self._defect(type(error).__name__)
+        if combination is None:
+            self._report_left_out(fault, purpose, log)
+        elif combination is not self._told:
+            self._told = combination
+            for position in combination.left_out:
+                log.error("Leaving out %s, because %s", readings[position].source, combination.REASON)
+        return combination
 
     async def read(
         self,
@@ -162,16 +178,19 @@ class Selection:
         except SourceError as fault:
             await self._restore_all(caller)
             self._report(fault, purpose, log)
-        for versions, revision in tuple(self._unparsed.items()):
-            outcome = await self._parse(versions, revision, time_is_up - asyncio.get_running_loop().time(), log)
-            if outcome is None:
-                self._report_one(versions, describe_parsing(versions.name), purpose, log)
-            # Only the first of those who have waited for it.
-            elif self._unparsed.get(versions) is revision:
-                self._keep(versions, outcome, log)
-                self._save(caller)
-                if outcome.fault is not None:
-                    self._report_one(versions, outcome.fault, purpose, log)
+        for key, versions in tuple(self._versions.items()):
+            # Meanwhile another start may find a newer one.
+            while (revision := self._unparsed.get(key)) is not None:
+                outcome = await self._parse(versions, revision, time_is_up - asyncio.get_running_loop().time(), log)
+                if outcome is None:
+                    self._report_one(versions, describe_parsing(versions.name), purpose, log)
+                    break
+                # Only the first of those who have waited for it.
+                if self._unparsed.get(key) is revision:
+                    self._keep(key, outcome, log)
+                    self._save(caller)
+                    if outcome.fault is not None:
+                        self._report_one(versions, outcome.fault, purpose, log)
         return tuple(versions.last_good for versions in self._versions.values() if versions.last_good is not None)
 
     async def _read(self, caller: _Caller) -> _Answer:
@@ -182,19 +201,20 @@ class Selection:
             if not listed.transient:
                 await self._restore_all(caller)
             return _Answer(fault=listed)
-        for key in self._versions.keys() - listed.keys():
+        for key in self._versions.keys() - listed.found.keys():
             metrics.forget(self._versions[key].name)
-        self._versions = {key: versions for key, (versions, _) in listed.items()}
-        self._unparsed = {versions: found for versions, found in listed.values() if isinstance(found, Revision)}
+        self._listed = listed
+        self._versions = {key: versions for key, (versions, _) in listed.found.items()}
+        self._unparsed = {key: found for key, (_, found) in listed.found.items() if isinstance(found, Revision)}
         self._read_at, self._is_restored = time.monotonic(), False
         answer = []
-        for versions, found in listed.values():
+        for key, (versions, found) in listed.found.items():
             if isinstance(found, Outcome):
                 parsed: Outcome | None = found
             else:
                 parsed = await self._parse(versions, found, _TURN_SECONDS, caller.log)
             if parsed is not None:
-                self._keep(versions, parsed, caller.log)
+                self._keep(key, parsed, caller.log)
                 answer.append((versions, parsed))
         if any(versions.last_good is None for versions in self._versions.values()):
             for saved, restored in await self._find_saved(caller):
@@ -224,11 +244,13 @@ class Selection:
     @background()
     def _extract(self, source: SelectedConfigMapsSource, raw: bytes) -> _Listed:
         """Finds the ConfigMaps in what was fetched. Runs in a thread, and changes nothing."""
-        listed = {}
+        known, listed = self._listed, _Listed(source.digest(raw))
+        if known.digest == listed.digest:
+            return known
         for configmap in source.extract(raw):
             key = configmap.name, configmap.uid
             versions = self._versions.get(key) or Versions(configmap.source, *key)
-            listed[key] = versions, versions.recognize(configmap.extract)
+            listed.found[key] = versions, versions.recognize(configmap.extract)
         return listed
 
     async def _parse(self, versions: Versions, revision: Revision, timeout_seconds: float, log: Log) -> Outcome | None:
@@ -239,8 +261,12 @@ class Selection:
         except TimeoutError:
             return None
 
-    def _keep(self, versions: Versions, outcome: Outcome, log: Log) -> None:
-        self._unparsed.pop(versions, None)
+    def _keep(self, key: tuple[str, str], outcome: Outcome, log: Log) -> None:
+        versions = self._versions[key]
+        self._unparsed.pop(key, None)
+        # Without a revision it was not parsed, and may be later: there was no thread, or it took too long.
+        if outcome.revision is not None:
+            self._listed.found[key] = versions, outcome
         versions.keep(outcome, log)
 
     def _save(self, caller: _Caller) -> None:
@@ -361,17 +387,15 @@ async def read_documents(
         readings = await others
     finally:
         others.cancel()
-    combined = await selection.combine(
-        (main.document, *(reading.document for reading in readings)),
-        timeout_seconds=max(patience, time_is_up - loop.time()),
-        log=log,
-        purpose=purpose,
+    combination = await selection.combine(
+        main.document, readings, timeout_seconds=max(patience, time_is_up - loop.time()), log=log, purpose=purpose
     )
-    if combined is None:
+    if combination is None:
         return main
+    kept = [reading for position, reading in enumerate(readings) if position not in combination.left_out]
     return Reading(
-        combined,
+        combination.document,
         main.source,
         main.fault,
-        tuple(reading.source for reading in readings if reading.source is not None),
+        tuple(reading.source for reading in kept if reading.source is not None),
     )

@@ -124,7 +124,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
 
         All that it selects in `configmap_namespace` are read at every start too, under the same key. Their profiles
         stand behind those of the main one, in order of the ConfigMaps' names. One that is broken counts as it last
-        was good, or not at all; whether a server starts, the main one alone decides.
+        was good, or not at all, and stops no server.
 
         The hub's service account must be allowed to `list` ConfigMaps. Empty, which is the default, means none.
         """,

@@ -265,6 +265,77 @@ async def test_many_that_were_edited_at_once_are_parsed_in_turn(
     assert at_once == [1] * 30
 
 
+async def test_an_edit_elsewhere_costs_no_decoding(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract = SelectedConfigMapsSource.extract
+    extracted = []
+
+    def count(self: SelectedConfigMapsSource, raw: bytes) -> Any:
+        extracted.append(raw)
+        return extract(self, raw)
+
+    monkeypatch.setattr(SelectedConfigMapsSource, "extract", count)
+    write_profiles(profiles("globals"))
+    write_team("one", profiles("a"))
+    write_team("two", BROKEN)
+    assert await reader.labels() == ["globals", "one/a"]
+    # The list's own resourceVersion is another after it.
+    write_profiles(profiles("edited"))
+    assert await reader.labels() == ["edited", "one/a"]
+    assert len(extracted) == 1
+    write_team("two", profiles("mended"))
+    assert await reader.labels() == ["edited", "one/a", "two/mended"]
+    assert len(extracted) == 2
+
+
+async def test_of_too_many_patterns_those_of_the_largest_do_not_count(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, caplog: pytest.LogCaptureFixture
+) -> None:
+    def many(name: str, patterns: int) -> str:
+        images = ", ".join(f'"{name}-{number}-*"' for number in range(patterns))
+        return f"profiles: [{{name: {name}, images: [{images}]}}]"
+
+    write_profiles(many("globals", 500))
+    for name, patterns in (("a", 500), ("b", 300), ("c", 400), ("d", 300)):
+        write_team(name, many(name, patterns))
+    for _ in range(2):
+        reading = await reader.read()
+        assert [profile.label for profile in reading.document.profiles] == ["globals", "b/b", "c/c", "d/d"]
+        assert [source.partition("@")[0] for source in reading.selected] == [f"configmap/jhub/{name}" for name in "bcd"]
+    # One line for as long as nothing changes.
+    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+    assert re.match(r"Leaving out configmap/jhub/a@\d+, because .* more than 1,000 different images with a star", line)
+    write_team("c", many("c", 100))
+    assert await reader.labels() == ["globals", "b/b", "c/c", "d/d"]
+    write_team("a", many("a", 300))
+    assert await reader.labels() == ["globals", "a/a", "b/b", "c/c", "d/d"]
+
+
+async def test_of_too_much_text_the_largest_does_not_count(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, caplog: pytest.LogCaptureFixture
+) -> None:
+    sizes = {"a": 1000, "b": 1010, "c": 900, "d": 900, "e": 900}
+
+    def large(name: str) -> str:
+        return profiles(name) + "#" * (sizes[name] * 1024)
+
+    write_profiles(profiles("globals"))
+    for name in sizes:
+        write_team(name, large(name))
+    assert await reader.labels() == ["globals", "a/a", "c/c", "d/d", "e/e"]
+    assert (
+        "Leaving out configmap/jhub/b, because the selected ConfigMaps have more than 4 MiB of documents together, "
+        "and it is one of the largest" in caplog.text
+    )
+    write_team("b", profiles("b"))
+    assert await reader.labels() == ["globals", "a/a", "b/b", "c/c", "d/d", "e/e"]
+    # Who grows too large counts as it was before.
+    write_team("b", large("b"))
+    assert await reader.labels() == ["globals", "a/a", "b/b", "c/c", "d/d", "e/e"]
+    assert "Using the last good version, configmap/jhub/b@" in caplog.text
+
+
 async def test_another_text_is_another_version_whatever_its_number(
     reader: Reader, write_profiles: WriteProfiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,8 +90,8 @@ def _holding_an_open_file(gate: Gate) -> Any:
     return patch.object(sources, "open_file", open_file)
 
 
-def _names(documents: Sequence[Document]) -> str:
-    return " ".join(str(profile.label) for document in documents for profile in document.profiles)
+def _names(main: Document, others: Sequence[Document]) -> str:
+    return " ".join(str(profile.label) for document in (main, *others) for profile in document.profiles)
 
 
 @dataclass(frozen=True)
