@@ -208,14 +208,16 @@ class Selection:
         self._unparsed = {key: found for key, (_, found) in listed.found.items() if isinstance(found, Revision)}
         self._read_at, self._is_restored = time.monotonic(), False
         answer = []
-        for key, (versions, found) in listed.found.items():
-            if isinstance(found, Outcome):
-                parsed: Outcome | None = found
-            else:
-                parsed = await self._parse(versions, found, _TURN_SECONDS, caller.log)
-            if parsed is not None:
-                self._keep(key, parsed, caller.log)
-                answer.append((versions, parsed))
+        # For all of them: between any two, the collector would run.
+        with background():
+            for key, (versions, found) in listed.found.items():
+                if isinstance(found, Outcome):
+                    parsed: Outcome | None = found
+                else:
+                    parsed = await self._parse(versions, found, _TURN_SECONDS, caller.log)
+                if parsed is not None:
+                    self._keep(key, parsed, caller.log)
+                    answer.append((versions, parsed))
         if any(versions.last_good is None for versions in self._versions.values()):
             for saved, restored in await self._find_saved(caller):
                 # The uid too: those of a ConfigMap that was deleted do not come back with another of its name.
