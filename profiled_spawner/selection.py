@@ -7,6 +7,7 @@ others nor fails a spawn. Whether a spawn fails, the main document decides (see 
 from __future__ import annotations
 
 import asyncio
+import logging
 import operator
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ from .store import (
     describe_age,
     fetch,
     find_store,
+    report,
     report_for_page,
 )
 
@@ -190,9 +192,12 @@ class Selection:
             return
         why = versions.describe_fault(fault)
         if last_good:
-            log.warning("Using the last good version, %s, because %s", last_good, why)
+            does = "Using the last good version, %s, because %s"
+            would = "Would use the last good version, %s, because %s"
+            report(log, purpose, logging.WARNING, does, would, last_good, why)
         else:
-            log.error("Leaving out %s, because %s", versions.name, why)
+            does, would = "Leaving out %s, because %s", "Would leave out %s, because %s"
+            report(log, purpose, logging.ERROR, does, would, versions.name, why)
 
     def _report(self, fault: SourceError, purpose: Purpose, log: Log) -> None:
         age = None if self._read_at is None else describe_age(self._read_at, self._is_restored)
@@ -200,9 +205,13 @@ class Selection:
             shown = f"the selected ConfigMaps as they were {age}" if age else "none of the selected ConfigMaps"
             report_for_page(shown, fault, log)
         elif age:
-            log.warning("Using the selected ConfigMaps as they were %s, because %s", age, fault)
+            does = "Using the selected ConfigMaps as they were %s, because %s"
+            would = "Would use the selected ConfigMaps as they were %s, because %s"
+            report(log, purpose, logging.WARNING, does, would, age, fault)
         else:
-            log.error("Leaving out all ConfigMaps that configmap_label_selector selects, because %s", fault)
+            does = "Leaving out all ConfigMaps that configmap_label_selector selects, because %s"
+            would = "Would leave out all ConfigMaps that configmap_label_selector selects, because %s"
+            report(log, purpose, logging.ERROR, does, would, fault)
 
 
 # As the stores are kept, and for the same reasons.
