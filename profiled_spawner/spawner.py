@@ -362,7 +362,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         timeout_seconds = self.k8s_api_request_timeout
         try:
             async with asyncio.timeout(timeout_seconds):
-                # A little less, so that it ends with what is wrong, as a start does.
+                # A little less, so that reading ends first, and says what is wrong.
                 reading = await self._read(0.8 * timeout_seconds, "observation")
             effective, injection = self._decide(pod, reading, self._choose_size(reading))
             self._tell(pod, effective, injection, reading)
