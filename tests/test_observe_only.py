@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -329,7 +330,9 @@ async def test_reading_holds_up_a_start_for_one_request_at_most(
     clock.forward(0.9 * SHORT_SECONDS)
     assert take_observed(await starting) == NOT_READ
     assert "Would start no server, because no answer for configmap/" in caplog.text
-    assert f"within {0.8 * SHORT_SECONDS:g} s, retries included" in caplog.text
+    # Less than a start has altogether, and some of that is for the file of last good documents.
+    (waited,) = re.findall(r"within (\d+) s, retries included", caplog.text)
+    assert SHORT_SECONDS / 2 < int(waited) < SHORT_SECONDS
 
 
 async def test_whatever_else_hangs_ends_with_it(
