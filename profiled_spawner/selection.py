@@ -7,6 +7,7 @@ all, and neither changes the others nor fails a spawn. Whether a spawn fails, th
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from .store import (
     describe_parsing,
     fetch,
     find_store,
+    report,
     report_for_page,
 )
 
@@ -143,7 +145,8 @@ class Selection:
         elif combination is not self._told:
             self._told = combination
             for position in combination.left_out:
-                log.error("Leaving out %s, because %s", readings[position].source, combination.REASON)
+                does, would = "Leaving out %s, because %s", "Would leave out %s, because %s"
+                report(log, purpose, logging.ERROR, does, would, readings[position].source, combination.REASON)
         return combination
 
     async def read(
@@ -307,9 +310,12 @@ class Selection:
             return
         why = versions.describe_fault(fault)
         if last_good:
-            log.warning("Using the last good version, %s, because %s", last_good, why)
+            does = "Using the last good version, %s, because %s"
+            would = "Would use the last good version, %s, because %s"
+            report(log, purpose, logging.WARNING, does, would, last_good, why)
         else:
-            log.error("Leaving out %s, because %s", versions.name, why)
+            does, would = "Leaving out %s, because %s", "Would leave out %s, because %s"
+            report(log, purpose, logging.ERROR, does, would, versions.name, why)
 
     def _report(self, fault: SourceError, purpose: Purpose, log: Log) -> None:
         if self._read_at is None:
@@ -319,13 +325,17 @@ class Selection:
         if purpose == "page":
             report_for_page(f"the selected ConfigMaps as they were {age}", fault, log)
         else:
-            log.warning("Using the selected ConfigMaps as they were %s, because %s", age, fault)
+            does = "Using the selected ConfigMaps as they were %s, because %s"
+            would = "Would use the selected ConfigMaps as they were %s, because %s"
+            report(log, purpose, logging.WARNING, does, would, age, fault)
 
     def _report_left_out(self, fault: SourceError, purpose: Purpose, log: Log) -> None:
         if purpose == "page":
             report_for_page("none of the selected ConfigMaps", fault, log)
         else:
-            log.error("Leaving out all ConfigMaps that configmap_label_selector selects, because %s", fault)
+            does = "Leaving out all ConfigMaps that configmap_label_selector selects, because %s"
+            would = "Would leave out all ConfigMaps that configmap_label_selector selects, because %s"
+            report(log, purpose, logging.ERROR, does, would, fault)
 
 
 # As the stores are kept, and for the same reasons.

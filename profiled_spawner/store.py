@@ -39,13 +39,14 @@ __all__ = [
     "describe_parsing",
     "fetch",
     "find_store",
+    "report",
     "report_for_page",
 ]
 
 FailurePolicy: TypeAlias = Literal["last-good", "fail", "ignore"]
 
-Purpose: TypeAlias = Literal["start", "page"]
-"""What is read for: a server that starts, or a page that somebody looks at, where nothing is refused yet."""
+Purpose: TypeAlias = Literal["start", "page", "observation"]
+"""What is read for: a server that starts, a page, where nothing is refused yet, or a start that is only observed."""
 
 Fault: TypeAlias = SourceError | DocumentError
 
@@ -274,6 +275,14 @@ def report_for_page(shown: str, fault: Fault, log: Log) -> None:
     log.info("Showing the spawn page with %s, because %s", shown, why)
 
 
+def report(log: Log, purpose: Purpose, level: int, does: str, would: str, *args: object) -> None:
+    """Says what comes of a fault; of a start that is only observed, what would come of it, and as a warning."""
+    if purpose == "observation":
+        log.warning(would, *args)
+    else:
+        log.log(level, does, *args)
+
+
 @dataclass(frozen=True, slots=True)
 class _Caller:
     source: Source
@@ -369,11 +378,16 @@ class Store:
             return
         why = self._versions.describe_fault(fault)
         if last_good:
-            log.warning("Using the last good profiles, %s, because %s", last_good, why)
+            does = "Using the last good profiles, %s, because %s"
+            would = "Would use the last good profiles, %s, because %s"
+            report(log, purpose, logging.WARNING, does, would, last_good, why)
         elif policy == "ignore":
-            log.error("Starting servers without its profiles, as failure_policy says, because %s", why)
+            does = "Starting servers without its profiles, as failure_policy says, because %s"
+            would = "Would start servers without its profiles, as failure_policy says, because %s"
+            report(log, purpose, logging.ERROR, does, would, why)
         else:
-            log.error("Starting no server, because %s", why)
+            does, would = "Starting no server, because %s", "Would start no server, because %s"
+            report(log, purpose, logging.ERROR, does, would, why)
 
     def _give(self, outcome: Outcome, policy: FailurePolicy) -> Reading:
         if outcome.document is not None and outcome.revision is not None:

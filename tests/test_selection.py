@@ -524,6 +524,8 @@ async def test_a_page_has_a_line_of_its_own_and_leaves_all_to_tell_to_the_start(
     assert first.startswith(f"INFO: Showing the spawn page with {page}")
     assert second.startswith("WARNING: Using the " if good_before else "ERROR: Leaving out ")
     assert ("profiles[1].nmae" in second) == (fault == "invalid")
+    (observed,) = await lines("observation")
+    assert observed.startswith("WARNING: Would use the " if good_before else "WARNING: Would leave out ")
     assert "canary" not in caplog.text
 
 
