@@ -32,7 +32,7 @@ from .waiting import HANG_SECONDS, Clock, our_threads, until
 __all__ = ["START_SECONDS", "STEPS", "Gate", "Step", "World", "count_descriptors"]
 
 NAMESPACE, KEY = "jhub", "profiles.yaml"
-START_SECONDS = 20.0
+START_SECONDS = 20
 """How long a start waits; tests put the clock forward by as much."""
 
 log = logging.getLogger("hub")
