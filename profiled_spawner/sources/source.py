@@ -7,20 +7,26 @@ them, which may take long for a large document and so belongs in a thread.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
+import os
 import re
 import ssl
-from collections.abc import Awaitable, Hashable
+import stat
+from collections.abc import Awaitable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
+from weakref import WeakKeyDictionary
 
 import aiohttp
 
 from ..document.limits import MAX_SELECTED_CHARACTERS, find_within
 from ..errors import SourceError
 from .extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document, missing_key
+from .threads import Single
 
 __all__ = [
     "ConfigMapSource",
@@ -30,6 +36,7 @@ __all__ = [
     "SelectedConfigMap",
     "SelectedConfigMapsSource",
     "Source",
+    "open_file",
 ]
 
 # An object is at most about 1.5 MiB in etcd; JSON may double that.
@@ -294,11 +301,17 @@ class FileSource:
         return f"file/{self.path}"
 
     async def fetch(self) -> bytes:
-        return await asyncio.to_thread(self._read)
+        """Reads the file in a thread of its own: its file system may hang.
+
+        Until that ends, no other thread reads the same file; then it is read anew, so that nobody is given an older
+        state than that of this call.
+        """
+        readers = _readers.setdefault(asyncio.get_running_loop(), {})
+        return await readers.setdefault(self.path, Single(keeps=False)).run(object(), self._read)
 
     def _read(self) -> bytes:
         try:
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 # One more than is allowed, to see that there is more.
                 return file.read(MAX_MANIFEST_BYTES + 1)
         except FileNotFoundError:
@@ -306,12 +319,52 @@ class FileSource:
         except PermissionError:
             raise SourceError(f"{self.path} may not be read: permission denied", outcome="refused") from None
         except OSError as error:
-            raise SourceError(f"{self.path} could not be read: {error.strerror}", outcome="unavailable") from None
+            what = f"{self.path} could not be read: {error.strerror}; name a file that can be, with profiles_file"
+            raise SourceError(what, outcome="unavailable") from None
 
     def extract(self, raw: bytes) -> Revision:
         digest = hashlib.sha256(raw).hexdigest()
         text = find_document(decode_text(raw, source=str(self.path)), self.key, source=str(self.path))
         return Revision(digest, f"{self.name}@sha256:{digest[:12]}", text)
+
+
+# One that is idle does not refer to its loop, so it goes with that.
+_readers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Path, Single[object, bytes]]] = WeakKeyDictionary()
+
+_KINDS = {
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+@contextmanager
+def open_file(path: Path, flags: int = 0) -> Iterator[BinaryIO]:
+    """Opens a regular file to read it, and waits for nobody: neither for who writes to a FIFO, nor for a device.
+
+    Args:
+        path: The file.
+        flags: Further flags for opening it.
+
+    Raises:
+        OSError: It cannot be opened, or it is something else, which the error names.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, f"it is {_KINDS[stat.S_IFSOCK]}, not a regular file") from None
+        raise
+    try:
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        if kind != stat.S_IFREG:
+            raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'something else')}, not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,9 +48,10 @@ _FAULTS = """\
 ## What is told of each fault
 
 The log goes on as below, but for what `…` stands for; the ConfigMap is called as it is by default. What may be
-transient is tried again for 30 seconds (`k8s_api_request_retry_timeout`, here KubeSpawner's default), the rest
-is told at once. All series begin with `profiled_spawner_`; `document_valid` stays as it was where no document was read,
-and `last_good_read_age_seconds` grows until a valid one is.
+transient is tried again for 30 seconds (`k8s_api_request_retry_timeout`, here KubeSpawner's default), five of which a
+hub that has just started keeps for the file of last good documents; the rest is told at once. All series begin with
+`profiled_spawner_`; `document_valid` stays as it was where no document was read, and `last_good_read_age_seconds` grows
+until a valid one is.
 
 | fault | the log, after *because* | `reads_total` counts | `parses_total` counts | `document_valid` |
 |---|---|---|---|---|

@@ -20,12 +20,13 @@ from prometheus_client import REGISTRY
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import SourceError
 from profiled_spawner.sources import cache as store_module
+from profiled_spawner.sources import several as selection_module
 from profiled_spawner.sources import source as sources_module
 from profiled_spawner.sources.cache import Reading
 from profiled_spawner.sources.several import find_selection, read_documents
 from profiled_spawner.sources.source import ConfigMapSource, FileSource, SelectedConfigMapsSource
 from sandbox.api import EmbeddedAPI, Fault
-from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
+from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, our_threads, until
 
 from ..conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
 
@@ -238,6 +239,30 @@ async def test_only_what_has_changed_is_parsed(
     await reader.read()
     await reader.read()
     assert parsed == ["two"]
+
+
+async def test_many_that_were_edited_at_once_are_parsed_in_turn(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_profiles(profiles("globals"))
+    await reader.read()
+    for number in range(30):
+        write_team(f"team-{number:02}", profiles("a"))
+    parse_document, parsing, at_once = store_module.parse_document, set(), []
+
+    def parse(text: str, *, source: str, **kwargs: Any) -> Any:
+        parsing.add(source)
+        at_once.append(len(parsing))
+        try:
+            return parse_document(text, source=source, **kwargs)
+        finally:
+            parsing.remove(source)
+
+    monkeypatch.setattr(store_module, "parse_document", parse)
+    # However busy the machine is.
+    monkeypatch.setattr(selection_module, "_TURN_SECONDS", HANG_SECONDS)
+    assert len(await reader.labels()) == 31
+    assert at_once == [1] * 30
 
 
 async def test_an_edit_elsewhere_costs_no_decoding(
@@ -499,6 +524,8 @@ async def test_a_page_has_a_line_of_its_own_and_leaves_all_to_tell_to_the_start(
     assert first.startswith(f"INFO: Showing the spawn page with {page}")
     assert second.startswith("WARNING: Using the " if good_before else "ERROR: Leaving out ")
     assert ("profiles[1].nmae" in second) == (fault == "invalid")
+    (observed,) = await lines("observation")
+    assert observed.startswith("WARNING: Would use the " if good_before else "WARNING: Would leave out ")
     assert "canary" not in caplog.text
 
 
@@ -626,6 +653,7 @@ def test_a_selection_goes_with_its_event_loop(
         return weakref.ref(selection), weakref.ref(asyncio.get_running_loop())
 
     selection, loop = asyncio.run(spawn())
+    asyncio.run(until(lambda: not our_threads()))
     gc.collect()
     assert loop() is None
     gc.collect()  # of what went with it
