@@ -27,12 +27,13 @@ from kubernetes_asyncio.config import load_kube_config
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import DocumentError, ProfiledSpawnerError, SourceError
 from profiled_spawner.sources import cache as store
+from profiled_spawner.sources import last_good
 from profiled_spawner.sources import several as selection
 from profiled_spawner.sources.cache import EscapingLog, Reading
 from profiled_spawner.sources.extract import Text
 from profiled_spawner.sources.last_good import LastGoodFile, Saved, find_file
 from profiled_spawner.sources.several import read_documents
-from profiled_spawner.sources.source import ConfigMapSource, SelectedConfigMapsSource, last_good
+from profiled_spawner.sources.source import ConfigMapSource, SelectedConfigMapsSource
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.assembly import Sandbox
 from sandbox.paperkubelet import PaperKubelet
