@@ -15,9 +15,7 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
-from jupyterhub import spawner as jupyterhub_spawner
 from kubernetes_asyncio.client import ApiException, V1Pod
-from kubespawner import KubeSpawner
 from tornado import web
 from traitlets import Bool, Enum, Instance, Unicode, default
 
@@ -34,12 +32,10 @@ from ..sources.cache import EscapingLog, Purpose, Reading
 from ..sources.last_good import find_file
 from ..sources.several import read_documents
 from ..sources.source import ConfigMapSource, FileSource, SelectedConfigMapsSource, Source
+from .kubespawner import HostSpawner, SpawnException, find_hub_namespace, leave_failure_count
 from .spawn_form import FIELD, format_form
 
 __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
-
-# From JupyterHub 6 on, such an exception does not count towards consecutive_failure_limit.
-_SpawnException: type[web.HTTPError] | None = getattr(jupyterhub_spawner, "SpawnException", None)
 
 _NOT_READ = "its settings could not be read"
 _NOT_TOGETHER = "its settings do not go together"
@@ -51,7 +47,7 @@ _REFUSES_A_POD = frozenset({400, 403, 413, 422})
 withhold_response_bodies()
 
 
-class StartRefusedError(ProfiledSpawnerError, _SpawnException or web.HTTPError):  # type: ignore[misc]
+class StartRefusedError(ProfiledSpawnerError, SpawnException or web.HTTPError):  # type: ignore[misc]
     """A server was not started.
 
     Holds one sentence for the person whose server it is. JupyterHub shows `str()` of it on the form,
@@ -63,8 +59,8 @@ class StartRefusedError(ProfiledSpawnerError, _SpawnException or web.HTTPError):
 
     def __init__(self, message: str, *, status_code: int, reason: str = "profiles") -> None:
         self.jupyterhub_message = message
-        self._reason = reason if _SpawnException else None
-        if _SpawnException:
+        self._reason = reason if SpawnException else None
+        if SpawnException:
             super().__init__(message, reason=self._reason, status_code=status_code)  # type: ignore[call-arg]
         else:
             super().__init__(status_code, message)
@@ -86,7 +82,7 @@ class ProfilesUnavailableError(StartRefusedError):
         )
 
 
-class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no types
+class ProfiledKubeSpawner(HostSpawner):
     """A KubeSpawner that gives each server the environment and limits of the profiles that fit it."""
 
     configmap_name = Unicode(
@@ -206,7 +202,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
 
     @default("configmap_namespace")
     def _configmap_namespace_default(self) -> str:
-        return _find_hub_namespace(self)
+        return find_hub_namespace(self)
 
     # What was read for the spawn under way, and the size that was chosen; None between spawns.
     _reading: Reading | None = None
@@ -285,14 +281,9 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             what = f"Your server was not started because {error}."
             raise self._refuse(StartRefusedError(what, status_code=400, reason="size"), "refused") from None
 
-    def _get_initialized_profile_list(self, profile_list: Any) -> Any:
-        """Notes an option that is called as sizes are.
-
-        KubeSpawner calls this for the form and for the start, with what a callable `profile_list` returned.
-        """
-        profiles = super()._get_initialized_profile_list(profile_list)
-        self._size_is_an_option = any("size" in profile.get("profile_options", {}) for profile in profiles or ())
-        return profiles
+    def note_profile_list(self, profiles: list[Any]) -> None:
+        """Notes an option that is called as sizes are."""
+        self._size_is_an_option = any("size" in profile.get("profile_options", {}) for profile in profiles)
 
     async def get_pod_manifest(self) -> V1Pod:
         """Adds the profiles that fit to the manifest that KubeSpawner makes.
@@ -335,7 +326,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             async for event in events:
                 yield event
 
-    async def _make_create_pod_request(self, pod: V1Pod, request_timeout: int) -> bool:
+    async def create_pod(self, pod: V1Pod, request_timeout: int) -> bool:
         """Creates the pod, and when that fails, keeps its values out of what is told of it.
 
         KubeSpawner logs the pod, which `modify_pod_hook` may have made anew, with the API server's refusal, and raises
@@ -343,7 +334,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         it is refused for these.
         """
         try:
-            created: bool = await super()._make_create_pod_request(MaskedPod.of(pod), request_timeout)
+            created = await super().create_pod(MaskedPod.of(pod), request_timeout)
         except ApiException as refusal:
             if self._has_profiles and refusal.status in _REFUSES_A_POD:
                 raise self._refuse_pod(PodError(describe_refusal(refusal)), _NOT_TAKEN) from None
@@ -373,14 +364,14 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             refused = _NOT_READ
         except SizeError as error:
             refused = "its size is not available"
-            self._our_log.warning("Would not start %s, because %s", self._log_name, error)
+            self._our_log.warning("Would not start %s, because %s", self.shown_name, error)
         except PodError as error:
             refused = _NOT_TOGETHER
-            self._our_log.warning("Would not start %s, because %s", self._log_name, error)
+            self._our_log.warning("Would not start %s, because %s", self.shown_name, error)
         except TimeoutError:
             refused = _NOT_READ
             why = f"the profiles could not be read within {timeout_seconds:g} s"
-            self._our_log.warning("Would not start %s, because %s", self._log_name, why)
+            self._our_log.warning("Would not start %s, because %s", self.shown_name, why)
         except (Exception, asyncio.CancelledError) as error:
             # Those who share a read see a defect of another's as a cancellation, though nobody has cancelled them.
             task = asyncio.current_task()
@@ -388,7 +379,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
                 raise
             # The type alone: the text may quote a value.
             refused = f"a defect of profiled-spawner ({type(error).__name__})"
-            self._our_log.error("Would not start %s, because of %s; please report it", self._log_name, refused)
+            self._our_log.error("Would not start %s, because of %s; please report it", self.shown_name, refused)
         return json.dumps({"refused": refused})
 
     def _decide(self, pod: V1Pod, reading: Reading, size: Size | None) -> tuple[EffectiveProfile, Injection]:
@@ -403,7 +394,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         applied = (*applied, size) if size else applied
         check_applied(applied)
         effective = merge_profiles(applied)
-        return effective, inject_profile(pod, effective, reading.origin, self._expand_user_properties)
+        return effective, inject_profile(pod, effective, reading.origin, self.expand_fields)
 
     async def _read_profiles(self) -> Reading:
         try:
@@ -425,16 +416,16 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
 
     def _refuse(self, error: StartRefusedError, outcome: str = "failed") -> StartRefusedError:
         metrics.SPAWNS.labels(outcome).inc()
-        if _SpawnException is None:
+        if SpawnException is None:
             # JupyterHub 5 counts every failure and exits at this limit, as it reads it from the spawner that
             # failed. No document should restart the hub. The next try gets a new spawner.
             self.consecutive_failure_limit = 0
-            _leave_failure_count()
+            leave_failure_count()
         return error
 
     def _refuse_pod(self, error: PodError, what: str = _NOT_TOGETHER) -> ProfiledSpawnerError:
         """Tells the hub's log what is wrong with a pod, and makes the error that ends its start."""
-        self._our_log.error("Not starting %s, because %s", self._log_name, error)
+        self._our_log.error("Not starting %s, because %s", self.shown_name, error)
         return self._refuse(ProfilesUnavailableError(what))
 
     def _subject(self, image: str = "") -> Subject:
@@ -469,7 +460,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         It may be KubeSpawner's, or of the hub's own making while the document has no sizes, or anything while
         `failure_policy` does without a document.
         """
-        of_the_hub = not reading.document.sizes and self.options_from_form != self._options_from_form
+        of_the_hub = not reading.document.sizes and self.has_own_form
         if self._size_is_an_option or of_the_hub or reading.source is None:
             return None
         return self.user_options.get("size")
@@ -510,7 +501,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         image = find_image(pod)
         self._our_log.info(
             line,
-            self._log_name,
+            self.shown_name,
             image if len(image) <= MAX_IMAGE else f"{image[:100]}…",
             format_names((profile.label for profile in effective.applied), max_bytes=1000),
             format_names(sorted(effective.env), max_bytes=1000),
@@ -520,29 +511,4 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         for conflict in injection.resources.conflicts:
             # Nobody wrote a wrong document where a profile's limit is below the hub's general guarantee.
             level = logging.DEBUG if conflict.request.profile is None else logging.WARNING
-            self._our_log.log(level, note, self._log_name, conflict)
-
-
-def _leave_failure_count() -> None:
-    """Lets JupyterHub 5 count what it counted before, when it adds the start that is about to fail.
-
-    It adds one to this setting of its own, in `BaseHandler.spawn_single_user`, whatever the failure.
-    """
-    from jupyterhub.app import JupyterHub
-
-    if JupyterHub.initialized():
-        settings = JupyterHub.instance().tornado_application.settings
-        settings["failure_count"] = settings.get("failure_count", 0) - 1
-
-
-_hub_namespaces: list[str] = []
-
-
-def _find_hub_namespace(spawner: KubeSpawner) -> str:
-    """The namespace that the hub's pod runs in: KubeSpawner's own default for its `namespace`.
-
-    KubeSpawner reads it from a file that never changes; once for the process is enough.
-    """
-    if not _hub_namespaces:
-        _hub_namespaces.append(spawner._namespace_default())
-    return _hub_namespaces[0]
+            self._our_log.log(level, note, self.shown_name, conflict)
