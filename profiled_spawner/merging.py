@@ -323,7 +323,7 @@ class _Expressions:
 
 def _freeze(value: Any) -> Hashable:
     """What is equal for equal objects, and can be a key."""
-    if isinstance(value, Mapping):
+    if isinstance(value, MappingProxyType | dict):
         try:
             return frozenset(value.items())
         except TypeError:

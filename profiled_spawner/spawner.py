@@ -290,6 +290,8 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             applied = (*applied, self._size) if self._size else applied
             check_applied(applied)
             effective = merge_profiles(applied)
+            # Others have their turn: with as much as a document may say, either half takes milliseconds.
+            await asyncio.sleep(0)
             injection = inject_profile(pod, effective, reading.origin, self._expand_user_properties)
         except PodError as error:
             raise self._refuse_pod(error) from None
