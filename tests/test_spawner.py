@@ -571,7 +571,7 @@ class TestWhatIsSeen:
         with pytest.raises(ProfilesUnavailableError, match="Kubernetes refuses it with its settings"):
             await spawner.start()
         assert "Failed for" in caplog.text
-        assert "'name': 'GLOBAL'" in caplog.text
+        assert '"name": "GLOBAL"' in caplog.text
         assert "Not starting ada, because the API server refuses its pod (403): pods is forbidden: " in caplog.text
         assert "canary" not in caplog.text
 
