@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from .document import EnvValue, Object, Profile
 from .errors import PodError
@@ -406,5 +406,5 @@ def _overlay(
         if setting.value is None:
             settled.pop(name, None)
         else:
-            settled[name] = Setting(setting.value, setting.profile)
+            settled[name] = cast("Setting[Quantity]", setting)
     return settled

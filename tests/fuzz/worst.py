@@ -286,10 +286,12 @@ def everything(percent: int, length: int, profiles: int) -> Case:
 def many_sizes(length: int, resources: int, kind: int) -> Case:
     """As many sizes as there can be, with long texts."""
     text = ("<", "中", "x", "&")[kind % 4] * max(1, min(length, 990))
-    amounts = ", ".join(f"{'a' * min(200, length)}.b/c{number}: 1" for number in range(min(resources, 20)))
-    rest = f"description: '{text}', resources: {{limits: {{{amounts}}}, requests: {{{amounts}}}}}}}\n"
-    count = min(100, _MAX_BYTES // (len(text.encode()) + len(rest.encode()) + 30))
-    return Case(("profiles: []\nsizes:\n" + "".join(f"- {{name: '{number}{text}', {rest}" for number in range(count)),))
+    amounts = ", ".join(f"{'a' * max(1, min(200, length))}.b/c{number}: 1" for number in range(min(resources, 20)))
+    first = f"description: &d '{text}', resources: &r {{limits: &l {{{amounts}}}, requests: *l}}"
+    listed = "".join(
+        f"- {{name: '{n}{text}', {'description: *d, resources: *r' if n else first}}}\n" for n in range(100)
+    )
+    return Case((f"profiles: []\nsizes:\n{listed}",))
 
 
 def nodes(count: int, width: int, kind: int) -> Case:
