@@ -224,7 +224,7 @@ def matching(configmaps: int, patterns: int, length: int) -> Case:
     number = iter(range(10**9))
     length = max(1, min(length, 1_024))
     entries = (
-        ", ".join(f"'{'*a' * 9}*{next(number)}'" for _ in range(max(1, patterns)))
+        ", ".join(f"'{'*a' * 8}*{next(number)}*'" for _ in range(max(1, patterns)))
         for _ in range(max(1, min(configmaps, 100)))
     )
     return Case(
@@ -519,9 +519,10 @@ def _show(measure: str, cost: float) -> str:
 
 def _confirm(family: Family, found: dict[str, Worst]) -> None:
     """Measures again, with care, what a search has found in one run each."""
-    again = {worst.numbers: _measure(family(*worst.numbers), 3) for worst in found.values() if worst.size}
+    costly = [worst for worst in found.values() if worst.size and worst.cost < float("inf")]
+    again = {numbers: _measure(family(*numbers), 3) for numbers in {worst.numbers for worst in costly}}
     for measure, worst in found.items():
-        if worst.size and worst.cost < float("inf"):
+        if worst in costly:
             worst.cost = float(again[worst.numbers].get(measure, 0))
 
 
