@@ -12,18 +12,18 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
 from . import __version__, diagnosis, explanation
-from .document import DEFAULT_SIZE, Document, combine_documents
+from .document import DEFAULT_SIZE, Combination, Document, combine_documents
 from .errors import Diagnostic, DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
 from .manifest import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 from .matching import Subject
-from .parsing import Checked, check_document, parse_document
+from .parsing import Checked, check_document
 from .sizes import choose_size
 from .terminal import find_style, prepare, printable
 
@@ -280,11 +280,23 @@ def _read_configmaps(namespace: str, name: str, key: str, label_selector: str) -
     return inputs
 
 
-def _check(source: _Input) -> Checked:
+def _check(sources: Sequence[_Input]) -> list[Checked]:
+    checks = [_check_one(source) for source in sources]
+    good = [(position, checked.document) for position, checked in enumerate(checks) if position and checked.document]
+    for left_out in combine_documents(Document(), [document for _, document in good]).left_out:
+        checks[good[left_out][0]] = _refuse(DocumentError([Diagnostic(Combination.REASON)]))
+    return checks
+
+
+def _check_one(source: _Input) -> Checked:
     text = source.text
     if isinstance(text, DocumentError):
         return _refuse(text)
     return check_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
+
+
+def _refuse(error: DocumentError) -> Checked:
+    return Checked(None, error.diagnostics, error.omitted, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,38 +316,27 @@ class _Parsed:
     complete: bool
 
 
-def _parse(sources: list[_Input]) -> _Parsed | None:
+def _parse(sources: Sequence[_Input]) -> _Parsed | None:
     """The documents as one; None where the main one has errors. Errors have been told on the standard error."""
-    documents = [_parse_one(source) for source in sources]
-    if documents[0] is None:
-        return None
-    found = [(source, document) for source, document in zip(sources, documents, strict=True) if document is not None]
-    return _Parsed(
-        combine_documents(document for _, document in found),
-        sources[0].revision,
-        tuple(source.revision for source, _ in found[1:]),
-        complete=len(found) == len(sources),
-    )
-
-
-def _parse_one(source: _Input) -> Document | None:
-    text = source.text
-    try:
-        if isinstance(text, DocumentError):
-            raise text
-        document = parse_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
-    except DocumentError as error:
-        print(diagnosis.format_text(source.name, _refuse(error), find_style(sys.stderr)), file=sys.stderr)
-        return None
-    return document if source.configmap is None else document.of_configmap(source.configmap)
-
-
-def _refuse(error: DocumentError) -> Checked:
-    return Checked(None, error.diagnostics, error.omitted, ())
+    documents: list[Document] = []
+    revisions: list[str] = []
+    for source, checked in zip(sources, _check(sources), strict=True):
+        document = checked.document
+        if document is None:
+            errors = replace(checked, warnings=())
+            print(diagnosis.format_text(source.name, errors, find_style(sys.stderr)), file=sys.stderr)
+        else:
+            documents.append(document if source.configmap is None else document.of_configmap(source.configmap))
+            revisions.append(source.revision)
+        if not documents:
+            return None
+    document = combine_documents(documents[0], documents[1:]).document
+    return _Parsed(document, revisions[0], tuple(revisions[1:]), complete=len(documents) == len(sources))
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    checks = [(source, _check(source)) for source in _read(arguments)]
+    sources = _read(arguments)
+    checks = list(zip(sources, _check(sources), strict=True))
     if arguments.format == "json":
         main, *others = (diagnosis.to_json(source.name, checked) for source, checked in checks)
         _print_json(main | {"selected": others} if arguments.label_selector else main)

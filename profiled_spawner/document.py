@@ -8,12 +8,13 @@ means for people stands here too, once: the JSON Schema and the reference are ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
+from .limits import MAX_SELECTED_PATTERNS, find_within
 from .quantity import Quantity
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "KUBESPAWNER_LABELS",
     "KUBESPAWNER_PREFIXES",
     "RESOURCE_KEYS",
+    "Combination",
     "Document",
     "EnvValue",
     "EnvVarSource",
@@ -36,6 +38,8 @@ __all__ = [
     "is_hub_owned",
     "is_kubespawner_owned",
 ]
+
+T = TypeVar("T")
 
 DEFAULT_SIZE = "default"
 """What a person chooses to have no size; no size has this name, in any capitalization."""
@@ -251,13 +255,34 @@ class Document:
         )
 
 
-def combine_documents(documents: Iterable[Document]) -> Document:
-    """Documents as one, in their order; of sizes with the same name the first is the one."""
-    documents = tuple(documents)
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Several documents as one.
+
+    Attributes:
+        document: The main one with the others behind it; of sizes with the same name the first is the one.
+        left_out: The positions of those others that are not in it, since they all have more than
+            `MAX_SELECTED_PATTERNS` together.
+    """
+
+    document: Document
+    left_out: frozenset[int]
+
+    REASON: ClassVar = (
+        f"the selected ConfigMaps have more than {MAX_SELECTED_PATTERNS:,} different images with a star together, and "
+        "it is one of those that have most"
+    )
+
+
+def combine_documents(main: Document, others: Sequence[Document]) -> Combination:
+    """Makes one of a main document and others, in their order."""
+    within = find_within([document.index.count_patterns() for document in others], MAX_SELECTED_PATTERNS)
+    documents = [main, *(document for position, document in enumerate(others) if position in within)]
     sizes: dict[str | None, Size] = {}
     for size in (size for document in documents for size in document.sizes):
         sizes.setdefault(size.name, size)
-    return Document(tuple(profile for document in documents for profile in document.profiles), tuple(sizes.values()))
+    profiles = tuple(profile for document in documents for profile in document.profiles)
+    return Combination(Document(profiles, tuple(sizes.values())), frozenset(range(len(others))) - within)
 
 
 class Names:
@@ -267,8 +292,9 @@ class Names:
         users: By username.
         groups: By group.
         images: By image, as written.
-        patterns: By image with a ``*``, grouped by what stands before the first one and behind the last.
-        pattern_lengths: How long those are.
+        patterns: By image with a ``*``: first by what stands before the first one and behind the last, then by the
+            texts between them.
+        pattern_lengths: How long the outer two are.
     """
 
     __slots__ = ("groups", "images", "pattern_lengths", "patterns", "users")
@@ -277,7 +303,7 @@ class Names:
         self.users: dict[str, AbstractSet[int]] = {}
         self.groups: dict[str, AbstractSet[int]] = {}
         self.images: dict[str, AbstractSet[int]] = {}
-        self.patterns: dict[tuple[str, str], dict[str, AbstractSet[int]]] = {}
+        self.patterns: dict[tuple[str, str], dict[tuple[str, ...], AbstractSet[int]]] = {}
         for position, profile in profiles:
             # One for all the names of a profile, most of which no other has: a document may name very many.
             alone = frozenset((position,))
@@ -286,13 +312,20 @@ class Names:
             for group in profile.groups or ():
                 _add(self.groups, group, alone)
             for entry in profile.images or ():
-                first, star, rest = entry.partition(EVERYONE)
-                ends = first, rest.rpartition(EVERYONE)[2]
-                _add(self.patterns.setdefault(ends, {}) if star else self.images, entry, alone)
+                first, *between = entry.split(EVERYONE)
+                if between:
+                    last = between.pop()
+                    _add(self.patterns.setdefault((first, last), {}), tuple(between), alone)
+                else:
+                    _add(self.images, entry, alone)
         self.pattern_lengths = {(len(first), len(last)) for first, last in self.patterns}
 
+    def count_patterns(self) -> int:
+        """How many different images with a ``*`` there are."""
+        return sum(map(len, self.patterns.values()))
 
-def _add(names: dict[str, AbstractSet[int]], name: str, alone: frozenset[int]) -> None:
+
+def _add(names: dict[T, AbstractSet[int]], name: T, alone: frozenset[int]) -> None:
     known = names.get(name)
     if known is None:
         names[name] = alone
@@ -329,6 +362,10 @@ class Index:
         self.who = Names(apart.get((True, False), ()))
         self.what = Names(apart.get((False, True), ()))
         self.both = Names(apart.get((True, True), ()))
+
+    def count_patterns(self) -> int:
+        """How many images with a ``*`` may have to be compared with a server's."""
+        return self.what.count_patterns() + self.both.count_patterns()
 
 
 def is_env_name(name: str) -> bool:

@@ -44,10 +44,13 @@ from .templates import Template, expand_template
 
 __all__ = [
     "APPLIED",
+    "OBSERVED",
     "SOURCE",
     "Injection",
+    "annotate_observation",
     "find_env_values",
     "find_image",
+    "format_applied",
     "format_names",
     "hide_env_values",
     "inject_profile",
@@ -56,6 +59,7 @@ __all__ = [
 
 APPLIED = "profiled-spawner/applied"
 SOURCE = "profiled-spawner/source"
+OBSERVED = "profiled-spawner/observed"
 
 _MAX_ANNOTATION_BYTES = 4096
 
@@ -155,10 +159,7 @@ def inject_profile(
             if setting.value is not own[kind].get(resource):
                 amounts[resource] = setting.value.text
 
-    annotations = {
-        **_overlay(pod.metadata.annotations, effective.annotations),
-        APPLIED: format_names((profile.label for profile in effective.applied), max_bytes=_MAX_ANNOTATION_BYTES),
-    }
+    annotations = {**_overlay(pod.metadata.annotations, effective.annotations), APPLIED: format_applied(effective)}
     if source is not None:
         annotations[SOURCE] = source
     own_labels = pod.metadata.labels
@@ -180,6 +181,18 @@ def inject_profile(
         ),
         resources,
     )
+
+
+def format_applied(effective: EffectiveProfile) -> str:
+    """The names of all that was merged, as annotations have them: a JSON list, of the first ones if they are many."""
+    return format_names((profile.label for profile in effective.applied), max_bytes=_MAX_ANNOTATION_BYTES)
+
+
+def annotate_observation(pod: V1Pod, observed: str) -> V1Pod:
+    """A copy of a pod with one annotation more, which says what would have come of the profiles."""
+    annotations = {**(pod.metadata.annotations or {}), OBSERVED: observed}
+    annotated: V1Pod = _with(pod, metadata=_with(pod.metadata, annotations=annotations))
+    return annotated
 
 
 def _expand_together(effective: EffectiveProfile, expand: Callable[[str], str]) -> Callable[[str], str]:

@@ -20,22 +20,21 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from .background import background, run_in_daemon
+from .background import Single, background, run_in_daemon
 from .errors import SourceError
 from .manifest import Text
-from .sources import Revision
+from .sources import Revision, open_file
 
 __all__ = ["LastGoodFile", "Recall", "Saved", "find_file"]
 
 _FORMAT = 1
 # The selected ConfigMaps are 16 MiB at most, the main one far less, and JSON makes up to three of a byte.
 _MAX_BYTES = 64 * 2**20
-# How long a start waits for the file.
+# How long a start waits for the file, at most.
 _PATIENCE_SECONDS = 5.0
 
 T = TypeVar("T")
@@ -127,26 +126,20 @@ class LastGoodFile:
             SourceError: The file must not be used, and why.
         """
         try:
-            # Neither waits for the other end of a FIFO, nor follows a link that somebody else may have put there.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # Does not follow a link that somebody else may have put there.
+            with open_file(self.path, os.O_NOFOLLOW) as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                # Not the group's bits: Kubernetes sets those of each file in a volume where a pod has an fsGroup.
+                if mode & 0o007:
+                    raise _unusable(f"others may use it (mode {mode:04o}), and it holds secrets; run chmod 600 on it")
+                raw = file.read(_MAX_BYTES + 1)
         except FileNotFoundError:
             return {}
         except OSError as error:
             why = "it is a symbolic link" if error.errno == errno.ELOOP else f"it cannot be read: {error.strerror}"
             raise _unusable(why) from None
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise _unusable("it is not a regular file")
-            # Not the group's bits: Kubernetes sets those of each file in a volume where a pod has an fsGroup.
-            if status.st_mode & 0o007:
-                mode = stat.S_IMODE(status.st_mode)
-                raise _unusable(f"others may use it (mode {mode:04o}), and it holds secrets; run chmod 600 on it")
-            raw = _read_all(descriptor)
-        except OSError as error:
-            raise _unusable(f"it cannot be read: {error.strerror}") from None
-        finally:
-            os.close(descriptor)
+        if len(raw) > _MAX_BYTES:
+            raise _unusable(f"it is larger than {_MAX_BYTES >> 20} MiB")
         return _parse(raw)
 
     def _write_pending(self, log: Log) -> None:
@@ -259,37 +252,38 @@ class Recall(Generic[T]):
         """
         self._source = source
         self._parse = parse
-        self._is_done = False
-        self._looking: Future[tuple[Sequence[tuple[Saved, T]], Sequence[str]]] | None = None
+        # None when there is nothing to look for any more.
+        self._looking: Single[LastGoodFile, tuple[Sequence[tuple[Saved, T]], Sequence[str]]] | None = Single()
         self._told = ""
 
-    async def find(self, file: LastGoodFile | None, log: Log) -> Sequence[tuple[Saved, T]]:
+    def find_patience(self, file: LastGoodFile | None, timeout_seconds: float) -> float:
+        """How long to wait for `find`, of the time that a caller has altogether; 0 if it has found out."""
+        return 0 if file is None or self._looking is None else min(_PATIENCE_SECONDS, timeout_seconds / 4)
+
+    async def find(self, file: LastGoodFile | None, patience_seconds: float, log: Log) -> Sequence[tuple[Saved, T]]:
         """Gives what the file holds of the source, each with what it was made into.
 
-        It gives nothing once the file could be read, and nothing after some seconds if the file system hangs. A file
-        that must not be used is looked at again by the next call, so that mending it needs no restart.
+        It gives nothing once the file could be read, and nothing if that takes too long. A file that must not be used
+        is looked at again by the next call, so that mending it needs no restart.
 
         Args:
             file: Where to look; None for nowhere.
+            patience_seconds: How long to wait, as `find_patience` has it. If the file system hangs, one thread waits
+                for it, and the next call for that.
             log: Where to say why a file is not used.
         """
-        if file is None or self._is_done:
+        if file is None or self._looking is None:
             return ()
-        if self._looking is None:
-            self._looking = run_in_daemon(lambda: self._look(file))
-        looking = self._looking
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                # If the caller gives up, the thread goes on, for the next one.
-                found, others = await asyncio.shield(asyncio.wrap_future(looking))
+            async with asyncio.timeout(patience_seconds):
+                found, others = await self._looking.run(file, lambda: self._look(file))
         except TimeoutError:
-            self._tell(file, f"it could not be read within {_PATIENCE_SECONDS:g} s", log)
+            self._tell(file, "to read it takes longer than a start waits; see whether its file system hangs", log)
             return ()
         except Exception as error:  # noqa: BLE001  whatever it is, a start must get an answer
-            self._looking = None
             self._tell(file, _reason(error), log)
             return ()
-        self._is_done, self._looking = True, None
+        self._looking = None
         if others and not found:
             # Nothing is wrong with it: a new hub that shares its directory, or another configmap_name.
             shown = ", ".join([*others[:3], *(["…"] if others[3:] else [])])
@@ -317,15 +311,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, SourceError):
         return str(error)
     return (isinstance(error, OSError) and error.strerror) or f"of a defect ({type(error).__name__}); please report it"
-
-
-def _read_all(descriptor: int) -> bytes:
-    raw = bytearray()
-    while chunk := os.read(descriptor, 2**20):
-        raw += chunk
-        if len(raw) > _MAX_BYTES:
-            raise _unusable(f"it is larger than {_MAX_BYTES >> 20} MiB")
-    return bytes(raw)
 
 
 @background()

@@ -5,7 +5,8 @@ No document that somebody wrote for people comes near one of these. `docs/refere
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +24,8 @@ __all__ = [
     "MAX_PLACEHOLDERS",
     "MAX_PROFILES",
     "MAX_REFERENCES",
+    "MAX_SELECTED_CHARACTERS",
+    "MAX_SELECTED_PATTERNS",
     "MAX_SIZES",
     "MAX_STARS",
     "MAX_TEMPLATE",
@@ -32,6 +35,7 @@ __all__ = [
     "MAX_VALUES",
     "SECTION_LIMITS",
     "find_excess",
+    "find_within",
     "weigh",
 ]
 
@@ -48,14 +52,19 @@ MAX_TEXT = 1_000
 """Characters of a name, or of a size's description: people read them."""
 MAX_IMAGE = 1_024
 """Characters of an image's name. No registry has a longer one: a path has at most 255, a tag 128."""
-MAX_PATTERNS = 500
+MAX_PATTERNS = 300
 """Different images with a ``*``."""
-MAX_STARS = 10
+MAX_STARS = 5
 """Of one image."""
 MAX_TEMPLATE = 4_096
 """Characters of a text that may have KubeSpawner's fields. Linux takes no longer path."""
 MAX_PLACEHOLDERS = 50
 """Braces that open in such a text."""
+
+# Of the ConfigMaps that a selector selects, all together. Beyond it the largest do not count.
+MAX_SELECTED_CHARACTERS = 4 * 2**20
+MAX_SELECTED_PATTERNS = 600
+"""Different images with a ``*``, which are compared with the image of every start."""
 
 # Of one start, all its profiles together.
 MAX_PROFILES = 500
@@ -98,6 +107,16 @@ def count_bytes(text: str) -> int:
     """How many bytes a text is as UTF-8."""
     # Of most texts Python knows that they have no more bytes than characters.
     return len(text) if text.isascii() else len(text.encode())
+
+
+def find_within(amounts: Sequence[int], most: int) -> frozenset[int]:
+    """The positions of those that come to no more than `most` together, the smallest first.
+
+    So nobody pushes out another who has less.
+    """
+    smallest_first = sorted(range(len(amounts)), key=amounts.__getitem__)
+    sums = accumulate(amounts[position] for position in smallest_first)
+    return frozenset(position for position, total in zip(smallest_first, sums, strict=True) if total <= most)
 
 
 def weigh(objects: Any) -> tuple[int, int, int]:

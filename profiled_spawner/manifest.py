@@ -123,8 +123,10 @@ def _list_keys(names: list[str]) -> str:
     keys = [repr(name) for name in names if _CONFIGMAP_KEY.fullmatch(name)]
     if len(keys) == len(names) <= _MOST_KEYS:
         return ", ".join(keys)
-    shown = keys[:_MOST_KEYS]
-    return ", ".join([*shown, f"and {len(names) - len(shown)} more"])
+    shown, more = keys[:_MOST_KEYS], len(names) - len(keys[:_MOST_KEYS])
+    if not shown:
+        return "1 other" if more == 1 else f"{more} others"
+    return ", ".join([*shown, f"and {more} more"])
 
 
 def _members(node: Node | None) -> dict[str, Node]:

@@ -131,9 +131,11 @@ def _find_what(names: Names, spellings: Iterable[str]) -> Iterator[AbstractSet[i
         if image in names.images:
             yield names.images[image]
         for first, last in names.pattern_lengths:
-            ends = image[:first], image[len(image) - last :]
-            for pattern, positions in names.patterns.get(ends, {}).items():
-                if _fits_entry(pattern, image):
+            begin, end = first, len(image) - last
+            if begin > end:
+                continue
+            for between, positions in names.patterns.get((image[:begin], image[end:]), {}).items():
+                if _has_in_turn(between, image, begin, end):
                     yield positions
 
 
@@ -169,12 +171,18 @@ def _find_entry(entries: Iterable[str], image: str) -> str | None:
 def _fits_entry(entry: str, image: str) -> bool:
     if EVERYONE not in entry:
         return entry == image
-    # By hand, since a regular expression with many stars can take exponentially long on a hostile image.
-    first, *middle, last = entry.split(EVERYONE)
+    first, *between, last = entry.split(EVERYONE)
     begin, end = len(first), len(image) - len(last)
-    if begin > end or not image.startswith(first) or not image.endswith(last):
-        return False
-    for part in middle:
+    fits_ends = begin <= end and image.startswith(first) and image.endswith(last)
+    return fits_ends and _has_in_turn(between, image, begin, end)
+
+
+def _has_in_turn(parts: Iterable[str], image: str, begin: int, end: int) -> bool:
+    """Whether the image has the parts one behind the other, from `begin` to `end`.
+
+    By hand, since a regular expression with many stars can take exponentially long on a hostile image.
+    """
+    for part in parts:
         found = image.find(part, begin, end)
         if found < 0:
             return False

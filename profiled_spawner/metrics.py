@@ -38,11 +38,12 @@ DOCUMENT_AGE = Gauge(
 )
 SPAWNS = Counter(
     "profiled_spawner_spawns_total",
-    "Spawns by what they were given: current or last_good profiles, ignored (none, by policy); or failed, or refused.",
+    "Spawns by what they were given: current or last_good profiles, or none: ignored (by policy) or observed "
+    "(observe_only); or failed, or refused.",
     ["outcome"],
 )
 # An increase from nothing at all is none to Prometheus: each outcome begins at 0.
-for _outcome in ("current", "last_good", "ignored", "failed", "refused"):
+for _outcome in ("current", "last_good", "ignored", "observed", "failed", "refused"):
     SPAWNS.labels(_outcome)
 
 

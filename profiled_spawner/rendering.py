@@ -150,6 +150,8 @@ async def _make_pod(
             if hasattr(spawner, "apply_group_overrides"):
                 await spawner.apply_group_overrides()
             spawner.image = subject.image
+            # What the server would be given is asked for, also while the hub only observes.
+            spawner.observe_only = False
             spawner._reading, spawner._size = reading, size
             # Whoever asks for the pod is told what is wrong with it; no start is refused, and nothing logged.
             spawner._refuse_pod = lambda error: error

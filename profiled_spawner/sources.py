@@ -7,18 +7,25 @@ them, which may take long for a large document and so belongs in a thread.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
+import os
 import re
 import ssl
-from collections.abc import Awaitable, Hashable
-from dataclasses import dataclass, field
+import stat
+from collections.abc import Awaitable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
+from weakref import WeakKeyDictionary
 
 import aiohttp
 
+from .background import Single
 from .errors import SourceError
+from .limits import MAX_SELECTED_CHARACTERS, find_within
 from .manifest import MAX_MANIFEST_BYTES, Text, decode_text, find_document, missing_key
 
 __all__ = [
@@ -29,6 +36,7 @@ __all__ = [
     "SelectedConfigMap",
     "SelectedConfigMapsSource",
     "Source",
+    "open_file",
 ]
 
 # An object is at most about 1.5 MiB in etcd; JSON may double that.
@@ -39,6 +47,10 @@ _MAX_SELECTED_BYTES = 16 * 2**20
 # Names, uids and versions stand in logs, annotations and metrics. None that Kubernetes gives is longer, or of other
 # characters.
 _IDENTIFIER = re.compile("[!-~]{1,253}")
+
+_VERSION = re.compile(rb'"resourceVersion": ?"[0-9]*"')
+_ITEMS = re.compile(r'"items"\s*:\s*\[\s*')
+_COMMA = re.compile(r"\s*,\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +166,7 @@ class SelectedConfigMap:
         source: What people know it by, such as ``configmap/jhub/forecasting``.
         manifest: The object.
         key: The key of its ``data`` that holds the document.
+        counts: Whether it is not among the largest of those that have more than `MAX_SELECTED_CHARACTERS` together.
     """
 
     name: str
@@ -161,13 +174,27 @@ class SelectedConfigMap:
     source: str
     manifest: Any = field(repr=False)
     key: str
+    counts: bool = True
+
+    @property
+    def text(self) -> str:
+        """The document as it stands there; empty where there is none."""
+        data = self.manifest.get("data")
+        text = data.get(self.key) if isinstance(data, dict) else None
+        return text if isinstance(text, str) else ""
 
     def extract(self) -> Revision:
         """Finds the document.
 
         Raises:
-            SourceError: It is not there.
+            SourceError: It is not there, or does not count.
         """
+        if not self.counts:
+            raise SourceError(
+                f"the selected ConfigMaps have more than {MAX_SELECTED_CHARACTERS >> 20} MiB of documents together, "
+                "and it is one of the largest",
+                outcome="unavailable",
+            )
         return _find_revision(self.manifest, self.source, self.key)
 
 
@@ -225,13 +252,24 @@ class SelectedConfigMapsSource:
             )
         raise _refusal(response, self.name)
 
+    @staticmethod
+    def digest(raw: bytes) -> bytes:
+        """What tells the ConfigMaps in what `fetch` brought from others.
+
+        It does not take in the list's own version, which every edit in the cluster changes.
+        """
+        begin = max(raw.find(b'"items"'), 0)
+        digest = hashlib.sha256(_VERSION.sub(b"", raw[:begin], count=1))
+        digest.update(memoryview(raw)[begin:])
+        return digest.digest()
+
     def extract(self, raw: bytes) -> tuple[SelectedConfigMap, ...]:
         """Finds the ConfigMaps in what `fetch` brought, in order of name.
 
         Raises:
             SourceError: It is no list of them, or not all of it.
         """
-        items = _find_items(_read_json(raw))
+        items = _find_items(_read_list(raw))
         found = {}
         for manifest in items or ():
             metadata = _find_metadata(manifest)
@@ -241,7 +279,9 @@ class SelectedConfigMapsSource:
         # Fewer are found where one is no ConfigMap, or where two have one name.
         if items is None or len(found) < len(items):
             raise SourceError(f"the answer for {self.name} is no list of ConfigMaps", outcome="unavailable")
-        return tuple(found[name] for name in sorted(found) if name != self.excluded)
+        selected = [found[name] for name in sorted(found) if name != self.excluded]
+        within = find_within([len(configmap.text) for configmap in selected], MAX_SELECTED_CHARACTERS)
+        return tuple(replace(configmap, counts=position in within) for position, configmap in enumerate(selected))
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,11 +301,17 @@ class FileSource:
         return f"file/{self.path}"
 
     async def fetch(self) -> bytes:
-        return await asyncio.to_thread(self._read)
+        """Reads the file in a thread of its own: its file system may hang.
+
+        Until that ends, no other thread reads the same file; then it is read anew, so that nobody is given an older
+        state than that of this call.
+        """
+        readers = _readers.setdefault(asyncio.get_running_loop(), {})
+        return await readers.setdefault(self.path, Single(keeps=False)).run(object(), self._read)
 
     def _read(self) -> bytes:
         try:
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 # One more than is allowed, to see that there is more.
                 return file.read(MAX_MANIFEST_BYTES + 1)
         except FileNotFoundError:
@@ -273,12 +319,52 @@ class FileSource:
         except PermissionError:
             raise SourceError(f"{self.path} may not be read: permission denied", outcome="refused") from None
         except OSError as error:
-            raise SourceError(f"{self.path} could not be read: {error.strerror}", outcome="unavailable") from None
+            what = f"{self.path} could not be read: {error.strerror}; name a file that can be, with profiles_file"
+            raise SourceError(what, outcome="unavailable") from None
 
     def extract(self, raw: bytes) -> Revision:
         digest = hashlib.sha256(raw).hexdigest()
         text = find_document(decode_text(raw, source=str(self.path)), self.key, source=str(self.path))
         return Revision(digest, f"{self.name}@sha256:{digest[:12]}", text)
+
+
+# One that is idle does not refer to its loop, so it goes with that.
+_readers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Path, Single[object, bytes]]] = WeakKeyDictionary()
+
+_KINDS = {
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+@contextmanager
+def open_file(path: Path, flags: int = 0) -> Iterator[BinaryIO]:
+    """Opens a regular file to read it, and waits for nobody: neither for who writes to a FIFO, nor for a device.
+
+    Args:
+        path: The file.
+        flags: Further flags for opening it.
+
+    Raises:
+        OSError: It cannot be opened, or it is something else, which the error names.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, f"it is {_KINDS[stat.S_IFSOCK]}, not a regular file") from None
+        raise
+    try:
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        if kind != stat.S_IFREG:
+            raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'something else')}, not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +451,31 @@ def _read_json(raw: bytes) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError):
         return None
+
+
+def _read_list(raw: bytes) -> Any:
+    """Decodes a list, its items one by one: no other thread runs while the decoder is at work."""
+    try:
+        text = raw.decode()
+        found = _ITEMS.search(text)
+        if found is None:
+            return json.loads(text)
+        items: list[Any] = []
+        decode = json.JSONDecoder().raw_decode
+        end = found.end()
+        more = not text.startswith("]", end)
+        while more:
+            item, end = decode(text, end)
+            items.append(item)
+            if more := (comma := _COMMA.match(text, end)) is not None:
+                end = comma.end()
+        answer = json.loads(text[: found.end()] + text[end:])
+    except (ValueError, RecursionError):
+        return None
+    # Something else where the items were in a member of the list, or where there is another member of that name.
+    if not isinstance(answer, dict) or answer.get("items") != []:
+        return None
+    return {**answer, "items": items}
 
 
 @dataclass(frozen=True, slots=True)

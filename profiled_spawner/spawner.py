@@ -7,6 +7,7 @@ stands with it. Nothing of a spawn is kept for the next: the spawner's own trait
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -18,12 +19,12 @@ from jupyterhub import spawner as jupyterhub_spawner
 from kubernetes_asyncio.client import ApiException, V1Pod
 from kubespawner import KubeSpawner
 from tornado import web
-from traitlets import Enum, Instance, Unicode, default
+from traitlets import Bool, Enum, Instance, Unicode, default
 
 from . import metrics
 from .document import DEFAULT_SIZE, Profile, Size
 from .errors import DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
-from .injection import Injection, find_image, format_names, inject_profile
+from .injection import Injection, annotate_observation, find_image, format_applied, format_names, inject_profile
 from .last_good import find_file
 from .limits import MAX_IMAGE
 from .masking import MaskedPod, describe_refusal, withhold_response_bodies
@@ -39,6 +40,8 @@ __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
 # From JupyterHub 6 on, such an exception does not count towards consecutive_failure_limit.
 _SpawnException: type[web.HTTPError] | None = getattr(jupyterhub_spawner, "SpawnException", None)
 
+_NOT_READ = "its settings could not be read"
+_NOT_TOGETHER = "its settings do not go together"
 _NOT_TAKEN = "Kubernetes refuses it with its settings"
 # What the API server answers to a pod that it does not take, be it for itself, for a quota or for a policy. Other
 # answers say nothing of the pod.
@@ -75,7 +78,7 @@ class ProfilesUnavailableError(StartRefusedError):
     What is wrong stands in the hub's log.
     """
 
-    def __init__(self, what: str = "its settings could not be read") -> None:
+    def __init__(self, what: str = _NOT_READ) -> None:
         super().__init__(
             f"Your server was not started because {what}; please ask the administrators of this JupyterHub.",
             status_code=503,
@@ -124,7 +127,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
 
         All that it selects in `configmap_namespace` are read at every start too, under the same key. Their profiles
         stand behind those of the main one, in order of the ConfigMaps' names. One that is broken counts as it last
-        was good, or not at all; whether a server starts, the main one alone decides.
+        was good, or not at all, and stops no server.
 
         The hub's service account must be allowed to `list` ConfigMaps. Empty, which is the default, means none.
         """,
@@ -188,6 +191,18 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         """,
     )
 
+    observe_only = Bool(
+        False,
+        config=True,
+        help="""
+        Whether only to look: every start reads and decides, says in the log and in the annotation
+        `profiled-spawner/observed` what would come of it, and then starts the server as KubeSpawner alone would.
+
+        Nothing is offered, refused or changed, whatever the document and `failure_policy` say. Reading holds up a start
+        for at most `k8s_api_request_timeout`. For the first days on a hub that people use.
+        """,
+    )
+
     @default("configmap_namespace")
     def _configmap_namespace_default(self) -> str:
         return _find_hub_namespace(self)
@@ -217,6 +232,8 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
                 together with the pod, which is known when KubeSpawner has seen to the namespace and the claim.
             StartRefusedError: The size that was chosen is not to be had, and nothing was created.
         """
+        if self.observe_only:
+            return await super().start()
         self._summary = None
         self._summed_up.clear()
         try:
@@ -233,6 +250,8 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         page, and the server is started with the options that were stored last.
         """
         form = await super().get_options_form() or ""
+        if self.observe_only:
+            return form
         try:
             # Nobody should wait long for a page: the start reads again, with patience, and says what is wrong.
             reading = await self._read(self.k8s_api_request_timeout, "page")
@@ -256,13 +275,11 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         KubeSpawner calls this first of all when it starts a server, and has not created anything.
         """
         await super().load_user_options()
+        if self.observe_only:
+            return
         reading = self._reading or await self._read_profiles()
-        if self._size_is_an_option and reading.document.sizes:
-            self._our_log.warning(
-                "profile_list has an option 'size', so that no size can be chosen; call it something else"
-            )
         try:
-            self._size = choose_size(reading.document, self._subject(), self._find_choice(reading))
+            self._size = self._choose_size(reading)
         except SizeError as error:
             what = f"Your server was not started because {error}."
             raise self._refuse(StartRefusedError(what, status_code=400, reason="size"), "refused") from None
@@ -283,21 +300,22 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         `modify_pod_hook`, which has the last word. The hook, and whoever tells of its failure, may print it.
         """
         pod = await super().get_pod_manifest()
+        if self.observe_only:
+            self._given, self._has_profiles = "observed", False
+            return MaskedPod.of(annotate_observation(pod, await self._observe(pod)))
         reading = self._reading or await self._read_profiles()
-        subject = self._subject(find_image(pod))
         try:
-            applied: tuple[Profile, ...] = match_profiles(reading.document, subject, self.merge_order)
-            applied = (*applied, self._size) if self._size else applied
-            check_applied(applied)
-            effective = merge_profiles(applied)
-            # Others have their turn: with as much as a document may say, either half takes milliseconds.
-            await asyncio.sleep(0)
-            injection = inject_profile(pod, effective, reading.origin, self._expand_user_properties)
+            effective, injection = await self._decide(pod, reading, self._size)
         except PodError as error:
             raise self._refuse_pod(error) from None
         self._has_profiles = bool(effective.applied)
         self._given = "current" if reading.fault is None else "last_good" if reading.source else "ignored"
-        self._tell(subject, effective, injection, reading)
+        self._tell(pod, effective, injection, reading)
+        amounts = describe_resources(injection.resources)
+        names = ", ".join(profile.label for profile in effective.applied[:200]) or "none"
+        shown = names if len(names) <= 200 else f"{names[:200]}…"
+        self._summary = f"Profiles applied: {shown}. {amounts[0].upper()}{amounts[1:]}."
+        self._summed_up.set()
         return MaskedPod.of(injection.pod)
 
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
@@ -307,10 +325,11 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         Nothing of KubeSpawner's is missed: it starts from the events since the spawn began, and there are none of
         a pod that has not been made. With `events_enabled` off, it has none at all.
         """
-        await self._summed_up.wait()
-        if self._summary is None:
-            return  # the start has failed before
-        yield {"progress": 10, "message": self._summary}
+        if not self.observe_only:
+            await self._summed_up.wait()
+            if self._summary is None:
+                return  # the start has failed before
+            yield {"progress": 10, "message": self._summary}
         async with aclosing(super().progress()) as events:
             async for event in events:
                 yield event
@@ -335,12 +354,65 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             metrics.SPAWNS.labels(self._given).inc()
         return created
 
+    async def _observe(self, pod: V1Pod) -> str:
+        """Decides as for a start, tells the log what would come of it, and gives that as the text of an annotation.
+
+        It raises nothing: whatever is wrong, a defect of ours too, the server starts.
+        """
+        timeout_seconds = self.k8s_api_request_timeout
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                # A little less, so that reading ends first, and says what is wrong.
+                reading = await self._read(0.8 * timeout_seconds, "observation")
+            effective, injection = await self._decide(pod, reading, self._choose_size(reading))
+            self._tell(pod, effective, injection, reading)
+            return f'{{"applied": {format_applied(effective)}, "source": {json.dumps(reading.origin)}}}'
+        except (SourceError, DocumentError):
+            # What is wrong has been logged.
+            refused = _NOT_READ
+        except SizeError as error:
+            refused = "its size is not available"
+            self._our_log.warning("Would not start %s, because %s", self._log_name, error)
+        except PodError as error:
+            refused = _NOT_TOGETHER
+            self._our_log.warning("Would not start %s, because %s", self._log_name, error)
+        except TimeoutError:
+            refused = _NOT_READ
+            why = f"the profiles could not be read within {timeout_seconds:g} s"
+            self._our_log.warning("Would not start %s, because %s", self._log_name, why)
+        except (Exception, asyncio.CancelledError) as error:
+            # Those who share a read see a defect of another's as a cancellation, though nobody has cancelled them.
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            # The type alone: the text may quote a value.
+            refused = f"a defect of profiled-spawner ({type(error).__name__})"
+            self._our_log.error("Would not start %s, because of %s; please report it", self._log_name, refused)
+        return json.dumps({"refused": refused})
+
+    async def _decide(self, pod: V1Pod, reading: Reading, size: Size | None) -> tuple[EffectiveProfile, Injection]:
+        """What fits the server, merged, and its pod with that in it.
+
+        Raises:
+            PodError: It does not go together, or not with the pod.
+        """
+        applied: tuple[Profile, ...] = match_profiles(
+            reading.document, self._subject(find_image(pod)), self.merge_order
+        )
+        applied = (*applied, size) if size else applied
+        # Others have their turn between the steps: with as much as a document may say, each takes some milliseconds.
+        await asyncio.sleep(0)
+        check_applied(applied)
+        effective = merge_profiles(applied)
+        await asyncio.sleep(0)
+        return effective, inject_profile(pod, effective, reading.origin, self._expand_user_properties)
+
     async def _read_profiles(self) -> Reading:
         try:
             return await self._read(min(self.k8s_api_request_retry_timeout, self.start_timeout / 2), "start")
         except (SourceError, DocumentError):
             # What is wrong has been logged.
-            raise self._refuse(ProfilesUnavailableError("its settings could not be read")) from None
+            raise self._refuse(ProfilesUnavailableError()) from None
 
     async def _read(self, timeout_seconds: float, purpose: Purpose) -> Reading:
         return await read_documents(
@@ -362,7 +434,7 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             _leave_failure_count()
         return error
 
-    def _refuse_pod(self, error: PodError, what: str = "its settings do not go together") -> ProfiledSpawnerError:
+    def _refuse_pod(self, error: PodError, what: str = _NOT_TOGETHER) -> ProfiledSpawnerError:
         """Tells the hub's log what is wrong with a pod, and makes the error that ends its start."""
         self._our_log.error("Not starting %s, because %s", self._log_name, error)
         return self._refuse(ProfilesUnavailableError(what))
@@ -374,11 +446,24 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
         self, data: Mapping[str, list[Any]], interpret: Callable[[dict[str, Any]], Any]
     ) -> dict[str, Any]:
         # KubeSpawner warns of fields that it does not know, and a function of the hub's own may keep them.
-        options = interpret({name: values for name, values in data.items() if name != FIELD})
+        ours = {} if self.observe_only else {FIELD: data.get(FIELD, [DEFAULT_SIZE])}
+        options = interpret({name: values for name, values in data.items() if name not in ours})
         if isawaitable(options):
             options = await options
-        size = data.get(FIELD, [DEFAULT_SIZE])[-1]
+        size = ours.get(FIELD, [DEFAULT_SIZE])[-1]
         return options if size == DEFAULT_SIZE else {**options, "size": size}
+
+    def _choose_size(self, reading: Reading) -> Size | None:
+        """The size that was chosen for the server.
+
+        Raises:
+            SizeError: It is not to be had.
+        """
+        if self._size_is_an_option and reading.document.sizes:
+            self._our_log.warning(
+                "profile_list has an option 'size', so that no size can be chosen; call it something else"
+            )
+        return choose_size(reading.document, self._subject(), self._find_choice(reading))
 
     def _find_choice(self, reading: Reading) -> object:
         """What was chosen for a size; None where the option of that name is not known to be one.
@@ -419,27 +504,25 @@ class ProfiledKubeSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has
             self.k8s_api_request_timeout,
         )
 
-    def _tell(self, subject: Subject, effective: EffectiveProfile, injection: Injection, reading: Reading) -> None:
-        """Says what was applied: one line for the log, one for the spawn page. Names, never values."""
-        applied = format_names((profile.label for profile in effective.applied), max_bytes=1000)
-        amounts = describe_resources(injection.resources)
+    def _tell(self, pod: V1Pod, effective: EffectiveProfile, injection: Injection, reading: Reading) -> None:
+        """Tells the log what was applied, or would be: one line, of names and never values, and what was overruled."""
+        line, note = "Profiles for %s on %s: %s; env %s; %s; from %s", "For %s, %s"
+        if self.observe_only:
+            line, note = "Would apply to %s on %s: %s; env %s; %s; from %s", "If applied to %s, %s"
+        image = find_image(pod)
         self._our_log.info(
-            "Profiles for %s on %s: %s; env %s; %s; from %s",
+            line,
             self._log_name,
-            subject.image if len(subject.image) <= MAX_IMAGE else f"{subject.image[:100]}…",
-            applied,
+            image if len(image) <= MAX_IMAGE else f"{image[:100]}…",
+            format_names((profile.label for profile in effective.applied), max_bytes=1000),
             format_names(sorted(effective.env), max_bytes=1000),
-            amounts,
+            describe_resources(injection.resources),
             reading.origin or "none, as failure_policy says",
         )
         for conflict in injection.resources.conflicts:
             # Nobody wrote a wrong document where a profile's limit is below the hub's general guarantee.
             level = logging.DEBUG if conflict.request.profile is None else logging.WARNING
-            self._our_log.log(level, "For %s, %s", self._log_name, conflict)
-        names = ", ".join(profile.label for profile in effective.applied[:200]) or "none"
-        shown = names if len(names) <= 200 else f"{names[:200]}…"
-        self._summary = f"Profiles applied: {shown}. {amounts[0].upper()}{amounts[1:]}."
-        self._summed_up.set()
+            self._our_log.log(level, note, self._log_name, conflict)
 
 
 def _leave_failure_count() -> None:

@@ -1,7 +1,7 @@
 """When to read and when to parse: shared reads, unchanged versions, the last good document, the failure policy.
 
 A `Store` serves one source on one event loop. Spawns share its requests (see `reads`). What was read is parsed once per
-version, in a thread. When nothing good comes of it, the policy says what a spawn gets.
+version, in a thread, which may hang: then the spawns get the same as when nothing good comes of it, as the policy says.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 from . import metrics
-from .background import background
+from .background import GIVE_UP_SECONDS, Single, background
 from .document import Document
 from .errors import Diagnostic, DocumentError, SourceError
 from .escaping import printable
@@ -35,15 +36,17 @@ __all__ = [
     "Store",
     "Versions",
     "describe_age",
+    "describe_parsing",
     "fetch",
     "find_store",
+    "report",
     "report_for_page",
 ]
 
 FailurePolicy: TypeAlias = Literal["last-good", "fail", "ignore"]
 
-Purpose: TypeAlias = Literal["start", "page"]
-"""What is read for: a server that starts, or a page that somebody looks at, where nothing is refused yet."""
+Purpose: TypeAlias = Literal["start", "page", "observation"]
+"""What is read for: a server that starts, a page, where nothing is refused yet, or a start that is only observed."""
 
 Fault: TypeAlias = SourceError | DocumentError
 
@@ -125,17 +128,61 @@ class Versions:
         self._is_restored = False
         self._parsed: Outcome | None = None
         self._told: DocumentError | None = None
+        self._parsing = Single[Hashable, Outcome]()
+
+    @property
+    def is_parsing(self) -> bool:
+        """Whether a thread is parsing a version that has not been given up."""
+        return self._parsing.is_busy
+
+    async def parse_in_thread(self, key: Hashable, extract: Callable[[], Revision], log: Log) -> Outcome:
+        """Makes a document of what was read, in a thread; nobody else's work waits for it. It raises nothing.
+
+        At most one version is parsed at a time. One that takes too long is given up: it counts as one that is not
+        valid, and another one may be parsed.
+
+        Args:
+            key: What was read: whoever brings the same is given the same, and parses it only once.
+            extract: Finds the document in it.
+            log: Where to say that it was given up.
+        """
+        try:
+            return await self._parsing.run(key, lambda: self.parse(extract), partial(self._give_up, log))
+        except SourceError as fault:
+            return Outcome(None, None, fault.again())
+
+    def _give_up(self, log: Log) -> Outcome:
+        log.error(
+            "Gave up parsing %s after %g s, by a defect of this package; please report it; its thread goes on until "
+            "the hub restarts, and the next version gets one of its own",
+            self.name,
+            GIVE_UP_SECONDS,
+        )
+        return Outcome(None, None, self._defect(f"not parsed within {GIVE_UP_SECONDS:g} s"))
+
+    def _defect(self, what: str) -> DocumentError:
+        what = f"could not be read, by a defect of this package ({what}); please report it"
+        return DocumentError([Diagnostic(what)], source=self.name)
+
+    def recognize(self, extract: Callable[[], Revision]) -> Outcome | Revision:
+        """What was read: its outcome if that is known, or else the revision, to be parsed. It raises nothing."""
+        try:
+            revision = extract()
+        except (SourceError, DocumentError) as fault:
+            return Outcome(None, None, fault.again())
+        except Exception as error:  # noqa: BLE001  a defect of ours must not take the hub down, nor quote the text
+            return Outcome(None, None, self._defect(type(error).__name__))
+        known = self._parsed
+        # By its text too: a cluster that was restored from a backup gives its versions out once more.
+        return known if known is not None and known.revision == revision else revision
 
     @background()
     def parse(self, extract: Callable[[], Revision]) -> Outcome:
         """Makes a document of what was read. For a thread: it changes nothing, and raises nothing."""
-        revision = None
+        revision = self.recognize(extract)
+        if isinstance(revision, Outcome):
+            return revision
         try:
-            revision = extract()
-            known = self._parsed
-            # By its text too: a cluster that was restored from a backup gives its versions out once more.
-            if known is not None and known.revision == revision:
-                return known
             text = revision.text
             document = parse_document(
                 text.text,
@@ -145,11 +192,10 @@ class Versions:
             )
             if self._configmap is not None:
                 document = document.of_configmap(self._configmap)
-        except (SourceError, DocumentError) as fault:
+        except DocumentError as fault:
             return Outcome(revision, None, fault.again())
-        except Exception as error:  # noqa: BLE001  a defect of ours must not take the hub down, nor quote the text
-            what = f"could not be read, by a defect of this package ({type(error).__name__}); please report it"
-            return Outcome(revision, None, DocumentError([Diagnostic(what)], source=self.name))
+        except Exception as error:  # noqa: BLE001  see above
+            return Outcome(revision, None, self._defect(type(error).__name__))
         return Outcome(revision, document, None)
 
     def keep(self, outcome: Outcome, log: Log) -> None:
@@ -229,6 +275,14 @@ def report_for_page(shown: str, fault: Fault, log: Log) -> None:
     log.info("Showing the spawn page with %s, because %s", shown, why)
 
 
+def report(log: Log, purpose: Purpose, level: int, does: str, would: str, *args: object) -> None:
+    """Says what comes of a fault; of a start that is only observed, what would come of it, and as a warning."""
+    if purpose == "observation":
+        log.warning(would, *args)
+    else:
+        log.log(level, does, *args)
+
+
 @dataclass(frozen=True, slots=True)
 class _Caller:
     source: Source
@@ -236,6 +290,7 @@ class _Caller:
     purpose: Purpose
     log: Log
     file: LastGoodFile | None
+    patience_seconds: float
 
 
 class Store:
@@ -247,8 +302,6 @@ class Store:
         self._versions = Versions(name)
         self._saved_as = f"{name}#{key}"
         self._recall = Recall(self._saved_as, lambda saved: self._versions.parse(saved.to_revision))
-        self._raw: bytes | None = None
-        self._outcome: Outcome | None = None
 
     async def read(
         self,
@@ -268,7 +321,7 @@ class Store:
         Args:
             source: Where to read; equal to that of every other caller of this store.
             policy: What to give when nothing good comes of it.
-            timeout_seconds: How long to wait and read altogether.
+            timeout_seconds: How long to wait, read, parse and look into the file altogether.
             log: Where to say what is wrong and how to mend it.
             purpose: What the document is for.
             file: Where the last good document is kept for the next hub, and found by this one; None for nowhere.
@@ -277,10 +330,13 @@ class Store:
             SourceError: The source could not be read, and the policy has nothing to give.
             DocumentError: It holds no valid document, and the policy has nothing to give.
         """
+        patience = 0 if self._versions.last_good else self._recall.find_patience(file, timeout_seconds)
+        caller = _Caller(source, policy, purpose, log, file, patience)
         try:
-            outcome = await self._reads.join(_Caller(source, policy, purpose, log, file), timeout_seconds)
-        except SourceError as fault:
-            await self._restore(file, log)
+            outcome = await self._reads.join(caller, timeout_seconds - patience)
+        except SourceError as error:
+            fault = describe_parsing(self._name) if self._versions.is_parsing else error
+            await self._restore(caller)
             self._report(fault, policy, purpose, log)
             outcome = Outcome(None, None, fault)
         return self._give(outcome, policy)
@@ -291,25 +347,21 @@ class Store:
         if isinstance(raw, SourceError):
             metrics.READS.labels(self._name, raw.outcome).inc()
             if not raw.transient:
-                await self._restore(caller.file, caller.log)
+                await self._restore(caller)
             return Outcome(None, None, raw)
-        outcome = self._outcome
-        if outcome is None or raw != self._raw:
-            outcome = await asyncio.to_thread(self._versions.parse, lambda: source.extract(raw))
+        outcome = await self._versions.parse_in_thread(raw, lambda: source.extract(raw), caller.log)
         self._versions.keep(outcome, caller.log)
-        if not isinstance(outcome.fault, SourceError):
-            self._raw, self._outcome = raw, outcome
         if outcome.document is None:
-            await self._restore(caller.file, caller.log)
+            await self._restore(caller)
         elif caller.file is not None and self._versions.saved is not None:
             caller.file.save(self._saved_as, (self._versions.saved,), caller.log)
         return outcome
 
-    async def _restore(self, file: LastGoodFile | None, log: Log) -> None:
+    async def _restore(self, caller: _Caller) -> None:
         """If nothing good has been read, looks for what an earlier hub has left."""
         if self._versions.last_good is None:
-            for saved, outcome in await self._recall.find(file, log):
-                self._versions.restore(saved, outcome, log)
+            for saved, outcome in await self._recall.find(caller.file, caller.patience_seconds, caller.log):
+                self._versions.restore(saved, outcome, caller.log)
 
     def _tell(self, outcome: Outcome, callers: Sequence[_Caller]) -> None:
         if outcome.fault is not None:
@@ -326,11 +378,16 @@ class Store:
             return
         why = self._versions.describe_fault(fault)
         if last_good:
-            log.warning("Using the last good profiles, %s, because %s", last_good, why)
+            does = "Using the last good profiles, %s, because %s"
+            would = "Would use the last good profiles, %s, because %s"
+            report(log, purpose, logging.WARNING, does, would, last_good, why)
         elif policy == "ignore":
-            log.error("Starting servers without its profiles, as failure_policy says, because %s", why)
+            does = "Starting servers without its profiles, as failure_policy says, because %s"
+            would = "Would start servers without its profiles, as failure_policy says, because %s"
+            report(log, purpose, logging.ERROR, does, would, why)
         else:
-            log.error("Starting no server, because %s", why)
+            does, would = "Starting no server, because %s", "Would start no server, because %s"
+            report(log, purpose, logging.ERROR, does, would, why)
 
     def _give(self, outcome: Outcome, policy: FailurePolicy) -> Reading:
         if outcome.document is not None and outcome.revision is not None:
@@ -343,6 +400,11 @@ class Store:
         if policy == "ignore":
             return Reading(Document(), None, fault)
         raise fault.again()
+
+
+def describe_parsing(name: str) -> SourceError:
+    """Why there is no newer document yet of a source that could be read."""
+    return SourceError(f"{name} is still being parsed", outcome="unavailable")
 
 
 async def fetch(source: Fetching) -> bytes | SourceError:

@@ -346,6 +346,53 @@ def test_what_is_no_list_or_not_all_of_it_is_a_fault(answer: Any) -> None:
     assert caught.value.outcome == "unavailable"
 
 
+ONE = json.dumps(configmap("one"))
+ITEMS = f'"items": [{ONE}]'
+LIST = '"kind": "ConfigMapList", "metadata": {}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(f"{{{LIST}, {ITEMS}, {ITEMS}}}", id="items-twice"),
+        pytest.param(f"{{{LIST}, {ITEMS.replace(']', ',]')}}}", id="comma-behind-the-last"),
+        pytest.param(f"{{{LIST}, {ITEMS.replace('[', '[,')}}}", id="comma-before-the-first"),
+        pytest.param(f"{{{LIST}, {ITEMS.replace(']', ONE + ']')}}}", id="comma-missing"),
+        pytest.param(f'{{{LIST}, "more": {{{ITEMS}}}}}', id="items-deeper"),
+        pytest.param(f"[{{{LIST}, {ITEMS}}}]", id="in-a-list"),
+        pytest.param(f"{{{LIST}, {ITEMS}}}}}", id="more-behind-it"),
+        pytest.param(f"{{{LIST}, {ITEMS}", id="truncated"),
+        pytest.param(f"{{{LIST}, {ITEMS[:-1]}", id="truncated-in-the-items"),
+        pytest.param(f'{{{LIST}, "items": [{"[" * 100_000}', id="nested-deeply"),
+        pytest.param(f"{{{LIST}, {ITEMS}}}".replace("ConfigMapList", "\xff"), id="not-utf-8"),
+    ],
+)
+def test_what_is_no_json_or_has_the_items_elsewhere_is_a_fault(answer: str) -> None:
+    with pytest.raises(SourceError, match=r"is no list of ConfigMaps$"):
+        SELECTED.extract(answer.encode("latin-1"))
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n", " :\t")], ids=["compact", "usual", "odd"])
+@pytest.mark.parametrize("names", [[], ["one"], ["one", "three", "two"]], ids=len)
+def test_a_list_may_have_any_spaces_and_order(separators: tuple[str, str], names: list[str]) -> None:
+    answer = listed(*map(configmap, names))
+    for ordered in (answer, dict(reversed(answer.items()))):
+        raw = json.dumps(ordered, separators=separators).encode()
+        assert [found.name for found in SELECTED.extract(raw)] == names
+
+
+def test_the_lists_own_version_does_not_tell_it_from_another() -> None:
+    def digest(version: str, *items: dict[str, Any], separators: tuple[str, str] = (",", ":")) -> bytes:
+        answer = {"kind": "ConfigMapList", "metadata": {"resourceVersion": version}, "items": items}
+        return SELECTED.digest(json.dumps(answer, separators=separators).encode())
+
+    one = configmap("one")
+    edited = {**one, "metadata": {**one["metadata"], "resourceVersion": "9"}}
+    assert digest("1", one) == digest("22", one)
+    assert digest("1", one, separators=(", ", ": ")) == digest("22", one, separators=(", ", ": "))
+    assert len({digest("1"), digest("1", one), digest("1", edited), digest("1", one, edited)}) == 4
+
+
 def test_nothing_selected_is_no_fault() -> None:
     for items in ([], None):
         assert SELECTED.extract(json.dumps({**SEVERAL, "items": items}).encode()) == ()

@@ -174,11 +174,12 @@ def describe(finding: Finding) -> str:
 
 
 def leaks_of(text: str, *told: str) -> set[str]:
-    """Canaries of a document's values in what was told. A random token is like a part of one here and there."""
+    """Canaries of a document's values in what was told."""
     checked = check_document(text)
     leaked, _ = find_leaks("\n".join(told), checked.document)
     canaries = find_canaries(text)
-    return {each for each in leaked if any(each in canary for canary in canaries)}
+    # Random tokens, of which a hub's answers have many, have four or five characters of one by chance.
+    return {each for each in leaked if len(each) >= 6 and any(each in canary for canary in canaries)}
 
 
 async def start(spawner: ProfiledKubeSpawner) -> tuple[list[str], bool]:

@@ -508,6 +508,24 @@ class TestSeveralConfigMaps:
         ]
         assert told["selected"][1]["errors"][0]["what"] == f"ConfigMap jhub/empty has no key '{KEY}'; it has 'other'"
 
+    @pytest.mark.parametrize("command", [("validate",), ("explain", "--user", "ada", "--image", "x")], ids=" ".join)
+    async def test_what_a_hub_would_leave_out_is_an_error(
+        self, run_on: Callable[..., Any], write_profiles: WriteProfiles, command: tuple[str, ...]
+    ) -> None:
+        def with_patterns(number: int) -> str:
+            return json.dumps({"profiles": [{"images": [f"{each}*" for each in range(number)]}]})
+
+        teams = {"aviation": with_patterns(299), "zoology": with_patterns(300)}
+        write_profiles(with_patterns(1), name="botany", labels={"team": "yes"})
+        code, *_ = await run_on(*command, **teams)
+        assert code == 0
+        write_profiles(with_patterns(2), name="botany", labels={"team": "yes"})
+        code, out, err = await run_on(*command, **teams)
+        assert code == 1
+        why = "the selected ConfigMaps have more than 600 different images with a star together, and it is one of"
+        assert f"configmap/jhub/zoology: error: {why}" in out + err
+        assert "aviation: error" not in out + err
+
     async def test_they_are_explained_as_one(self, run_on: Callable[..., Any]) -> None:
         subject = ("--user", "ada", "--image", "x", "--format", "json")
         code, out, err = await run_on("explain", *subject, aviation="profiles: [{env: {ENDPOINT: b}}]")

@@ -163,6 +163,8 @@ POD = {
             "hub.jupyter.org/username": "grace",
             "profiled-spawner/applied": '["globals", "forecasting"]',
             "profiled-spawner/source": "configmap/jhub/jupyter-singleuser-profiles@1",
+            # Of a hub that only observes; no pod has all three.
+            "profiled-spawner/observed": '{"applied": ["globals", "forecasting"], "source": "configmap/jhub/it@1"}',
         },
     },
     "spec": {"containers": [{"name": "notebook", "image": "quay.io/example/forecast-notebook:3.6"}]},

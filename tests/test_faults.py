@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -88,10 +89,26 @@ def test_the_hub_goes_on_serving_others_meanwhile(table: Table, row: Row) -> Non
 
 
 @in_every_row
+def test_a_start_that_is_only_observed_goes_on_as_without_us_whatever_happens(table: Table, row: Row) -> None:
+    status, given, said = table.results[row].observed
+    assert (status, given) == (201, "no profiles")
+    # The start that waits for an API server which is away would have had time; this one has not.
+    refused = row.outcome != "ok" or row.restart
+    assert said.get("refused") == ("its settings could not be read" if refused else None)
+    assert said.get("applied") == (None if refused else ["good"])
+
+
+def test_what_is_only_observed_is_told_as_what_would_be(table: Table) -> None:
+    told = [line for line in table.log if re.search(r"observed-\d", line) and not line.startswith("INFO")]
+    assert len(told) == sum(row.outcome != "ok" or row.restart for row in ROWS)
+    assert [line for line in told if not line.startswith("WARNING: Would start no server, because ")] == []
+
+
+@in_every_row
 def test_every_start_is_counted_by_what_it_was_given(table: Table, row: Row) -> None:
     # Somebody else's is the one that is always current.
     expected = {"current": 1, "last_good": 1, "ignored": 2, "failed": 3} if row.outcome != "ok" else {"current": 7}
-    assert table.results[row].spawns == ({"current": 201} if row.restart else expected)
+    assert table.results[row].spawns == {**({"current": 201} if row.restart else expected), "observed": 1}
 
 
 def test_an_answer_that_asks_to_wait_is_not_asked_for_sooner(table: Table) -> None:

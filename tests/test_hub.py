@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from html import unescape
@@ -505,6 +506,76 @@ class TestSizes:
         after = await metrics(hub)
         refused = 'profiled_spawner_spawns_total{outcome="refused"}'
         assert after[refused] - before.get(refused, 0) == 4
+
+
+class TestObserving:
+    """With `observe_only`, people meet KubeSpawner alone; the admins learn what would be."""
+
+    @pytest.mark.parametrize("document", ["", "profiles: [{nmae: a}]", SIZES])
+    async def test_pages_options_and_servers_are_kubespawners_own(
+        self,
+        api: EmbeddedAPI,
+        make_hub: MakeHub,
+        write_profiles: WriteProfiles,
+        caplog: pytest.LogCaptureFixture,
+        document: str,
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        if document:
+            write_profiles(document)
+        config = Config()
+        config.ProfiledKubeSpawner.observe_only = True
+        config.KubeSpawner.profile_list = [{"display_name": "Only", "slug": "only"}]
+        hub = await make_hub(config)
+        before = await metrics(hub)
+        for user in ("ada", "grace", "edsger"):
+            await hub.add_user(user)
+        async with hub.browser("ada") as browser:
+            page = await look(hub, browser)
+            assert "Only" in page
+            assert offered(page) == []
+            await submit(hub, browser, profile="only", profiled_size="Large")
+        pods = [await ready(api, hub, "ada")]
+        for user, size in (("grace", "Huge"), ("edsger", "Small")):
+            pods.append(await started(api, hub, user, {"size": size}))
+            server = (await (await hub.api("GET", f"/users/{user}")).json())["servers"][""]
+            assert server["user_options"] == {"size": size}
+
+        for pod in pods:
+            assert resources_of(pod) in ({}, {"limits": {}, "requests": {}})
+            assert [name for name in pod["metadata"]["annotations"] if "profiled" in name] == [
+                "profiled-spawner/observed"
+            ]
+        observed = [json.loads(pod["metadata"]["annotations"]["profiled-spawner/observed"]) for pod in pods]
+        if document == SIZES:
+            assert [each.get("applied") for each in observed] == [["globals"], None, ["globals", "size Small"]]
+            assert observed[1] == {"refused": "its size is not available"}
+            assert f'Would apply to ada on {FORECAST}: ["globals"]' in caplog.text
+            assert "Would not start grace, because there is no size 'Huge' for grace" in caplog.text
+        else:
+            assert observed == [{"refused": "its settings could not be read"}] * 3
+            assert caplog.text.count("Would start no server, because ") == 3
+        after = await metrics(hub)
+        spawns = {name: after[name] - before[name] for name in after if "spawns_total" in name}
+        assert spawns.pop('profiled_spawner_spawns_total{outcome="observed"}') == 3
+        assert set(spawns.values()) == {0}
+        assert "SpawnException" not in caplog.text
+
+    async def test_the_event_log_is_kubespawners_own(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(DOCUMENT)
+        config = Config()
+        config.ProfiledKubeSpawner.observe_only = True
+        config.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+        hub = await make_hub(config)
+        await hub.add_user("ada")
+        may_run = asyncio.Event()
+        api.faults.append(Fault(gate=may_run, verb="patch", resource="pods"))
+        assert (await hub.api("POST", "/users/ada/server")).status == 202
+        events = await progress(hub, "ada", may_run, after="Server requested")
+        assert events[-1]["ready"] is True
+        assert not [event for event in events if "rofile" in event["message"]]
 
 
 async def progress(

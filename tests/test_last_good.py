@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -399,8 +400,8 @@ UNUSABLE = [
     pytest.param(nest, "it is damaged", id="nested"),
     pytest.param(newer, "another version of this package wrote it", id="newer"),
     pytest.param(link, "it is a symbolic link", id="symlink"),
-    pytest.param(fifo, "it is not a regular file", id="fifo"),
-    pytest.param(directory, "it is not a regular file", id="directory"),
+    pytest.param(fifo, "it is a FIFO, not a regular file", id="fifo"),
+    pytest.param(directory, "it is a directory, not a regular file", id="directory"),
     pytest.param(large, "it is larger than 64 MiB", id="large"),
     pytest.param(foreign, f"has no last good profiles of {SOURCE}, only of configmap/jhub/another#key", id="foreign"),
     *(
@@ -736,7 +737,9 @@ async def test_a_file_system_that_hangs_holds_up_no_start(
             await asyncio.sleep(0.01)
         with pytest.raises(DocumentError):
             await reading
-    assert f"Not using the last good profiles in {hub.path}, because it could not be read within 5 s" in caplog.text
+    assert (
+        f"Not using the last good profiles in {hub.path}, because to read it takes longer than a start" in caplog.text
+    )
     # There is no second thread that waits for it, and the process can end meanwhile.
     assert [thread.daemon for thread in threading.enumerate() if thread.name in hanging] == [True]
     assert len(hanging) == 1
@@ -764,15 +767,15 @@ async def read_documents_alone(hub: Hub) -> list[str]:
 async def test_without_a_thread_the_start_goes_on(
     hub: Hub, write_profiles: WriteProfiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def start(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+    def run_in_daemon(work: object) -> Future[None]:
+        future = Future[None]()
+        future.set_exception(SourceError("the hub could start no thread", outcome="unavailable"))
+        return future
 
     write_profiles(profiles("good"))
     await hub.read()
     write_profiles(profiles("next"))
-    real = threading.Thread.start
-    await asyncio.to_thread(int)
-    monkeypatch.setattr(threading.Thread, "start", lambda self: (start if self.daemon else real)(self))
+    monkeypatch.setattr(last_good, "run_in_daemon", run_in_daemon)
     assert await hub.labels() == ["next"]
     monkeypatch.undo()
     await hub.read()

@@ -107,6 +107,11 @@ def test_a_manifest_holds_the_document_under_its_key(file: str, text: Text) -> N
             id="document-as-key",
         ),
         pytest.param(
+            "apiVersion: v1\nkind: ConfigMap\ndata: {'profiles: [{env: {A: secret}}]': }\n",
+            "cm.yaml has no key 'profiles.yaml'; it has 1 other",
+            id="nothing-but-a-document-as-key",
+        ),
+        pytest.param(
             f"apiVersion: v1\nkind: ConfigMap\ndata: {{{', '.join(f'k{number}: x' for number in range(1000))}}}\n",
             "cm.yaml has no key 'profiles.yaml'; it has 'k0', 'k1', 'k10', 'k100', 'k101', 'k102', 'k103', 'k104', "
             "'k105', 'k106', and 990 more",

@@ -23,7 +23,7 @@ from profiled_spawner.errors import DocumentError, SourceError
 from profiled_spawner.sources import ConfigMapSource
 from profiled_spawner.store import Reading, Store, find_store
 from sandbox.api import EmbeddedAPI, Fault
-from sandbox.waiting import HANG_SECONDS, until
+from sandbox.waiting import HANG_SECONDS, our_threads, until
 
 from .conftest import CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles
 
@@ -163,6 +163,7 @@ async def test_a_read_in_flight_when_the_loop_ends_leaves_nothing(
         return weakref.ref(find_store(spawns[0]._source())), [*tasks, *reading_tasks()]
 
     store, tasks = await asyncio.to_thread(asyncio.run, live())
+    await until(lambda: not our_threads())
 
     assert len(tasks) == 3
     assert all(task.cancelled() for task in tasks)
@@ -196,6 +197,7 @@ async def test_a_failure_that_a_hub_has_told_keeps_nothing_of_its_loop(
             return weakref.ref(find_store(source)), weakref.ref(asyncio.get_running_loop())
 
     store, loop = await asyncio.to_thread(asyncio.run, live())
+    await until(lambda: not our_threads())
 
     gc.collect()
     assert store() is None

@@ -161,6 +161,14 @@ async def test_a_hub_sends_the_manifest_that_was_rendered(
     assert quantities(ours, "requests").items() <= quantities(theirs, "requests").items()
 
 
+async def test_a_hub_that_only_observes_has_rendered_what_it_would_send(config_file: Path) -> None:
+    real = await render(config=config_file)
+    with config_file.open("a") as file:
+        file.write("c.ProfiledKubeSpawner.observe_only = True\n")
+    assert await render(config=config_file) == real
+    assert "profiled-spawner/applied" in real["metadata"]["annotations"]
+
+
 async def test_a_server_without_a_configuration_has_what_profiles_and_the_hub_give() -> None:
     pod = await render()
 

@@ -17,6 +17,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubernetes_asyncio.config import load_kube_config
 from prometheus_client import REGISTRY
 
+from profiled_spawner import selection as selection_module
 from profiled_spawner import sources as sources_module
 from profiled_spawner import store as store_module
 from profiled_spawner.document import Document
@@ -25,7 +26,7 @@ from profiled_spawner.selection import find_selection, read_documents
 from profiled_spawner.sources import ConfigMapSource, FileSource, SelectedConfigMapsSource
 from profiled_spawner.store import Reading
 from sandbox.api import EmbeddedAPI, Fault
-from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
+from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, our_threads, until
 
 from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
 
@@ -240,6 +241,101 @@ async def test_only_what_has_changed_is_parsed(
     assert parsed == ["two"]
 
 
+async def test_many_that_were_edited_at_once_are_parsed_in_turn(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_profiles(profiles("globals"))
+    await reader.read()
+    for number in range(30):
+        write_team(f"team-{number:02}", profiles("a"))
+    parse_document, parsing, at_once = store_module.parse_document, set(), []
+
+    def parse(text: str, *, source: str, **kwargs: Any) -> Any:
+        parsing.add(source)
+        at_once.append(len(parsing))
+        try:
+            return parse_document(text, source=source, **kwargs)
+        finally:
+            parsing.remove(source)
+
+    monkeypatch.setattr(store_module, "parse_document", parse)
+    # However busy the machine is.
+    monkeypatch.setattr(selection_module, "_TURN_SECONDS", HANG_SECONDS)
+    assert len(await reader.labels()) == 31
+    assert at_once == [1] * 30
+
+
+async def test_an_edit_elsewhere_costs_no_decoding(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract = SelectedConfigMapsSource.extract
+    extracted = []
+
+    def count(self: SelectedConfigMapsSource, raw: bytes) -> Any:
+        extracted.append(raw)
+        return extract(self, raw)
+
+    monkeypatch.setattr(SelectedConfigMapsSource, "extract", count)
+    write_profiles(profiles("globals"))
+    write_team("one", profiles("a"))
+    write_team("two", BROKEN)
+    assert await reader.labels() == ["globals", "one/a"]
+    # The list's own resourceVersion is another after it.
+    write_profiles(profiles("edited"))
+    assert await reader.labels() == ["edited", "one/a"]
+    assert len(extracted) == 1
+    write_team("two", profiles("mended"))
+    assert await reader.labels() == ["edited", "one/a", "two/mended"]
+    assert len(extracted) == 2
+
+
+async def test_of_too_many_patterns_those_of_the_largest_do_not_count(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, caplog: pytest.LogCaptureFixture
+) -> None:
+    def many(name: str, patterns: int) -> str:
+        images = ", ".join(f'"{name}-{number}-*"' for number in range(patterns))
+        return f"profiles: [{{name: {name}, images: [{images}]}}]"
+
+    write_profiles(many("globals", 300))
+    for name, patterns in (("a", 300), ("b", 180), ("c", 240), ("d", 180)):
+        write_team(name, many(name, patterns))
+    for _ in range(2):
+        reading = await reader.read()
+        assert [profile.label for profile in reading.document.profiles] == ["globals", "b/b", "c/c", "d/d"]
+        assert [source.partition("@")[0] for source in reading.selected] == [f"configmap/jhub/{name}" for name in "bcd"]
+    # One line for as long as nothing changes.
+    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+    assert re.match(r"Leaving out configmap/jhub/a@\d+, because .* more than 600 different images with a star", line)
+    write_team("c", many("c", 100))
+    assert await reader.labels() == ["globals", "b/b", "c/c", "d/d"]
+    write_team("a", many("a", 140))
+    assert await reader.labels() == ["globals", "a/a", "b/b", "c/c", "d/d"]
+
+
+async def test_of_too_much_text_the_largest_does_not_count(
+    reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, caplog: pytest.LogCaptureFixture
+) -> None:
+    sizes = {"a": 1000, "b": 1010, "c": 900, "d": 900, "e": 900}
+
+    def large(name: str) -> str:
+        return profiles(name) + "#" * (sizes[name] * 1024)
+
+    write_profiles(profiles("globals"))
+    for name in sizes:
+        write_team(name, large(name))
+    assert await reader.labels() == ["globals", "a/a", "c/c", "d/d", "e/e"]
+    assert (
+        "Leaving out configmap/jhub/b, because the selected ConfigMaps have more than 4 MiB of documents together, "
+        "and it is one of the largest" in caplog.text
+    )
+    write_team("b", profiles("b"))
+    assert await reader.labels() == ["globals", "a/a", "b/b", "c/c", "d/d", "e/e"]
+    # Who grows too large counts as it was before.
+    write_team("b", large("b"))
+    assert await reader.labels() == ["globals", "a/a", "b/b", "c/c", "d/d", "e/e"]
+    assert "Using the last good version, configmap/jhub/b@" in caplog.text
+
+
 async def test_another_text_is_another_version_whatever_its_number(
     reader: Reader, write_profiles: WriteProfiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,6 +524,8 @@ async def test_a_page_has_a_line_of_its_own_and_leaves_all_to_tell_to_the_start(
     assert first.startswith(f"INFO: Showing the spawn page with {page}")
     assert second.startswith("WARNING: Using the " if good_before else "ERROR: Leaving out ")
     assert ("profiles[1].nmae" in second) == (fault == "invalid")
+    (observed,) = await lines("observation")
+    assert observed.startswith("WARNING: Would use the " if good_before else "WARNING: Would leave out ")
     assert "canary" not in caplog.text
 
 
@@ -555,6 +653,7 @@ def test_a_selection_goes_with_its_event_loop(
         return weakref.ref(selection), weakref.ref(asyncio.get_running_loop())
 
     selection, loop = asyncio.run(spawn())
+    asyncio.run(until(lambda: not our_threads()))
     gc.collect()
     assert loop() is None
     gc.collect()  # of what went with it

@@ -37,6 +37,7 @@ profiles:
   env: {SHARED: from-forecasting, BRACES: '{"a": 1} ${HOME} {}'}
   resources: {mem_limit: 2Gi, cpu_limit: 1}
 """
+TERM = "{matchExpressions: [{key: k%d, operator: In, values: [%s]}]}"
 FORECAST = "quay.io/example/forecast:3.6"
 
 
@@ -831,3 +832,54 @@ async def test_a_teams_typo_neither_blocks_a_server_nor_freezes_the_others(
     assert env_of(await start(api, spawner))["B"] == "first"
     write_profiles("profiles: [{env: {B: second}}]", name="two", labels=labels)
     assert env_of(await start(api, spawner))["B"] == "second"
+
+
+@pytest.mark.usefixtures("label_selectors")
+@pytest.mark.parametrize(
+    ("team", "why"),
+    [
+        pytest.param(
+            "profiles: [{name: x, groups: [team], volumes: [{name: home, mountPath: /x, emptyDir: {}}]}]",
+            "team/x has a volume 'home', and so has the pod already",
+            id="a-volume-that-the-pod-has",
+        ),
+        pytest.param(
+            "profiles:"
+            + "".join(
+                f"\n- {{name: x, groups: [team], node_affinity: {{requiredDuringSchedulingIgnoredDuringExecution: "
+                f"{{nodeSelectorTerms: [{', '.join(TERM % (number, value) for value in 'abcde')}]}}}}}}"
+                for number in range(3)
+            ),
+            "what the profiles require of a node comes to more than 100 alternatives together",
+            id="too-many-alternatives",
+        ),
+        pytest.param(
+            "profiles:" + "\n- {name: x, groups: [team]}" * 501,
+            "more than 500 profiles fit, and a server can have no more",
+            id="too-many-profiles",
+        ),
+        pytest.param(
+            "profiles:" + "".join(f"\n- {{name: x, groups: [team], env: {{A{number}: a}}}}" for number in range(299)),
+            "301 variables, and a server can have 300 (env); most of it is from ",
+            id="too-many-variables",
+        ),
+    ],
+)
+async def test_a_selected_configmap_harms_only_whom_it_reaches(
+    api: EmbeddedAPI,
+    make_spawner: MakeSpawner,
+    write_profiles: WriteProfiles,
+    caplog: pytest.LogCaptureFixture,
+    team: str,
+    why: str,
+) -> None:
+    write_profiles("profiles: [{env: {GIVEN: main, ALSO: main}}]")
+    write_profiles(team, name="team", labels={"team": "yes"})
+    settings = {"configmap_label_selector": "team=yes", "volumes": [{"name": "home", "emptyDir": {}}]}
+    with pytest.raises(ProfilesUnavailableError, match="its settings do not go together"):
+        await make_spawner("ada", groups=("team",), **settings).start()
+    assert (
+        f"Not starting ada, because {'the profiles that fit give ' if 'variables' in why else ''}{why}" in caplog.text
+    )
+    assert created(api) == []
+    assert env_of(await start(api, make_spawner("bob", **settings)))["GIVEN"] == "main"

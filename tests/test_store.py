@@ -7,10 +7,13 @@ import contextlib
 import gc
 import json
 import logging
+import os
 import random
 import re
+import socket
+import threading
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from profiled_spawner.errors import DocumentError, SourceError
 from profiled_spawner.sources import ConfigMapSource, FileSource
 from profiled_spawner.store import Reading, Store, find_store
 from sandbox.api import EmbeddedAPI, Fault
-from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
+from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, our_threads, until
 
 from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, WriteProfiles, make_api_server
 
@@ -550,6 +553,23 @@ async def test_a_defect_in_parsing_is_an_invalid_document(
     assert "canary" not in str(caught.value)
 
 
+async def test_a_read_is_tried_again_while_there_can_be_no_thread(
+    reader: Reader, write_profiles: WriteProfiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_profiles(profiles("there"))
+    start, tries = threading.Thread.start, []
+
+    def start_the_third(self: threading.Thread) -> None:
+        tries.append(self)
+        if self.daemon and len(tries) <= 2:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start_the_third)
+    assert await reader.name() == "there"
+    assert len(tries) == 3
+
+
 async def test_spawns_of_one_source_share_a_store_and_others_do_not(client: CoreV1Api) -> None:
     one = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=1)
     same = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=2)
@@ -579,6 +599,7 @@ def test_a_store_goes_with_its_event_loop(tmp_path: Path, text: str | None) -> N
         return weakref.ref(store), weakref.ref(asyncio.get_running_loop())
 
     store, loop = asyncio.run(spawn())
+    asyncio.run(until(lambda: not our_threads()))
     gc.collect()
     assert loop() is None
     gc.collect()  # of what went with it
@@ -594,8 +615,14 @@ async def _wait_in_vain(path: Path) -> weakref.ref[Any]:
 
 def test_a_store_goes_with_its_event_loop_though_somebody_waited_in_vain(tmp_path: Path) -> None:
     loop = asyncio.run(_wait_in_vain(tmp_path / "profiles.yaml"))
+    asyncio.run(until(lambda: not our_threads()))
     gc.collect()
     assert loop() is None
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
 
 
 class TestFile:
@@ -631,10 +658,25 @@ class TestFile:
         with pytest.raises(SourceError, match=f"there is no file {path}"):
             await reader.read()
 
-    async def test_a_directory_is_told(self, path: Path, reader: Reader) -> None:
-        path.mkdir()
-        with pytest.raises(SourceError, match="Is a directory"):
-            await reader.read()
+    @pytest.mark.parametrize(
+        ("make", "kind"),
+        [
+            pytest.param(Path.mkdir, "a directory", id="directory"),
+            pytest.param(os.mkfifo, "a FIFO", id="fifo"),
+            pytest.param(make_socket, "a socket", id="socket"),
+            pytest.param(lambda path: path.symlink_to("/dev/zero"), "a device", id="device"),
+        ],
+    )
+    async def test_what_is_no_regular_file_is_told_and_not_waited_for(
+        self, path: Path, reader: Reader, make: Callable[[Path], object], kind: str
+    ) -> None:
+        make(path)
+        for _ in range(2):
+            with pytest.raises(SourceError, match=f"{path} could not be read: it is {kind}, not a regular file; name"):
+                await reader.read()
+        path.rename(path.with_name("elsewhere"))
+        path.write_text(profiles("there"))
+        assert await reader.name() == "there"
 
     async def test_what_is_no_utf8_is_told_with_its_place(self, path: Path, reader: Reader) -> None:
         path.write_bytes(b"profiles:\n- name: \xff\n")

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import datetime
 import itertools
+import json
 import logging
 import ssl
 import time
@@ -41,6 +42,8 @@ _SHORT_PATIENCE_SECONDS = 30
 Samples: TypeAlias = dict[tuple[str, str, str], float]
 # A person, and the ConfigMap that nothing happens to.
 _BYSTANDER = "bystander"
+# A person whose starts are only observed, and the ConfigMap for that: nothing good was ever read of it.
+_OBSERVED = "observed"
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class Result:
         cells: In each lane.
         healthy: Whether the hub answered meanwhile.
         bystander: What somebody was given meanwhile who has another ConfigMap.
+        observed: What the fault came to where a start is only observed: the API server's answer, what the pod was
+            given, and what its annotation says.
         spawns: By how much ``spawns_total`` has grown with them all, by outcome; no zeros.
         stall_seconds: For how long the event loop ran nothing else, at most.
     """
@@ -87,6 +92,7 @@ class Result:
     cells: dict[Lane, Cell]
     healthy: bool
     bystander: str
+    observed: tuple[int, str, dict[str, Any]]
     spawns: dict[str, float]
     stall_seconds: float
 
@@ -175,12 +181,16 @@ class _Bench:
         spawner.configmap_name = server.configmap
         spawner.failure_policy = server.policy
         spawner.k8s_api_request_retry_timeout = server.patience_seconds
+        if server.user == _OBSERVED:
+            spawner.observe_only = True
+            # Reading takes a little less than all this time: it ends when the clock has been put forward.
+            spawner.k8s_api_request_timeout = _SHORT_PATIENCE_SECONDS + 5
         if server.configmap in self._detours:
             spawner.api = _Detour(spawner.api, self._detours[server.configmap])
         self._starting += 1
 
     async def run(self, rows: list[Row]) -> None:
-        users = [_BYSTANDER, *(f"user-{number}" for number in range(BURST))]
+        users = [_BYSTANDER, _OBSERVED, *(f"user-{number}" for number in range(BURST))]
         (await self.hub.api("POST", "/users", json={"usernames": users})).raise_for_status()
         self._write(_BYSTANDER, GOOD)
         for number, lane in enumerate(LANES):
@@ -198,8 +208,11 @@ class _Bench:
             for number, lane in zip(range(count), itertools.cycle(LANES), strict=False)
         }
         bystander = self._server(_BYSTANDER, _BYSTANDER)
-        for lane in LANES:
-            self._strike(row, _configmap(lane, row))
+        watched = f"{_OBSERVED}-{ROWS.index(row)}"
+        observed = self._server(_OBSERVED, watched, "fail")
+        configmaps = [watched, *(_configmap(lane, row) for lane in LANES)]
+        for configmap in configmaps:
+            self._strike(row, configmap)
         if row.hub_restarts:
             await until(lambda: not any(file._is_writing for file in last_good._files.values()))
             # All that a hub knows of documents.
@@ -211,12 +224,14 @@ class _Bench:
         with _longest_stall() as stalls:
             starts = asyncio.gather(*map(self._start, lanes))
             other = asyncio.create_task(self._start(bystander))
-            await until(lambda: self._starting == len(lanes) + 1)
+            watching = asyncio.create_task(self._start(observed))
+            await until(lambda: self._starting == len(lanes) + 2)
             healthy = await self._is_healthy()
             await other
-            if row.retried:
-                await until(lambda: all(self._was_tried(row, _configmap(lane, row), before) for lane in LANES))
+            if row.retried or row.restart:
+                await until(lambda: all(self._was_tried(row, configmap, before) for configmap in configmaps))
                 self._clock.forward(_SHORT_PATIENCE_SECONDS)
+            status, _ = await watching
             if row.restart:
                 await self._api.stop()
                 self._api.faults.clear()
@@ -225,11 +240,13 @@ class _Bench:
                 await self._api.start()
             answers = dict(zip(lanes, await starts, strict=True))
         after, log = _samples(), self.table.log[logged:]
-        given = {server: self._given(server) for server in [*lanes, bystander]}
+        given = {server: self._given(server) for server in [*lanes, bystander, observed]}
         created = {server: self._created(server) for server in lanes}
 
-        for lane in LANES:
-            self._lift(_configmap(lane, row))
+        annotations = self._api.get("pods", NAMESPACE, f"jupyter-{observed.fullname}")["metadata"]["annotations"]
+        seen = (status, given[observed], json.loads(annotations["profiled-spawner/observed"]))
+        for configmap in configmaps:
+            self._lift(configmap)
         again = {
             # The server that did not start is the one to try again.
             lane: self._server(server.user, server.configmap, server.policy)
@@ -259,7 +276,7 @@ class _Bench:
                 valid_again=recovered.get(("document_valid", source, "")),
             )
         spawns = {name.split()[1]: count for name, count in _growth(before, after, "").items()}
-        return Result(cells, healthy, given[bystander], spawns, max(stalls))
+        return Result(cells, healthy, given[bystander], seen, spawns, max(stalls))
 
     def _was_tried(self, row: Row, configmap: str, before: Samples) -> bool:
         """Whether a request for it has met the fault."""

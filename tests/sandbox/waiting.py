@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 from tornado.ioloop import IOLoop
 
-__all__ = ["HANG_SECONDS", "PATIENCE", "SHORT_SECONDS", "Clock", "until"]
+__all__ = ["HANG_SECONDS", "PATIENCE", "SHORT_SECONDS", "Clock", "our_threads", "until"]
 
 HANG_SECONDS = 600
 """What is not there by then never comes. The slowest machine needs a fraction of it."""
@@ -33,6 +34,11 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(HANG_SECONDS):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def our_threads() -> list[threading.Thread]:
+    """The threads of this package that have not ended."""
+    return [thread for thread in threading.enumerate() if thread.name == "profiled-spawner"]
 
 
 class Clock:
