@@ -51,7 +51,7 @@ PREFERENCE = "{weight: 1, preference: {matchExpressions: [{key: a%, operator: Ex
 @pytest.mark.parametrize(
     ("section", "most", "said"),
     [
-        pytest.param("env: {%s}", ("A%: a", 500), "env: has 501 variables, and a server can have 500", id="env"),
+        pytest.param("env: {%s}", ("A%: a", 300), "env: has 301 variables, and a server can have 300", id="env"),
         pytest.param(
             "env_from: [%s]",
             ("{secretRef: {name: a%}}", 100),
@@ -100,26 +100,26 @@ PREFERENCE = "{weight: 1, preference: {matchExpressions: [{key: a%, operator: Ex
         ),
         pytest.param(
             f"node_affinity: {{{REQUIRED % '{matchExpressions: [%s]}'}}}",
-            ("{key: a%, operator: Exists}", 500),
-            "node_affinity: has 501 expressions, and a server can have 500",
+            ("{key: a%, operator: Exists}", 300),
+            "node_affinity: has 301 expressions, and a server can have 300",
             id="expressions",
         ),
         pytest.param(
             "volumes: [{name: a, mountPath: /a, configMap: {name: a, items: [%s]}}]",
-            ("{key: a%, path: b%}", 664),
-            "volumes: has more than 2,000 values within objects, and a server can have no more",
+            ("{key: a%, path: b%}", 331),
+            "volumes: has more than 1,000 values within objects, and a server can have no more",
             id="values-within-objects",
         ),
         pytest.param(
             "env: {A: '%s'}",
-            ("$(B%)", 1000),
-            "env: has 1,001 references to variables, and a server can have 1,000",
+            ("$(B%)", 300),
+            "env: has 301 references to variables, and a server can have 300",
             id="references",
         ),
         pytest.param(
             "volumes: [%s]",
-            ("{name: a%, mountPath: '/m%" + "{username}" * 20 + "', emptyDir: {}}", 50),
-            "volumes: has 1,020 fields and braces in its texts, and a server can have 1,000",
+            ("{name: a%, mountPath: '/m%" + "{username}" * 10 + "', emptyDir: {}}", 50),
+            "volumes: has 510 fields and braces in its texts, and a server can have 500",
             id="fields",
         ),
         pytest.param(
@@ -141,11 +141,11 @@ PREFERENCE = "{weight: 1, preference: {matchExpressions: [{key: a%, operator: Ex
             "images[0]: has 1,025 characters, and no image has more than 1,024",
             id="image",
         ),
-        pytest.param("images: ['%s']", ("*", 10), "images[0]: has more than 10 stars", id="stars"),
+        pytest.param("images: ['%s']", ("*", 5), "images[0]: has more than 5 stars", id="stars"),
         pytest.param(
             "images: [%s]",
-            ("'a%*'", 500),
-            "images[500]: the document has more than 500 different images with a star",
+            ("'a%*'", 300),
+            "images[300]: the document has more than 300 different images with a star",
             id="patterns",
         ),
     ],
@@ -176,8 +176,16 @@ def test_a_document_has_so_many_sizes() -> None:
 def test_text_that_aliases_repeat_within_a_profile_is_an_error() -> None:
     text = f"profiles: [{{env: {{A0: &a {'x' * 100_000}, {listed('B%: *a', 10)}}}}}]"
 
-    with pytest.raises(DocumentError, match="env: has 1,100,022 characters of text, with other sections, and a server"):
+    with pytest.raises(DocumentError, match="env: has 1,100,022 bytes of text, with other sections, and a server"):
         parse_document(text)
+
+
+def test_text_is_counted_in_the_bytes_that_etcd_stores() -> None:
+    wide = "\U0001f600" * 30_000
+
+    parse_document(f"profiles: [{{env: {{{listed(f'A%: {wide}', 4)}}}}}]")
+    with pytest.raises(DocumentError, match="env: has 600,010 bytes of text, with other sections, and a server"):
+        parse_document(f"profiles: [{{env: {{{listed(f'A%: {wide}', 5)}}}}}]")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +194,7 @@ def test_text_that_aliases_repeat_within_a_profile_is_an_error() -> None:
         pytest.param(
             "{name: one%, env: {%s}}",
             ("A%: a", 300, 2),
-            "give 600 variables, and a server can have 500 (env); most of it is from one0 and one1",
+            "give 600 variables, and a server can have 300 (env); most of it is from one0 and one1",
             id="variables",
         ),
         pytest.param(
@@ -205,7 +213,7 @@ def test_text_that_aliases_repeat_within_a_profile_is_an_error() -> None:
         pytest.param(
             "{name: one%, env_from: [%s]}",
             ("{secretRef: {name: a%}}", 100, 7),
-            "give more than 2,000 values within objects together, and a server can have no more",
+            "give more than 1,000 values within objects together, and a server can have no more",
             id="values-within-objects",
         ),
     ],
@@ -274,6 +282,6 @@ def test_what_is_too_much_is_not_looked_through_to_its_end() -> None:
 
     many = Counting(Counting(range(100)) for _ in range(100))
 
-    assert weigh(many)[0] > 2_000
-    assert looked_at < 3_000
+    assert weigh(many)[0] > 1_000
+    assert looked_at < 2_000
     assert find_excess({"node_affinity": many}) is not None

@@ -263,7 +263,7 @@ class TestWhenThePodIsNotCreated:
         api.deny("create", "pods")
         said = await self.fails(api, await make_hub(Config()), witness)
         assert 'cannot create resource \\"pods\\"' in said
-        assert "'name': 'PLAIN'" in said
+        assert '"name": "PLAIN"' in said
 
     # On the real one the policy would have to be a webhook of the test's.
     @pytest.mark.parametrize("api_server", ["embedded"], indirect=True)
@@ -307,7 +307,7 @@ class TestWhenThePodIsNotCreated:
         config = Config()
         config.KubeSpawner.modify_pod_hook = hook
         said = await self.fails(api, await make_hub(config), witness)
-        assert "nothing is known of {'api_version'" in said
+        assert 'nothing is known of {"apiVersion"' in said
 
     async def test_the_hook_makes_another(self, api: EmbeddedAPI, make_hub: MakeHub, witness: Witness) -> None:
         def hook(spawner: KubeSpawner, pod: Any) -> Any:
@@ -320,7 +320,7 @@ class TestWhenThePodIsNotCreated:
         # What the hook made is a local variable of KubeSpawner's.
         witness.local_variables = False
         said = await self.fails(api, await make_hub(config), witness)
-        assert "'name': 'OF_THE_HOOK'" in said
+        assert '"name": "OF_THE_HOOK"' in said
 
 
 class TestWhenThePodIsThere:
@@ -544,7 +544,7 @@ class TestAMaskedPod:
         pods = [pod, copy.copy(pod), copy.deepcopy(pod), pickle.loads(pickle.dumps(pod))]
         texts = [text for each in pods for text in (str(each), repr(each), f"{each}", each.to_str(), repr([each]))]
         assert leaks(*texts) == []
-        assert all("'name': 'QUOTED'" in text for text in texts)
+        assert all('"name": "QUOTED"' in text for text in texts)
 
     def test_masks_the_refusal_that_it_is_logged_with(self, pod: MaskedPod) -> None:
         refusal = self.logged_with(pod, "no canary-first, and more, no 80 for grace-hopper")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from ..document.limits import MAX_EXPRESSIONS, MAX_OBJECT_VALUES, MAX_TERMS, MAX_VALUES, find_excess, weigh
 from ..document.model import EnvValue, Object, Profile
@@ -323,7 +323,7 @@ class _Expressions:
 
 def _freeze(value: Any) -> Hashable:
     """What is equal for equal objects, and can be a key."""
-    if isinstance(value, Mapping):
+    if isinstance(value, MappingProxyType | dict):
         try:
             return frozenset(value.items())
         except TypeError:
@@ -406,5 +406,5 @@ def _overlay(
         if setting.value is None:
             settled.pop(name, None)
         else:
-            settled[name] = Setting(setting.value, setting.profile)
+            settled[name] = cast("Setting[Quantity]", setting)
     return settled

@@ -6,14 +6,15 @@ No document that somebody wrote for people comes near one of these. `docs/refere
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any
 
 __all__ = [
     "MAX_ANNOTATIONS_BYTES",
     "MAX_BRACES",
     "MAX_BYTES",
-    "MAX_CHARACTERS",
     "MAX_DEPTH",
     "MAX_EXPANDED_CHARACTERS",
     "MAX_EXPRESSIONS",
@@ -31,6 +32,7 @@ __all__ = [
     "MAX_TEMPLATE",
     "MAX_TERMS",
     "MAX_TEXT",
+    "MAX_TEXT_BYTES",
     "MAX_VALUES",
     "SECTION_LIMITS",
     "find_excess",
@@ -51,9 +53,9 @@ MAX_TEXT = 1_000
 """Characters of a name, or of a size's description: people read them."""
 MAX_IMAGE = 1_024
 """Characters of an image's name. No registry has a longer one: a path has at most 255, a tag 128."""
-MAX_PATTERNS = 500
+MAX_PATTERNS = 300
 """Different images with a ``*``."""
-MAX_STARS = 10
+MAX_STARS = 5
 """Of one image."""
 MAX_TEMPLATE = 4_096
 """Characters of a text that may have KubeSpawner's fields. Linux takes no longer path."""
@@ -62,13 +64,13 @@ MAX_PLACEHOLDERS = 50
 
 # Of the ConfigMaps that a selector selects, all together. Beyond it the largest do not count.
 MAX_SELECTED_CHARACTERS = 4 * 2**20
-MAX_SELECTED_PATTERNS = 1_000
+MAX_SELECTED_PATTERNS = 600
 """Different images with a ``*``, which are compared with the image of every start."""
 
 # Of one start, all its profiles together.
 MAX_PROFILES = 500
 SECTION_LIMITS: Mapping[str, tuple[int, str]] = {
-    "env": (500, "variables"),
+    "env": (300, "variables"),
     "env_from": (100, "objects"),
     "limits": (20, "resources"),
     "requests": (20, "resources"),
@@ -84,22 +86,28 @@ _NOT_GIVEN = frozenset({"name", "description", "images", "users", "groups"})
 # Kubernetes wants their names and values short, so that their number says it all.
 _SHORT = frozenset({"limits", "requests", "node_selector", "labels"})
 _TEXTS = frozenset({"env", "annotations"})
-MAX_REFERENCES = 1_000
+MAX_REFERENCES = 300
 """References to other variables in all variables."""
-MAX_BRACES = 1_000
+MAX_BRACES = 500
 """Braces that open in all texts that may have KubeSpawner's fields."""
 MAX_TERMS = 100
 """Alternatives of a node affinity that is required, and preferences."""
-MAX_EXPRESSIONS = 500
+MAX_EXPRESSIONS = 300
 """Expressions in all these alternatives, which name again what the alternatives have in common."""
 MAX_VALUES = 10_000
 """Variables, resources, labels and annotations, those included that a more specific profile replaces."""
-MAX_OBJECT_VALUES = 2_000
+MAX_OBJECT_VALUES = 1_000
 """Values within objects of Kubernetes, such as volumes and tolerations, likewise."""
-MAX_CHARACTERS = 2**20
-"""Characters of all these texts. etcd takes objects of 1.5 MiB, and Linux variables and arguments of 2 MiB."""
+MAX_TEXT_BYTES = 512 * 2**10
+"""Bytes of all these texts. etcd takes objects of 1.5 MiB, and a pod has most names twice: in `managedFields` too."""
 MAX_ANNOTATIONS_BYTES = 256 * 2**10
 """https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/"""
+
+
+def count_bytes(text: str) -> int:
+    """How many bytes a text is as UTF-8."""
+    # Of most texts Python knows that they have no more bytes than characters.
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def find_within(amounts: Sequence[int], most: int) -> frozenset[int]:
@@ -113,25 +121,26 @@ def find_within(amounts: Sequence[int], most: int) -> frozenset[int]:
 
 
 def weigh(objects: Any) -> tuple[int, int, int]:
-    """How many values objects of Kubernetes have, those within them included, how many characters and how many braces.
+    """How many values objects of Kubernetes have, those within them included, how many bytes and how many braces.
 
     What has more than `MAX_OBJECT_VALUES` is not looked through to its end.
     """
-    values = characters = braces = 0
+    values = size = braces = 0
     left = [objects]
     while left and values <= MAX_OBJECT_VALUES:
         value = left.pop()
+        # A document has no other mappings and lists than these, and to ask for a Mapping takes ten times as long.
         if isinstance(value, str):
-            characters += len(value)
+            size += count_bytes(value)
             braces += value.count("{")
-        elif isinstance(value, Mapping):
+        elif isinstance(value, MappingProxyType):
             values += len(value)
-            characters += sum(map(len, value))
+            size += sum(map(count_bytes, value))
             left += value.values()
         elif isinstance(value, tuple):
             values += len(value)
             left += value
-    return values, characters, braces
+    return values, size, braces
 
 
 def find_excess(sections: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -140,45 +149,73 @@ def find_excess(sections: Mapping[str, Any]) -> tuple[str, str] | None:
     Args:
         sections: What is given, by the names of a profile's attributes.
     """
-    values = characters = braces = references = most_characters = 0
-    longest = ""
+    total = _Total()
     for name, section in sections.items():
         if not section or name in _NOT_GIVEN:
             continue
-        most, what = SECTION_LIMITS.get(name, (MAX_OBJECT_VALUES, "values"))
+        most, of = SECTION_LIMITS.get(name, (MAX_OBJECT_VALUES, "values"))
         if len(section) > most:
-            return name, f"{len(section):,} {what}, and a server can have {most:,}"
-        if name in _SHORT:
-            continue
-        before = characters
-        objects: Any = section
-        if name in _TEXTS:
-            objects = []
-            for key, value in section.items():
-                characters += len(key)
-                if isinstance(value, str):
-                    characters += len(value)
-                    if "$(" in value and name == "env":
-                        references += value.count("$(")
-                elif value is not None:
-                    objects.append(value.fields)
-            objects = tuple(objects)
+            return name, f"{len(section):,} {of}, and a server can have {most:,}"
+        what = None if name in _SHORT else total.add(name, section)
+        if what is not None:
+            return name, what
+    if total.bytes <= MAX_TEXT_BYTES:
+        return None
+    what = f"{total.bytes:,} bytes of text, with other sections, and a server can have {MAX_TEXT_BYTES:,}"
+    return total.longest, what
+
+
+@dataclass(slots=True)
+class _Total:
+    """What all sections of one server come to.
+
+    Attributes:
+        values: Values within objects.
+        bytes: Bytes of text.
+        braces: Braces that open in it.
+        references: References to other variables.
+        longest: The section that has most text.
+        most_bytes: How much that is.
+    """
+
+    values: int = 0
+    bytes: int = 0
+    braces: int = 0
+    references: int = 0
+    longest: str = ""
+    most_bytes: int = 0
+
+    def add(self, name: str, section: Any) -> str | None:
+        """Adds a section, and says what is too much now; None if nothing is."""
+        before = self.bytes
+        objects = self._add_texts(name, section) if name in _TEXTS else section
         if objects:
-            more, longer, fields = weigh(objects)
-            values, characters, braces = values + more, characters + longer, braces + fields
-        if values > MAX_OBJECT_VALUES:
-            return name, f"more than {MAX_OBJECT_VALUES:,} values within objects, and a server can have no more"
-        if references > MAX_REFERENCES:
-            return name, f"{references:,} references to variables, and a server can have {MAX_REFERENCES:,}"
-        if braces > MAX_BRACES:
-            return name, f"{braces:,} fields and braces in its texts, and a server can have {MAX_BRACES:,}"
-        if name == "annotations":
-            size = sum(len(name.encode()) + len(value.encode()) for name, value in section.items())
-            if size > MAX_ANNOTATIONS_BYTES:
-                return name, f"{size:,} bytes, and Kubernetes takes {MAX_ANNOTATIONS_BYTES:,} for one pod"
-        if characters - before > most_characters:
-            longest, most_characters = name, characters - before
-    if characters > MAX_CHARACTERS:
-        what = f"{characters:,} characters of text, with other sections, and a server can have {MAX_CHARACTERS:,}"
-        return longest, what
-    return None
+            values, size, braces = weigh(objects)
+            self.values += values
+            self.bytes += size
+            self.braces += braces
+        size = self.bytes - before
+        if size > self.most_bytes:
+            self.longest, self.most_bytes = name, size
+        if self.values > MAX_OBJECT_VALUES:
+            return f"more than {MAX_OBJECT_VALUES:,} values within objects, and a server can have no more"
+        if self.references > MAX_REFERENCES:
+            return f"{self.references:,} references to variables, and a server can have {MAX_REFERENCES:,}"
+        if self.braces > MAX_BRACES:
+            return f"{self.braces:,} fields and braces in its texts, and a server can have {MAX_BRACES:,}"
+        if name == "annotations" and size > MAX_ANNOTATIONS_BYTES:
+            return f"{size:,} bytes, and Kubernetes takes {MAX_ANNOTATIONS_BYTES:,} for one pod"
+        return None
+
+    def _add_texts(self, name: str, section: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Adds texts by name, and gives the objects that stand among them."""
+        objects = []
+        for key, value in section.items():
+            self.bytes += count_bytes(key)
+            if isinstance(value, str):
+                self.bytes += count_bytes(value)
+                if "$(" in value and name == "env":
+                    self.references += value.count("$(")
+            elif value is not None:
+                objects.append(value.fields)
+        return tuple(objects)

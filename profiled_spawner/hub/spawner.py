@@ -297,7 +297,7 @@ class ProfiledKubeSpawner(HostSpawner):
             return MaskedPod.of(annotate_observation(pod, await self._observe(pod)))
         reading = self._reading or await self._read_profiles()
         try:
-            effective, injection = self._decide(pod, reading, self._size)
+            effective, injection = await self._decide(pod, reading, self._size)
         except PodError as error:
             raise self._refuse_pod(error) from None
         self._has_profiles = bool(effective.applied)
@@ -356,7 +356,7 @@ class ProfiledKubeSpawner(HostSpawner):
             async with asyncio.timeout(timeout_seconds):
                 # A little less, so that reading ends first, and says what is wrong.
                 reading = await self._read(0.8 * timeout_seconds, "observation")
-            effective, injection = self._decide(pod, reading, self._choose_size(reading))
+            effective, injection = await self._decide(pod, reading, self._choose_size(reading))
             self._tell(pod, effective, injection, reading)
             return f'{{"applied": {format_applied(effective)}, "source": {json.dumps(reading.origin)}}}'
         except (SourceError, DocumentError):
@@ -382,7 +382,7 @@ class ProfiledKubeSpawner(HostSpawner):
             self._our_log.error("Would not start %s, because of %s; please report it", self.shown_name, refused)
         return json.dumps({"refused": refused})
 
-    def _decide(self, pod: V1Pod, reading: Reading, size: Size | None) -> tuple[EffectiveProfile, Injection]:
+    async def _decide(self, pod: V1Pod, reading: Reading, size: Size | None) -> tuple[EffectiveProfile, Injection]:
         """What fits the server, merged, and its pod with that in it.
 
         Raises:
@@ -392,8 +392,11 @@ class ProfiledKubeSpawner(HostSpawner):
             reading.document, self._subject(find_image(pod)), self.merge_order
         )
         applied = (*applied, size) if size else applied
+        # Others have their turn between the steps: with as much as a document may say, each takes some milliseconds.
+        await asyncio.sleep(0)
         check_applied(applied)
         effective = merge_profiles(applied)
+        await asyncio.sleep(0)
         return effective, inject_profile(pod, effective, reading.origin, self.expand_fields)
 
     async def _read_profiles(self) -> Reading:

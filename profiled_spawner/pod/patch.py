@@ -13,9 +13,11 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from kubernetes_asyncio.client import (
+    Configuration,
     V1Affinity,
     V1ConfigMapKeySelector,
     V1EnvFromSource,
@@ -52,6 +54,7 @@ __all__ = [
     "format_names",
     "hide_env_values",
     "inject_profile",
+    "to_manifest",
 ]
 
 APPLIED = "profiled-spawner/applied"
@@ -80,6 +83,9 @@ _HUB_VARIABLES = {
 
 # What of a volume in a document is its mount's.
 _MOUNT_FIELDS = ("mountPath", "subPath", "readOnly")
+
+# Without one, older clients make each model a copy of their own: 300 variables would take 10 ms.
+_CONFIGURATION = Configuration()
 
 # A reference to another variable: a dollar that none before it escapes, which takes another one.
 _REFERENCE = re.compile(r"(?<!\$)(?:\$\$)*\$\(([^)]+)\)")
@@ -255,13 +261,14 @@ def _find_templates(objects: Iterable[Any]) -> Iterator[str]:
     left = [*objects]
     while left:
         value = left.pop()
-        if isinstance(value, Mapping):
+        if isinstance(value, str):
+            if isinstance(value, Template):
+                yield value
+                yield f"{value}."
+        elif isinstance(value, MappingProxyType):
             left += value.values()
         elif isinstance(value, tuple):
             left += value
-        elif isinstance(value, Template):
-            yield value
-            yield f"{value}."
 
 
 def _overlay(own: Mapping[str, str] | None, given: Mapping[str, Setting[str]]) -> dict[str, str]:
@@ -324,37 +331,42 @@ def _add_affinity(own: Any, effective: EffectiveProfile) -> dict[str, Any]:
 
 def _model(kind: Any, fields: Mapping[str, Any]) -> Any:
     """A client's model of an object, whose own objects stay as they are."""
-    names = {manifest: attribute for attribute, manifest in kind.attribute_map.items()}
-    if not fields.keys() <= names.keys():
+    given = {each: fields[name] for each, name in kind.attribute_map.items() if name in fields}
+    if len(given) < len(fields):
         # A client that is older than what the cluster offers sends it all the same.
         return dict(fields)
-    return kind(**{names[name]: value for name, value in fields.items()})
+    return kind(**given, local_vars_configuration=_CONFIGURATION)
 
 
 def _fields(model: Any) -> dict[str, Any]:
     """An object's fields by their names in a manifest."""
     if isinstance(model, Mapping):
         return dict(model)
-    fields: dict[str, Any] = _serialize(model)
+    fields: dict[str, Any] = to_manifest(model)
     return fields
 
 
-def _serialize(value: Any) -> Any:
+def to_manifest(value: Any) -> Any:
+    """A model as a manifest has it, or what holds models."""
     if hasattr(value, "attribute_map"):
         given = ((manifest, getattr(value, attribute)) for attribute, manifest in value.attribute_map.items())
-        return {name: _serialize(each) for name, each in given if each is not None}
+        return {name: to_manifest(each) for name, each in given if each is not None}
     if isinstance(value, list):
-        return [_serialize(each) for each in value]
+        return [to_manifest(each) for each in value]
+    if isinstance(value, dict):
+        return {name: to_manifest(each) for name, each in value.items()}
     return value
 
 
 def _thaw(value: Any, expand: Callable[[str], str] = str) -> Any:
     """An object of the document as the client takes it: of dictionaries and lists, templates filled in."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str):
+        return expand_template(value, expand) if isinstance(value, Template) else value
+    if isinstance(value, MappingProxyType):
         return {name: _thaw(each, expand) for name, each in value.items()}
     if isinstance(value, tuple):
         return [_thaw(each, expand) for each in value]
-    return expand_template(value, expand) if isinstance(value, Template) else value
+    return value
 
 
 def hide_env_values(pod: V1Pod) -> V1Pod:
@@ -419,7 +431,7 @@ def _notebook(containers: list[Any]) -> int:
 
 def _get(model: Any, field: str) -> Any:
     """A field of a model or of a dictionary, by its name in the model."""
-    if isinstance(model, Mapping):
+    if isinstance(model, dict):
         return model.get(_manifest_name(field))
     return getattr(model, field, None)
 
@@ -454,8 +466,10 @@ def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
 def _variable(name: str, value: EnvValue, expand: Callable[[str], str]) -> V1EnvVar:
     if isinstance(value, EnvVarSource):
         kind, model = _SOURCES[value.kind]
-        return V1EnvVar(name=name, value_from=V1EnvVarSource(**{kind: _model(model, _thaw(value.fields, expand))}))
-    return V1EnvVar(name=name, value=value)
+        selector = {kind: _model(model, _thaw(value.fields, expand))}
+        value_from = V1EnvVarSource(**selector, local_vars_configuration=_CONFIGURATION)
+        return V1EnvVar(name=name, value_from=value_from, local_vars_configuration=_CONFIGURATION)
+    return V1EnvVar(name=name, value=value, local_vars_configuration=_CONFIGURATION)
 
 
 _SOURCES = {
@@ -472,21 +486,26 @@ def _order_variables(env: Mapping[str, Any]) -> list[Any]:
     Kubernetes expands a reference only to what stands before it. In a circle there is no such order, and one of its
     references stays unexpanded.
     """
+    references: dict[str, list[str]] = {}
+    for name, variable in env.items():
+        found = [each for each in _references(variable) if each in env]
+        if found:
+            references[name] = found
     ordered: dict[str, Any] = {}
     for start in env:
+        if start not in references:
+            ordered.setdefault(start, env[start])
+            continue
         # Depth first, with a list in place of recursion: a chain may be as long as the environment.
-        visiting = {start: iter(_references(env[start]))}
+        visiting = {start: iter(references[start])}
         while visiting:
-            name, references = next(reversed(visiting.items()))
-            reference = next(
-                (each for each in references if each in env and each not in ordered and each not in visiting),
-                None,
-            )
+            name, left = next(reversed(visiting.items()))
+            reference = next((each for each in left if each not in ordered and each not in visiting), None)
             if reference is None:
                 ordered.setdefault(name, env[name])
                 del visiting[name]
             else:
-                visiting[reference] = iter(_references(env[reference]))
+                visiting[reference] = iter(references.get(reference, ()))
     return list(ordered.values())
 
 

@@ -515,14 +515,14 @@ class TestSeveralConfigMaps:
         def with_patterns(number: int) -> str:
             return json.dumps({"profiles": [{"images": [f"{each}*" for each in range(number)]}]})
 
-        teams = {"aviation": with_patterns(499), "zoology": with_patterns(500)}
+        teams = {"aviation": with_patterns(299), "zoology": with_patterns(300)}
         write_profiles(with_patterns(1), name="botany", labels={"team": "yes"})
         code, *_ = await run_on(*command, **teams)
         assert code == 0
         write_profiles(with_patterns(2), name="botany", labels={"team": "yes"})
         code, out, err = await run_on(*command, **teams)
         assert code == 1
-        why = "the selected ConfigMaps have more than 1,000 different images with a star together, and it is one of"
+        why = "the selected ConfigMaps have more than 600 different images with a star together, and it is one of"
         assert f"configmap/jhub/zoology: error: {why}" in out + err
         assert "aviation: error" not in out + err
 

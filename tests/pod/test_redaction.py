@@ -128,9 +128,15 @@ def test_the_beginning_of_a_value_is_hidden(length: int, by: list[Writer]) -> No
         pytest.param(["value-of-one"], "", "", id="no-text"),
         pytest.param(
             ["value-of-one"],
-            "x" * 65_537,
-            "65537 characters withheld: they may hold values of environment variables",
+            "x" * 8_193,
+            "8193 characters withheld: they may hold values of environment variables",
             id="too-long-to-look-at",
+        ),
+        pytest.param(
+            ["\\x41" * 1_000, "\U0001f600" * 500, "\U0001f601" * 501],
+            "no values",
+            "9 characters withheld: they may hold values of environment variables",
+            id="values-that-are-too-odd-to-look-for",
         ),
     ],
 )
