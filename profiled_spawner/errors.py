@@ -17,6 +17,7 @@ from typing import Literal
 from .escaping import printable
 
 __all__ = [
+    "MAX_ERRORS",
     "Diagnostic",
     "DocumentError",
     "PodError",
@@ -24,6 +25,8 @@ __all__ = [
     "QuantityError",
     "SizeError",
     "SourceError",
+    "count_errors",
+    "count_omitted",
     "format_path",
 ]
 
@@ -76,6 +79,20 @@ def format_path(steps: Sequence[str | int]) -> str:
     return path
 
 
+MAX_ERRORS = 1_000
+"""How many errors of a document are counted: nobody reads more, and each takes time."""
+
+
+def count_errors(number: int) -> str:
+    """How many errors there are, such as ``1 error``, ``2 errors`` or ``1000 errors or more``."""
+    return f"{number} error{'s' if number > 1 else ''}{' or more' if number >= MAX_ERRORS else ''}"
+
+
+def count_omitted(listed: int, omitted: int) -> str:
+    """How many errors are not listed, such as ``12 more`` or ``900 or more``."""
+    return f"{omitted} or more" if listed + omitted >= MAX_ERRORS else f"{omitted} more"
+
+
 class DocumentError(ProfiledSpawnerError):
     """A text is not a profile document.
 
@@ -100,12 +117,12 @@ class DocumentError(ProfiledSpawnerError):
         return DocumentError(self.diagnostics, omitted=self.omitted, source=self.source)
 
     def __str__(self) -> str:
-        count = len(self.diagnostics) + self.omitted
+        listed = len(self.diagnostics)
         source = printable(self.source) or "the document"
-        lines = [f"{source} has {count} error{'s' if count > 1 else ''}:"]
+        lines = [f"{source} has {count_errors(listed + self.omitted)}:"]
         lines += [f"  {diagnostic}" for diagnostic in self.diagnostics]
         if self.omitted:
-            lines.append(f"  … and {self.omitted} more")
+            lines.append(f"  … and {count_omitted(listed, self.omitted)}")
         return "\n".join(lines)
 
 

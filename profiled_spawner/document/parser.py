@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as MappingABC
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -43,7 +44,7 @@ from .model import (
     is_kubespawner_owned,
 )
 from .quantity import Quantity, check_resource, parse_quantity
-from .validator import MAX_DIAGNOSTICS, Entries, Path, Reader, find_closest, to_predicate
+from .validator import MAX_DIAGNOSTICS, Entries, Path, Reader, TooManyErrors, find_closest, to_predicate
 from .yaml_tree import Mapping, Node, Scalar, Sequence, read_tree, release_tree
 
 __all__ = ["MAX_DIAGNOSTICS", "Checked", "check_document", "parse_document"]
@@ -76,7 +77,7 @@ class Checked:
     Attributes:
         document: The document; None if it has errors.
         errors: In the order of the text, at most `MAX_DIAGNOSTICS`.
-        omitted: How many more errors there are.
+        omitted: How many more errors there are; reading ends at `MAX_ERRORS`.
         warnings: In the order of the text.
     """
 
@@ -119,7 +120,8 @@ def _check(text: str, line_offset: int, column_offset: int, advice: Advice | Non
     else:
         # Where there is nothing, that is where the document would be.
         reader = _Reader(tree or Scalar("", line_offset + 1, column_offset + 1, plain=True, literal=False), advice)
-        document = reader.read()
+        with suppress(TooManyErrors):
+            document = reader.read()
         errors, omitted = reader.errors, reader.count - len(reader.errors)
         release_tree(tree)
     in_order = sorted(errors, key=_place)

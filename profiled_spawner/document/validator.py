@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeAlias
 
-from ..errors import Diagnostic, format_path
+from ..errors import MAX_ERRORS, Diagnostic, format_path
 from .yaml_tree import Mapping, Node, Scalar, Sequence
 
-__all__ = ["HIDDEN", "MAX_DIAGNOSTICS", "Entries", "Path", "Reader", "find_closest", "to_predicate"]
+__all__ = ["HIDDEN", "MAX_DIAGNOSTICS", "Entries", "Path", "Reader", "TooManyErrors", "find_closest", "to_predicate"]
 
 MAX_DIAGNOSTICS = 100
 
@@ -20,6 +20,8 @@ HIDDEN = "…"
 _MOST_SHOWN = 15
 # Of a key that was cut short.
 _SHORTEST_START = 6
+# No known name has more than half as many.
+_LONGEST_RESEMBLING = 60
 
 Path: TypeAlias = tuple[str | int | Scalar, ...]
 """Steps from the document's root: keys and positions. A scalar is a key that an error quotes if it may."""
@@ -73,6 +75,10 @@ _WORDS = frozenset(
         *("volumes", "labels", "annotations", "limits", "requests", "value", "valueFrom"),
     }
 )
+
+
+class TooManyErrors(Exception):  # noqa: N818  the reader's way out, which nobody else sees
+    """There are `MAX_ERRORS`. Nobody reads more, and each takes time."""
 
 
 class Reader:
@@ -133,6 +139,8 @@ class Reader:
         self.count += 1
         if len(self.errors) < MAX_DIAGNOSTICS:
             self.errors.append(Diagnostic(what, format_path([*map(self._shown, path)]), node.line, node.column))
+        elif self.count == MAX_ERRORS:
+            raise TooManyErrors
 
     def _shown(self, step: str | int | Scalar) -> str | int:
         # Only here, since it takes a look at all of the document.
@@ -259,6 +267,12 @@ def _enter_env(node: Sequence | Mapping) -> Iterator[tuple[Node, _Where]]:
 
 def find_closest(name: str, known: tuple[str, ...]) -> str | None:
     """The one of the known names that was meant, itself included; None if the name resembles none of them."""
+    return _find_closest(name, known) if len(name) <= _LONGEST_RESEMBLING else None
+
+
+# Each unknown key is asked for several times, and comparing takes long.
+@lru_cache(maxsize=512)
+def _find_closest(name: str, known: tuple[str, ...]) -> str | None:
     meant = _MEANT.get(name) or _MEANT.get(name.lower())
     if meant in known:
         return meant
@@ -270,7 +284,7 @@ def find_closest(name: str, known: tuple[str, ...]) -> str | None:
     # What others call it counts as its name, so that "enviroment" is an environment.
     names = {other.lower(): each for other, each in _MEANT.items() if each in known}
     names |= {each.lower(): each for each in known}
-    matches = get_close_matches(name.lower()[:40], names, n=1, cutoff=0.7)
+    matches = get_close_matches(name.lower(), names, n=1, cutoff=0.7)
     return names[matches[0]] if matches else None
 
 

@@ -199,7 +199,7 @@ SITUATIONS = [
     Situation(
         "more than a server can have",
         NOT_TOGETHER,
-        "Would not start ada, because the profiles that fit give 600 variables, and a server can have 500",
+        "Would not start ada, because the profiles that fit give 600 variables, and a server can have 300",
         document=TOO_MANY,
     ),
     Situation(
