@@ -101,7 +101,13 @@ _RESOURCES_HINTS = MappingProxyType(
     }
 )
 _DOCUMENT_HINTS = MappingProxyType(
-    {"profile_list": "KubeSpawner's profile_list stays in the hub's configuration; a document has profiles, sizes"}
+    {
+        "profile_list": "KubeSpawner's profile_list stays in the hub's configuration; a document has profiles, sizes",
+        **dict.fromkeys(
+            ("anchors", "common", "defaults", "definitions", "shared", "templates"),
+            "a document has profiles, sizes; put an anchor (&) where its value is first used",
+        ),
+    }
 )
 
 _NO_TEXT = "must be text, not a list or a mapping; put quotes around it"
