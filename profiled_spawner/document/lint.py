@@ -228,7 +228,8 @@ def _find_amount_fault(resource: str, quantity: Quantity) -> str | None:
     """Says why nobody can mean this much of a resource; None if somebody can."""
     amount, text = quantity.amount, quantity.text
     if resource == "memory" and 0 < amount < _LEAST_MEMORY:
-        hint = f"did you mean {text}{'Gi' if amount < 64 else 'Mi'}?" if text.isdecimal() else "write Mi or Gi"
+        unit = "Gi" if amount < 64 else "Mi" if amount < 2**16 else "Ki"
+        hint = f"did you mean {text}{unit}?" if text.isdecimal() else "write Mi or Gi"
         return f"{text} is {int(amount):,} bytes of memory, with which no server can start; {hint}"
     # Machines have 96, 128 or 448 cores. A multiple of 50 is thousandths whose 'm' is missing.
     if resource == "cpu" and (amount >= 1000 or (amount >= 100 and not amount % 50)):
