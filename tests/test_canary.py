@@ -150,7 +150,7 @@ class TestAFaultThatIsPlanted:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         plant(monkeypatch)
-        tally = search(make_documents(100, seed=1), **shown_to)
+        tally = search(make_documents(300, seed=1), **shown_to)
         assert output in {finding.output for finding in tally.findings.values()}
 
     def test_is_shown_by_as_few_lines_as_can_be(self, monkeypatch: pytest.MonkeyPatch) -> None:

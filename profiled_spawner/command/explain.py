@@ -8,7 +8,7 @@ import sys
 from ..decide.choices import choose_size
 from ..decide.matching import Subject
 from . import explanation
-from .inputs import GOOD, NOT_GOOD, parse_inputs, read_inputs
+from .inputs import GOOD, NOT_GOOD, parse_inputs, point_out_commas, read_inputs
 from .terminal import find_style, print_json
 
 __all__ = ["run"]
@@ -16,9 +16,10 @@ __all__ = ["run"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what the server gets, and returns the exit code."""
-    parsed = parse_inputs(read_inputs(arguments))
+    parsed = parse_inputs(read_inputs(arguments, arguments.source))
     if parsed is None:
         return NOT_GOOD
+    point_out_commas(arguments.group, parsed.document)
     subject = Subject(arguments.user, frozenset(arguments.group), arguments.image)
     size = choose_size(parsed.document, subject, arguments.size)
     explained = explanation.explain_document(parsed.document, subject, arguments.merge_order, size)

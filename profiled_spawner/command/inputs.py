@@ -14,9 +14,19 @@ from ..document.parser import Checked, check_document
 from ..errors import Diagnostic, DocumentError, SourceError
 from ..sources.extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 from .diagnosis import format_text
-from .terminal import find_style
+from .terminal import find_style, tell
 
-__all__ = ["GOOD", "NOT_GOOD", "UNUSABLE", "Input", "Parsed", "check_inputs", "parse_inputs", "read_inputs"]
+__all__ = [
+    "GOOD",
+    "NOT_GOOD",
+    "UNUSABLE",
+    "Input",
+    "Parsed",
+    "check_inputs",
+    "parse_inputs",
+    "point_out_commas",
+    "read_inputs",
+]
 
 GOOD, NOT_GOOD, UNUSABLE = 0, 1, 2
 """Exit codes: all is well; the document is not, or not for this server; it could not be looked at."""
@@ -43,13 +53,17 @@ class Input:
     configmap: str | None = None
 
 
-def read_inputs(arguments: argparse.Namespace) -> list[Input]:
-    """The main source first."""
+def read_inputs(arguments: argparse.Namespace, source: str) -> list[Input]:
+    """Reads one source, or the live ConfigMaps if the arguments name some: the main one first.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
     if arguments.configmap:
         namespace, name = arguments.configmap
         return _read_configmaps(namespace, name, arguments.key, arguments.label_selector or "")
-    raw = _read_file(arguments.source)
-    name, file = ("<stdin>", None) if arguments.source == "-" else (arguments.source, arguments.source)
+    raw = _read_file(source)
+    name, file = ("<stdin>", None) if source == "-" else (source, source)
     text: Text | DocumentError
     try:
         text = find_document(decode_text(raw), arguments.key, source=name)
@@ -127,6 +141,15 @@ class Parsed:
     revision: str
     selected: tuple[str, ...]
     complete: bool
+
+
+def point_out_commas(groups: Sequence[str], document: Document) -> None:
+    """Tells which groups may have been meant as several: they have a comma, and the document has none of that name."""
+    named = {name for each in (*document.profiles, *document.sizes) for name in each.groups or ()}
+    for group in groups:
+        # With '=', it is a name as LDAP has it.
+        if "," in group and "=" not in group and group not in named:
+            tell(f"--group {group} is one group with a comma in its name; for several, repeat --group")
 
 
 def parse_inputs(sources: Sequence[Input]) -> Parsed | None:

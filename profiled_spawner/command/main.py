@@ -18,9 +18,9 @@ from .. import __version__
 from ..document.model import DEFAULT_SIZE
 from ..errors import PodError, ProfiledSpawnerError, SizeError
 from .inputs import NOT_GOOD, UNUSABLE
-from .terminal import prepare, printable
+from .terminal import prepare, printable, tell
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 DEFAULT_KEY = "jupyterhub-singleuser-profiles.yaml"
 """The default of `ProfiledKubeSpawner.configmap_key`, which this module cannot import."""
@@ -43,14 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare(sys.stdout)
     prepare(sys.stderr)
     try:
-        parser = _make_parser()
+        parser = make_parser()
         arguments = parser.parse_args(argv)
         if getattr(arguments, "label_selector", None) and not arguments.configmap:
             parser.error("argument --label-selector: needs --configmap")
         code: int = import_module(f"{__package__}.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except ProfiledSpawnerError as error:
-        print(f"profiled-spawner: {printable(str(error))}", file=sys.stderr)
+        tell(str(error))
         return NOT_GOOD if isinstance(error, SizeError | PodError) else UNUSABLE
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return _NOBODY_READS
-        print(f"profiled-spawner: nothing can be written: {error.strerror}", file=sys.stderr)
+        tell(f"nothing can be written: {error.strerror}")
         return UNUSABLE
     return code
 
@@ -71,7 +71,8 @@ class _Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command's arguments."""
     parser = _Parser(
         prog="profiled-spawner",
         description="Checks and explains the profiles that ProfiledKubeSpawner gives to JupyterHub servers.",
@@ -85,7 +86,7 @@ def _make_parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}")
 
     validate = add_command("validate", "tell every error of a document, and what may not be meant")
-    _add_source(validate)
+    _add_source(validate, several=True)
     validate.add_argument("--strict", action="store_true", help="exit with 1 on warnings too")
     validate.add_argument(
         "--format",
@@ -127,16 +128,23 @@ def _make_parser() -> argparse.ArgumentParser:
     render.add_argument("--format", choices=["yaml", "json"], default="yaml", help="yaml (the default), or json")
 
     add_command("schema", "print the document's JSON Schema, for editors")
+    add_command(
+        "completion",
+        "print a script that lets bash complete the arguments",
+        "For zsh, run bashcompinit before it.",
+    )
     return parser
 
 
-def _add_source(command: argparse.ArgumentParser) -> None:
+def _add_source(command: argparse.ArgumentParser, *, several: bool = False) -> None:
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "source",
         metavar="SOURCE",
-        nargs="?",
-        help="a file that holds the document or a ConfigMap manifest; - is the standard input",
+        nargs="*" if several else "?",
+        default=[] if several else None,
+        help="a file that holds the document or a ConfigMap manifest; - is the standard input"
+        f"{'; there may be several files, each checked by itself' if several else ''}",
     )
     source.add_argument(
         "--configmap",

@@ -10,7 +10,7 @@ import yaml
 from ..decide.choices import choose_size
 from ..decide.matching import Subject
 from ..sources.cache import Reading
-from .inputs import GOOD, NOT_GOOD, parse_inputs, read_inputs
+from .inputs import GOOD, NOT_GOOD, parse_inputs, point_out_commas, read_inputs
 from .rendering import render_pod
 from .terminal import print_json
 
@@ -19,9 +19,10 @@ __all__ = ["run"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the manifest, and returns the exit code."""
-    parsed = parse_inputs(read_inputs(arguments))
+    parsed = parse_inputs(read_inputs(arguments, arguments.source))
     if parsed is None:
         return NOT_GOOD
+    point_out_commas(arguments.group, parsed.document)
     subject = Subject(arguments.user, frozenset(arguments.group), arguments.image)
     size = choose_size(parsed.document, subject, arguments.size)
     pod = asyncio.run(

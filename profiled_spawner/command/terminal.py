@@ -10,6 +10,7 @@ import codecs
 import io
 import json
 import os
+import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any, TextIO
 
 from ..escaping import printable
 
-__all__ = ["Style", "align", "find_style", "prepare", "print_json", "printable"]
+__all__ = ["Style", "align", "find_style", "prepare", "print_json", "printable", "tell"]
 
 # What texts of ours are made of, for terminals that have ASCII alone.
 _ASCII = {"…": "...", "✔": "+", "✘": "-", "⚠": "!", "·": "."}
@@ -104,6 +105,11 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 _ERRORS = "profiled_spawner.ascii"
 codecs.register_error(_ERRORS, _replace)
+
+
+def tell(what: str) -> None:
+    """Prints one line of the command's own on the standard error."""
+    print(f"profiled-spawner: {printable(what)}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

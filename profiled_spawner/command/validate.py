@@ -6,26 +6,52 @@ import argparse
 import os
 import sys
 
+from ..document.parser import Checked
+from ..errors import SourceError
 from . import diagnosis
-from .inputs import GOOD, NOT_GOOD, check_inputs, read_inputs
-from .terminal import find_style, print_json
+from .inputs import GOOD, NOT_GOOD, UNUSABLE, Input, check_inputs, read_inputs
+from .terminal import find_style, print_json, tell
 
 __all__ = ["run"]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what is wrong, and returns the exit code."""
-    sources = read_inputs(arguments)
-    checks = list(zip(sources, check_inputs(sources), strict=True))
-    if arguments.format == "json":
-        main, *others = (diagnosis.to_json(source.name, checked) for source, checked in checks)
-        print_json(main | {"selected": others} if arguments.label_selector else main)
-    for source, checked in checks if arguments.format != "json" else ():
-        if arguments.format == "github":
-            # GitHub takes a path to be relative to the workspace, whichever directory this step is in.
-            file = source.file and os.path.relpath(source.file, os.environ.get("GITHUB_WORKSPACE") or None)
-            print(diagnosis.format_for_github(source.name, file, checked))
+    """Prints what is wrong, and returns the exit code. Several files are checked each by itself."""
+    runs: list[list[tuple[Input, Checked]]] = []
+    faults: list[str] = []
+    for source in arguments.source or [""]:
+        try:
+            inputs = read_inputs(arguments, source)
+        except SourceError as error:
+            faults.append(str(error))
         else:
-            print(diagnosis.format_text(source.name, checked, find_style(sys.stdout)))
+            runs.append(list(zip(inputs, check_inputs(inputs), strict=True)))
+    checks = [check for each in runs for check in each]
+    if arguments.format == "json":
+        found = [_to_json(each, arguments) for each in runs]
+        if len(arguments.source) > 1:
+            print_json(found)
+        elif found:
+            print_json(found[0])
+    else:
+        for check in checks:
+            print(_format(*check, arguments.format))
+    for fault in faults:
+        tell(fault)
+    if faults:
+        return UNUSABLE
     not_good = any(checked.errors or (arguments.strict and checked.warnings) for _, checked in checks)
     return NOT_GOOD if not_good else GOOD
+
+
+def _format(source: Input, checked: Checked, form: str) -> str:
+    if form == "github":
+        # GitHub takes a path to be relative to the workspace, whichever directory this step is in.
+        file = source.file and os.path.relpath(source.file, os.environ.get("GITHUB_WORKSPACE") or None)
+        return diagnosis.format_for_github(source.name, file, checked)
+    return diagnosis.format_text(source.name, checked, find_style(sys.stdout))
+
+
+def _to_json(checks: list[tuple[Input, Checked]], arguments: argparse.Namespace) -> dict[str, object]:
+    main, *others = (diagnosis.to_json(source.name, checked) for source, checked in checks)
+    return main | {"selected": others} if arguments.label_selector else main

@@ -456,8 +456,15 @@ def find_rule(place: str) -> Rule | None:
     return RULES.get(place) or (_FREE if place.partition(".")[0] in _VOLUME_KINDS else None)
 
 
-def read_object(reader: Reader, node: Node, path: Path, kind: str) -> Object | None:
+def read_object(reader: Reader, node: Node, path: Path, kind: str, *, empty: str = "") -> Object | None:
     """Reads an object of a type.
+
+    Args:
+        reader: Where errors go.
+        node: The object.
+        path: Where it is.
+        kind: Its type.
+        empty: How to write that there is none, if there is a way.
 
     Returns:
         The object in a manifest's form, which cannot be changed; None where there is none. A text in which
@@ -468,7 +475,7 @@ def read_object(reader: Reader, node: Node, path: Path, kind: str) -> Object | N
         return known
     fields = SHAPES[kind]
     if not isinstance(node, Mapping):
-        reader.wrong_type(node, path, f"a mapping with {_describe(kind)}")
+        reader.wrong_type(node, path, f"a mapping with {_describe(kind)}", empty=empty)
         return None
     errors = reader.count
     entries = reader.known_entries(node, path, tuple(fields), _name(path))

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Mapping as MappingABC
+from types import MappingProxyType
 
 from ..errors import Diagnostic, format_path
-from .model import EVERYONE, EnvVarSource, Profile
-from .quantity import is_whole_and_equal
-from .templates import Template, find_templates, is_of_a_server_alone, tells_people_apart
+from .model import EVERYONE, RESOURCE_KEYS, EnvVarSource, Profile
+from .quantity import Quantity, is_whole_and_equal
+from .templates import TEMPLATE_FIELDS, Template, find_templates, is_of_a_server_alone, tells_people_apart
 from .yaml_tree import Mapping, Node, Scalar, Sequence
 
 __all__ = ["Advice"]
 
 _SECRET_NAME = re.compile(
-    r"(?:^|[-._])(?:API_?KEY|ACCESS_?KEY|CREDENTIALS?|PASS(?:WD|WORD|PHRASE)?|PRIVATE_?KEY|PW|SECRET(?:_?KEY)?|TOKEN)$",
+    r"(?:(?:^|[-._])(?:API_?KEY|ACCESS_?KEY|CREDENTIALS?|PASS(?:WD|WORD|PHRASE)?|PRIVATE_?KEY|PW|SECRET(?:_?KEY)?|TOKEN)"
+    # Of PostgreSQL and MySQL; PWD alone is the working directory.
+    r"|^PGPASSWORD|[-._]PWD)$",
     re.IGNORECASE,
 )
+# Not where the password is a reference or another placeholder: $(NAME), ${NAME}, {name}, <name>.
+_PASSWORD_IN_URL = re.compile(r"://[^\s/@:]*:(?![$<{*])[^\s/@]+@(?!sha256:)")
+# Not ${username} of a shell or {{username}} of another template.
+_FIELD = re.compile(
+    rf"(?<![{{$]){{(?:{'|'.join(name for name, field in TEMPLATE_FIELDS.items() if field.tells != 'nothing')})}}(?!}})"
+)
+
+_QUOTES = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a"
+# Lower-case letters, since "Sales, EMEA" may well be one group.
+_SEVERAL_NAMES = re.compile(r"[a-z0-9_.@-]+(?:, ?[a-z0-9_.@-]+)+")
+# What an image's name can have. In front, [ begins an IPv6 address; + is for a digest's algorithm alone.
+_IMAGE = re.compile(r"(?:\[[0-9A-Fa-f:]*\])?[A-Za-z0-9._/:*-]*(?:@[A-Za-z0-9._+:*-]*)?")
+
+_LEAST_MEMORY = 2**20
 
 # Volumes of what belongs to somebody.
 _HELD_BY_SOMEBODY = frozenset({"secret", "persistentVolumeClaim"})
@@ -49,6 +66,7 @@ class Advice:
             return
         self._consider_names(profile, path, entries)
         self._consider_filters(profile, path, entries, is_quotable)
+        self._consider_entries(path, entries)
         self._consider_env(profile, path, entries)
         self._consider_references(profile, path, entries)
         self._consider_resources(profile, path, entries)
@@ -94,6 +112,14 @@ class Advice:
                         f"did you mean {user.value.lower()!r}?",
                     )
 
+    def _consider_entries(self, path: _Path, entries: _Entries) -> None:
+        for key, find_fault in _FILTERS.items():
+            node = entries[key][1] if key in entries else None
+            for position, entry in enumerate(node.items if isinstance(node, Sequence) else ()):
+                fault = find_fault(entry.value) if isinstance(entry, Scalar) else None
+                if fault:
+                    self._warn(entry, (*path, key, position), fault)
+
     def _consider_env(self, profile: Profile, path: _Path, entries: _Entries) -> None:
         if not profile.env:
             return
@@ -115,13 +141,9 @@ class Advice:
                 self._consider_templates([*find_templates(value.fields)], where, (*path, "env", name))
                 if value.kind == "secretKeyRef":
                     self._consider_secret(profile, where, (*path, "env", name))
-            elif value and _SECRET_NAME.search(name):
-                self._warn(
-                    where,
-                    (*path, "env", name),
-                    "looks like a secret in plain text, which everyone who may read the ConfigMap can read; "
-                    "take it from a Secret with valueFrom",
-                )
+            elif value:
+                for fault in _find_value_faults(name, value):
+                    self._warn(where, (*path, "env", name), fault)
 
     def _consider_references(self, profile: Profile, path: _Path, entries: _Entries) -> None:
         for position, source in enumerate(profile.env_from):
@@ -158,6 +180,12 @@ class Advice:
             )
 
     def _consider_resources(self, profile: Profile, path: _Path, entries: _Entries) -> None:
+        for kind, amounts in (("limits", profile.limits), ("requests", profile.requests)):
+            for resource, quantity in amounts.items():
+                fault = _find_amount_fault(resource, quantity) if quantity else None
+                if fault:
+                    node, steps = _find_amount(entries["resources"], kind, resource)
+                    self._warn(node, (*path, "resources", *steps), fault)
         for resource, request in profile.requests.items():
             limit = profile.limits.get(resource)
             if limit is None or request is None or request == limit:
@@ -180,3 +208,102 @@ def _find_variables(section: Node) -> dict[str, Node]:
             if isinstance(key, Scalar) and key.value == "name" and isinstance(value, Scalar):
                 places.setdefault(value.value, item)
     return places
+
+
+def _find_amount(section: tuple[Scalar, Node], kind: str, resource: str) -> tuple[Node, tuple[str, ...]]:
+    """Where a section `resources` says an amount: the key and the steps to it; the section's key if it is merged in."""
+    keys = {(*RESOURCE_KEYS[key], key) for key in RESOURCE_KEYS}
+    key, node = section
+    for short, value in node.pairs() if isinstance(node, Mapping) else ():
+        if isinstance(short, Scalar) and (kind, resource, short.value) in keys:
+            return short, (short.value,)
+        if isinstance(short, Scalar) and short.value == kind and isinstance(value, Mapping):
+            for name, _ in value.pairs():
+                if isinstance(name, Scalar) and name.value == resource:
+                    return name, (kind, resource)
+    return key, ()
+
+
+def _find_amount_fault(resource: str, quantity: Quantity) -> str | None:
+    """Says why nobody can mean this much of a resource; None if somebody can."""
+    amount, text = quantity.amount, quantity.text
+    if resource == "memory" and 0 < amount < _LEAST_MEMORY:
+        unit = "Gi" if amount < 64 else "Mi" if amount < 2**16 else "Ki"
+        hint = f"did you mean {text}{unit}?" if text.isdecimal() else "write Mi or Gi"
+        return f"{text} is {int(amount):,} bytes of memory, with which no server can start; {hint}"
+    # Machines have 96, 128 or 448 cores. A multiple of 50 is thousandths whose 'm' is missing.
+    if resource == "cpu" and (amount >= 1000 or (amount >= 100 and not amount % 50)):
+        if text.isdecimal():
+            hint = f"did you mean {text}m?"
+        else:
+            hint = "is this the amount of memory?" if text.endswith("i") else "500m is half a core"
+        return f"{text} is {int(amount):,} cores; {hint}"
+    return None
+
+
+def _find_value_faults(name: str, value: str) -> Iterator[str]:
+    """Says what is odd about a variable's value, without quoting it."""
+    if _SECRET_NAME.search(name):
+        yield (
+            "looks like a secret in plain text, which everyone who may read the ConfigMap can read; "
+            "take it from a Secret with valueFrom"
+        )
+    elif "://" in value and _PASSWORD_IN_URL.search(value):
+        yield (
+            "has a password in its URL, which everyone who may read the ConfigMap can read; take the password from a "
+            "Secret as a variable of its own, and refer to it as $(NAME)"
+        )
+    if f"$({name})" in value and re.search(rf"(?<!\$)(?:\$\$)*\$\({re.escape(name)}\)", value):
+        yield (
+            f"refers to itself, and Kubernetes leaves $({name}) as it stands: it does not know the image's variables; "
+            "write the whole value, or set it in the image"
+        )
+    if "{" in value and _FIELD.search(value):
+        yield (
+            "has a field such as {username}, which stays as it stands in a variable's value; "
+            "the person's name is $(JUPYTERHUB_USER)"
+        )
+
+
+def _find_user_fault(name: str) -> str | None:
+    """Says why no user can have this name; None if one can."""
+    if EVERYONE in name and name != EVERYONE:
+        return "fits nobody: '*' alone is everybody, but in a name it is no pattern; list the users, or their group"
+    return _find_name_fault(name)
+
+
+def _find_group_fault(name: str) -> str | None:
+    """The same of a group."""
+    if name == EVERYONE:
+        return "fits nobody: only users can be '*'; for everybody, write users: [\"*\"]"
+    if EVERYONE in name:
+        return "fits nobody: '*' is no pattern in a group's name; list the groups"
+    return _find_name_fault(name)
+
+
+def _find_name_fault(name: str) -> str | None:
+    if name[:1] in _QUOTES and name[-1:] in _QUOTES and len(name) > 1:
+        return "fits nobody: its quotes are part of the name; write the name in straight quotes, or in none"
+    if name != name.strip():
+        return "fits nobody: the space at its beginning or end is part of the name; remove it"
+    if _SEVERAL_NAMES.fullmatch(name):
+        return "fits nobody: it is one name with a comma in it; for several names, write [a, b]"
+    return None
+
+
+def _find_image_fault(image: str) -> str | None:
+    """Says why no image can fit; None if one can."""
+    if "://" in image:
+        return "fits no image: images have no scheme, such as docker://; begin it with the registry"
+    if _IMAGE.fullmatch(image) and "/." not in image:
+        return None
+    if image[:1] in _QUOTES or image != image.strip():
+        return "fits no image: a space or a quote is part of its name; remove it"
+    if "," in image:
+        return "fits no image: it is one name with a comma in it; for several images, write [a, b]"
+    return "fits no image: this is no regular expression; write * for any run of characters, and all else as it is"
+
+
+_FILTERS: MappingABC[str, Callable[[str], str | None]] = MappingProxyType(
+    {"users": _find_user_fault, "groups": _find_group_fault, "images": _find_image_fault}
+)

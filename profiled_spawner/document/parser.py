@@ -15,7 +15,16 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import Diagnostic, DocumentError, QuantityError
-from .kubernetes import HUGE_PAGES, LABEL_NAME, LABEL_TEXT, QUALIFIED_NAME, read_object, read_objects, read_texts
+from .kubernetes import (
+    HUGE_PAGES,
+    LABEL_NAME,
+    LABEL_TEXT,
+    QUALIFIED_NAME,
+    SHAPES,
+    read_object,
+    read_objects,
+    read_texts,
+)
 from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
 from .limits import (
     MAX_EXPRESSIONS,
@@ -43,7 +52,7 @@ from .model import (
     is_env_name,
     is_kubespawner_owned,
 )
-from .quantity import Quantity, check_resource, parse_quantity
+from .quantity import Quantity, check_resource, describe_amounts, parse_quantity
 from .validator import MAX_DIAGNOSTICS, Entries, Path, Reader, TooManyErrors, find_closest, to_predicate
 from .yaml_tree import Mapping, Node, Scalar, Sequence, read_tree, release_tree
 
@@ -66,6 +75,47 @@ _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _SIZE_KEYS = ("name", "description", "users", "groups", *_SHAPING_KEYS)
 _RESOURCES_KEYS = (*RESOURCE_KEYS, "limits", "requests")
 _ENV_ITEM_KEYS = ("name", "value", "valueFrom")
+
+_UNDER_RESOURCES = "write it under 'resources'"
+_NO_SERVICE_ACCOUNT = "profiles give no service account; KubeSpawner's service_account is for every server"
+_OF_PROFILE_LIST = (
+    "a key of KubeSpawner's profile_list, which stays in the hub's configuration; here, people choose 'sizes'"
+)
+_PROFILE_HINTS = MappingProxyType(
+    {
+        **dict.fromkeys((*RESOURCE_KEYS, "limits", "requests"), _UNDER_RESOURCES),
+        "memory": f"{_UNDER_RESOURCES}, as mem_limit",
+        "cpu": f"{_UNDER_RESOURCES}, as cpu_limit",
+        GPU: "write 'gpu'",
+        **dict.fromkeys(
+            ("service_account", "service_account_name", "serviceAccount", "serviceAccountName"), _NO_SERVICE_ACCOUNT
+        ),
+        **dict.fromkeys(("display_name", "slug", "default", "profile_options"), _OF_PROFILE_LIST),
+        "kubespawner_override": "write what it changes as keys of the profile, such as env and resources",
+    }
+)
+"""What to do about keys of other places and of KubeSpawner, in a profile or a size."""
+_RESOURCES_HINTS = MappingProxyType(
+    {
+        **dict.fromkeys(("gpu", "gpus"), f"write 'gpu' beside 'resources', or {GPU} under 'limits'"),
+        GPU: "write it under 'limits', or 'gpu' beside 'resources'",
+    }
+)
+_DOCUMENT_HINTS = MappingProxyType(
+    {
+        "profile_list": "KubeSpawner's profile_list stays in the hub's configuration; a document has profiles, sizes",
+        **dict.fromkeys(
+            ("anchors", "common", "defaults", "definitions", "shared", "templates"),
+            "a document has profiles, sizes; put an anchor (&) where its value is first used",
+        ),
+    }
+)
+
+_NO_TEXT = "must be text, not a list or a mapping; put quotes around it"
+_NO_VALUE = (
+    'has no value; write "" for the empty text, or null to take the variable away; a text that begins with # needs '
+    "quotes"
+)
 _QUALIFIED_NAME = re.compile(QUALIFIED_NAME)
 _HUGE_PAGES = re.compile(HUGE_PAGES)
 
@@ -156,7 +206,9 @@ class _Reader(Reader):
         if isinstance(root, Scalar):
             self.error(root, (), "must be a mapping with the key 'profiles'")
             return Document()
-        entries = self.known_entries(root, (), _DOCUMENT_KEYS, "a document", ignored=DOCUMENT_ADVICE)
+        entries = self.known_entries(
+            root, (), _DOCUMENT_KEYS, "a document", ignored=DOCUMENT_ADVICE, hints=_DOCUMENT_HINTS
+        )
         if "profiles" not in entries and not self.count:
             self.error(root, (), "has no 'profiles'; write 'profiles: []' if there are to be none")
         profiles = [self.profile(item, index) for index, item in self.items(entries, "profiles", "a list of profiles")]
@@ -193,7 +245,9 @@ class _Reader(Reader):
         if not isinstance(node, Mapping):
             self.wrong_type(node, path, "a mapping, such as {name: …, users: […], env: {…}}")
             return Profile(index)
-        entries = self.known_entries(node, path, _PROFILE_KEYS, "a profile", ignored=PROFILE_ADVICE)
+        entries = self.known_entries(
+            node, path, _PROFILE_KEYS, "a profile", ignored=PROFILE_ADVICE, hints=_PROFILE_HINTS
+        )
         profile = Profile(index, **self.sections(entries, path))
         if self.advice is not None:
             self.advice.consider(profile, path, node, entries, self.is_quotable)
@@ -204,7 +258,7 @@ class _Reader(Reader):
         if not isinstance(node, Mapping):
             self.wrong_type(node, path, "a mapping, such as {name: …, resources: {…}}")
             return Size(index)
-        entries = self.known_entries(node, path, _SIZE_KEYS, "a size", ignored=PROFILE_ADVICE)
+        entries = self.known_entries(node, path, _SIZE_KEYS, "a size", ignored=PROFILE_ADVICE, hints=_PROFILE_HINTS)
         if "name" not in entries:
             self.error(node, path, "has no 'name', by which people choose it")
         size = Size(index, **self.sections(entries, path))
@@ -322,12 +376,13 @@ class _Reader(Reader):
             if fault:
                 self.error(key, here, fault)
             if isinstance(value, Mapping):
-                # It may be a text that lacks its quotes.
+                mapping_fault = _find_mapping_fault(value)
+                if mapping_fault:
+                    self.error(value, here, mapping_fault)
+                    continue
                 item = self.known_entries(value, here, ("valueFrom",), "a variable that is a mapping")
                 if "valueFrom" in item:
                     env[name] = self.env_source(item["valueFrom"][1], (*here, "valueFrom"))
-                elif not value.items:
-                    self.error(value, here, 'must be text; write "" for the empty text')
             else:
                 env[name] = self.env_value(value, name, here)
         return env
@@ -367,12 +422,12 @@ class _Reader(Reader):
 
     def env_value(self, node: Node, name: str, path: Path) -> str | None:
         if not isinstance(node, Scalar):
-            self.error(node, path, "must be text, not a list or a mapping; put quotes around it")
+            self.error(node, path, _NO_TEXT)
             return None
         value = node.value
         if node.plain:
             if not value:
-                self.error(node, path, 'has no value; write "" for the empty text, or null to take the variable away')
+                self.error(node, path, _NO_VALUE)
                 return None
             if node.is_null:
                 return None
@@ -400,7 +455,7 @@ class _Reader(Reader):
         if not isinstance(node, Mapping):
             self.wrong_type(node, path, "a mapping, such as {mem_limit: 2Gi, cpu_limit: 1}", empty="resources: {}")
             return amounts["limits"], amounts["requests"]
-        entries = self.known_entries(node, path, _RESOURCES_KEYS, "resources")
+        entries = self.known_entries(node, path, _RESOURCES_KEYS, "resources", hints=_RESOURCES_HINTS)
         for key, (_, value) in entries.items():
             if key in RESOURCE_KEYS:
                 kind, resource = RESOURCE_KEYS[key]
@@ -428,7 +483,7 @@ class _Reader(Reader):
 
     def amount(self, node: Node, resource: str, kind: str, path: Path) -> Quantity | None:
         if not isinstance(node, Scalar):
-            self.wrong_type(node, path, "a Kubernetes quantity, such as 500m or 2Gi")
+            self.wrong_type(node, path, describe_amounts(resource))
             return None
         if node.is_empty:
             self.error(node, path, "has no value; leave the key out, or write null to take the setting away")
@@ -437,7 +492,7 @@ class _Reader(Reader):
             return None
         fault = None
         try:
-            quantity = parse_quantity(node.value)
+            quantity = parse_quantity(node.value, resource)
             check_resource(resource, quantity, limit=kind == "limits")
         except QuantityError as error:
             fault = str(error) if self.is_quotable(node) else "not a Kubernetes quantity that this can have"
@@ -458,7 +513,9 @@ _SECTIONS: MappingABC[str, Callable[[_Reader, Node, Path], Any]] = MappingProxyT
         "env_from": lambda reader, node, path: read_objects(reader, node, path, "EnvFromSource"),
         "node_selector": lambda reader, node, path: read_texts(reader, node, path, LABEL_NAME.find_fault, LABEL_TEXT),
         "node_tolerations": lambda reader, node, path: read_objects(reader, node, path, "Toleration"),
-        "node_affinity": lambda reader, node, path: read_object(reader, node, path, "NodeAffinity") or _NOTHING,
+        "node_affinity": lambda reader, node, path: (
+            read_object(reader, node, path, "NodeAffinity", empty="node_affinity: {}") or _NOTHING
+        ),
         "volumes": _Reader.volumes,
         "labels": lambda reader, node, path: read_texts(reader, node, path, _find_own_label_fault, LABEL_TEXT),
         "annotations": lambda reader, node, path: read_texts(reader, node, path, _find_own_annotation_fault, None),
@@ -472,6 +529,23 @@ _NOTHING: MappingProxyType[str, Any] = MappingProxyType({})
 
 def _never(_: str) -> bool:
     return False
+
+
+def _find_mapping_fault(value: Mapping) -> str | None:
+    """Says why a mapping cannot be what a variable has; None if it says where to take the value from, or was meant to.
+
+    Mostly it is a text that lacks its quotes.
+    """
+    names = [key.value for key, _ in value.pairs() if isinstance(key, Scalar)]
+    if not value.items:
+        return 'must be text; write "" for the empty text'
+    if names == ["value"]:
+        return "must be text; write it behind the variable's name, without 'value:'"
+    if any(name in SHAPES["EnvVarSource"] for name in names):
+        return "must be text, or valueFrom with such a reference in it; write 'valueFrom:' above the reference"
+    if any(name == "<<" or find_closest(name, ("valueFrom",)) for name in names):
+        return None
+    return _NO_TEXT
 
 
 def _is_a_variables(value: Node) -> bool:

@@ -17,6 +17,7 @@ from ..errors import QuantityError
 __all__ = [
     "Quantity",
     "check_resource",
+    "describe_amounts",
     "format_amount",
     "format_bytes",
     "format_cores",
@@ -76,8 +77,12 @@ class Quantity:
 
 
 @lru_cache(maxsize=4096)
-def parse_quantity(text: str) -> Quantity:
+def parse_quantity(text: str, resource: str = "") -> Quantity:
     """Reads a Kubernetes quantity, such as ``500m``, ``2Gi`` or ``1e3``.
+
+    Args:
+        text: The quantity.
+        resource: What it is of, so that an error suggests what that can have.
 
     Raises:
         QuantityError: The text is no quantity, is negative, or is larger than Kubernetes can hold. The message
@@ -86,7 +91,7 @@ def parse_quantity(text: str) -> Quantity:
     match = _NUMBER.fullmatch(text) if len(text) <= 64 else None
     factor = match and (_exponent(match[2]) or _SUFFIXES.get(match[2]))
     if not match or factor is None:
-        raise QuantityError(_refusal(text))
+        raise QuantityError(_refusal(text, resource))
     amount = _EXACT.multiply(Decimal(match[1]), factor)
     if amount < 0:
         raise QuantityError(f"{text} is negative; a quantity is 0 or more")
@@ -102,15 +107,28 @@ def _exponent(suffix: str) -> Decimal | None:
     return Decimal(f"1e{suffix[1:]}") if suffix[-1:].isdecimal() else None
 
 
-def _refusal(text: str) -> str:
+def describe_amounts(resource: str) -> str:
+    """What an amount of the resource must be, with examples: ``a whole number, such as 1``."""
+    return "a whole number, such as 1" if "/" in resource else f"a Kubernetes quantity, such as {_examples(resource)}"
+
+
+def _examples(resource: str) -> str:
+    if not resource:
+        return "500m, 1.5 or 2Gi"
+    return "500m or 1.5" if resource == "cpu" else "512Mi or 2Gi"
+
+
+def _refusal(text: str, resource: str) -> str:
     loose = _LOOSE.fullmatch(text)
-    if not loose:
+    if not loose or "/" in resource:
         # Not like a quantity at all: it may be anything, a misplaced secret included.
-        return "not a Kubernetes quantity, such as 500m, 1.5 or 2Gi"
+        return f"not {describe_amounts(resource)}"
     number = loose[1].replace(",", ".")
     units = (loose[2],) if loose[2] in _SUFFIXES else _MEANT.get(loose[2].lower(), ())
+    if resource == "cpu":
+        units = ("m",) if loose[2].startswith("m") else tuple(unit for unit in units if not unit)
     meant = " or ".join(f"{number}{unit}" for unit in units)
-    hint = f"did you mean {meant}?" if meant else "write it as 500m, 1.5 or 2Gi"
+    hint = f"did you mean {meant}?" if meant else f"write it as {_examples(resource)}"
     return f"{text} is not a Kubernetes quantity; {hint}"
 
 

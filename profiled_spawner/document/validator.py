@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
+from collections.abc import Mapping as MappingABC
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from ..errors import MAX_ERRORS, Diagnostic, format_path
@@ -200,21 +202,38 @@ class Reader:
         path: Path,
         known: tuple[str, ...],
         what: str,
+        *,
         ignored: Container[str] = (),
+        hints: MappingABC[str, str] = MappingProxyType({}),
     ) -> Entries:
-        """The same of a mapping that may have some keys alone. An error quotes an unknown one if it resembles those."""
+        """The same of a mapping that may have some keys alone.
+
+        Args:
+            node: The mapping.
+            path: Where it is.
+            known: The keys that it may have. An error quotes another one if it resembles those.
+            what: What the mapping is, for an error.
+            ignored: Keys that are no error.
+            hints: What to do about keys of other places and formats, which an error quotes.
+        """
         if not node.items:
             return {}
-        entries = self.entries(node, path, lambda name: name in _WORDS or find_closest(name, known) is not None)
+        entries = self.entries(
+            node, path, lambda name: name in hints or name in _WORDS or find_closest(name, known) is not None
+        )
         for name in [name for name in entries if name not in known]:
             key, value = entries.pop(name)
             if name in ignored:
                 self.ignored.append((key, value, (*map(self._shown, path), name)))
                 continue
-            meant = find_closest(name, known) if len(self.errors) < MAX_DIAGNOSTICS else None
-            others = ", …" if len(known) > _MOST_SHOWN else ""
-            hint = f"did you mean '{meant}'?" if meant else f"{what} has {', '.join(known[:_MOST_SHOWN])}{others}"
-            here = (*path, self.step(key, is_public=meant is not None or name in _WORDS))
+            hint = hints.get(name)
+            meant = find_closest(name, known) if not hint and len(self.errors) < MAX_DIAGNOSTICS else None
+            here = (*path, self.step(key, is_public=bool(hint or meant) or name in _WORDS))
+            if not hint:
+                others = ", …" if len(known) > _MOST_SHOWN else ""
+                hint = f"did you mean '{meant}'?" if meant else f"{what} has {', '.join(known[:_MOST_SHOWN])}{others}"
+            if not path and name.startswith(("x-", ".")):
+                hint += "; put an anchor (&) where its value is first used"
             self.error(key, here, f"unknown key; {hint}")
         return entries
 
@@ -233,10 +252,19 @@ class Reader:
             return ()
         return tuple(
             [
-                item.value if isinstance(item, Scalar) and item.value else self.text(item, (*path, position)) or ""
+                item.value if isinstance(item, Scalar) and item.value else self._item(node, item, (*path, position))
                 for position, item in enumerate(node.items)
             ]
         )
+
+    def _item(self, node: Sequence, item: Node, path: Path) -> str:
+        if not isinstance(item, Sequence):
+            return self.text(item, path) or ""
+        # Behind an alias, it has the place of its anchor.
+        is_before = (item.line, item.column) < (node.line, node.column)
+        what = "a list within the list, and YAML cannot join two; write its entries out"
+        self.error(node if is_before else item, path, what)
+        return ""
 
     def wrong_type(self, node: Node, path: Path, wanted: str, empty: str = "") -> None:
         step = self._shown(path[-1])

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -206,6 +207,37 @@ class TestValidate:
             "omitted": 0,
             "warnings": [],
         }
+
+    def test_several_files_are_told_of_in_turn(self, run: Run, write: Write) -> None:
+        good, bad = write(GOOD), write("profiles: [{nmae: a}]", "bad.yaml")
+
+        code, out, err = run("validate", good, bad, good)
+
+        assert (code, err) == (1, "")
+        assert out.splitlines() == [
+            "✔ profiles.yaml: 2 profiles, no errors",
+            "bad.yaml:1:13: error: profiles[0].nmae: unknown key; did you mean 'name'?",
+            "1 error; a hub goes on with the last good document, if it has one",
+            "✔ profiles.yaml: 2 profiles, no errors",
+        ]
+
+    def test_json_of_several_files_is_a_list(self, run: Run, write: Write) -> None:
+        code, out, _ = run("validate", write(GOOD), write("profiles: []", "none.yaml"), "--format", "json")
+
+        assert code == 0
+        assert [(each["source"], each["valid"]) for each in json.loads(out)] == [
+            ("profiles.yaml", True),
+            ("none.yaml", True),
+        ]
+
+    def test_a_file_that_cannot_be_read_keeps_none_of_the_others_from_being_checked(
+        self, run: Run, write: Write
+    ) -> None:
+        code, out, err = run("validate", "missing.yaml", write(BAD), write(GOOD, "good.yaml"))
+
+        assert code == 2
+        assert out.splitlines()[-2:] == [SUMMARY, "✔ good.yaml: 2 profiles, no errors"]
+        assert err == "profiled-spawner: missing.yaml cannot be read: No such file or directory\n"
 
     def test_github_annotates_the_file(self, run: Run, write: Write) -> None:
         code, out, err = run("validate", "--format", "github", write(BAD))
@@ -619,6 +651,43 @@ class TestExplain:
             "2 errors; a hub goes on with the last good document, if it has one",
         ]
 
+    @pytest.mark.parametrize("command", ["explain", "render"])
+    def test_a_comma_in_a_group_is_pointed_out(self, run: Run, write: Write, command: str) -> None:
+        path = write('profiles: [{groups: ["Sales, EMEA", a]}]\nsizes: [{name: Large, groups: ["d,e"]}]')
+        arguments = [command, path, "--user", "ada", "--image", IMAGE, "--format", "json"]
+
+        code, _, err = run(*arguments, "--group", "a,b")
+        assert code == 0
+        assert err == (
+            "profiled-spawner: --group a,b is one group with a comma in its name; for several, repeat --group\n"
+        )
+        assert run(*arguments, "--group", "a", "--group", "Sales, EMEA", "--group", "d,e")[2] == ""
+        assert run(*arguments, "--group", "cn=ada,ou=people")[2] == ""
+
+
+class TestCompletion:
+    @pytest.mark.parametrize(
+        ("typed", "offered"),
+        [
+            pytest.param(["v"], ["validate"], id="command"),
+            pytest.param(["validate", "--f"], ["--format"], id="option"),
+            pytest.param(["validate", "--format", ""], ["text", "json", "github"], id="choice"),
+            pytest.param(["explain", "a.yaml", "--merge-order", "d"], ["document"], id="choice-that-is-begun"),
+            pytest.param(["schema", "--s"], [], id="option-of-another-command"),
+            pytest.param(["validate", "prof"], [], id="file-which-is-left-to-the-shell"),
+        ],
+    )
+    def test_bash_offers_what_can_follow(self, run: Run, typed: list[str], offered: list[str]) -> None:
+        code, script, _ = run("completion")
+        words = shlex.join(["profiled-spawner", *typed])
+        ask = f"COMP_WORDS=({words}); COMP_CWORD={len(typed)}; _profiled_spawner; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+
+        shown = subprocess.run(["bash", "-uc", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
+
+        assert code == 0
+        assert shown.stderr == ""
+        assert shown.stdout.split() == offered
+
 
 class TestRender:
     def test_yaml_is_a_manifest(self, run: Run, write: Write) -> None:
@@ -910,6 +979,7 @@ class TestNothingSteersTheTerminal:
         ["validate", "profiles.yaml", "--format", "github"],
         ["explain", "profiles.yaml", "--user", "ada", "--image", "x"],
         ["schema"],
+        ["completion"],
     ],
 )
 def test_commands_that_start_fast_import_neither_hub_nor_kubernetes(write: Write, arguments: list[str]) -> None:

@@ -148,6 +148,8 @@ def test_warnings_of_a_profile(profile: str, warnings: list[str]) -> None:
         pytest.param("SECRET_KEY", id="secret-key"),
         pytest.param("PRIVATE_KEY", id="private-key"),
         pytest.param("CREDENTIALS", id="credentials"),
+        pytest.param("PGPASSWORD", id="postgresql"),
+        pytest.param("MYSQL_PWD", id="mysql"),
     ],
 )
 def test_a_plain_value_under_the_name_of_a_secret_is_warned_of(name: str) -> None:
@@ -157,7 +159,9 @@ def test_a_plain_value_under_the_name_of_a_secret_is_warned_of(name: str) -> Non
     assert warn(f"{{env: [{{name: {name}, value: x}}]}}") == [f"profiles[0].{shown}: {PLAIN_SECRET}"]
 
 
-@pytest.mark.parametrize("name", ["TOKENIZER", "PASSENGERS", "SECRETARY", "KEY", "PRIMARY_KEY", "TOKEN_URL", "COMPASS"])
+@pytest.mark.parametrize(
+    "name", ["TOKENIZER", "PASSENGERS", "SECRETARY", "KEY", "PRIMARY_KEY", "TOKEN_URL", "COMPASS", "PWD"]
+)
 def test_a_name_that_only_resembles_a_secrets_is_not_warned_of(name: str) -> None:
     assert warn(f"{{env: {{{name}: x}}}}") == []
 
@@ -190,6 +194,11 @@ def test_a_warning_has_the_place_of_what_it_is_about(text: str, places: list[tup
         pytest.param("profiles: [{env: {TOKEN: canary}}]", id="plain-secret"),
         pytest.param("profiles: [{images: ['*/nb'], env: {A: canary}}]", id="open-pattern"),
         pytest.param("profiles: [{env: {A: &v Canary}, users: [*v]}]", id="value-that-is-a-user"),
+        pytest.param("profiles: [{env: {A: &v canary*}, users: [*v], groups: [*v]}]", id="value-that-is-a-pattern"),
+        pytest.param("profiles: [{env: {A: &v 'docker://canary'}, images: [*v]}]", id="value-that-is-no-image"),
+        pytest.param("profiles: [{env: {A: 'canary $(A)'}}]", id="value-that-refers-to-itself"),
+        pytest.param("profiles: [{env: {A: 'canary {username}'}}]", id="value-with-a-field"),
+        pytest.param("profiles: [{env: {A: 'https://ada:canary@example.org'}}]", id="password-in-a-url"),
     ],
 )
 def test_no_warning_holds_a_value(text: str) -> None:

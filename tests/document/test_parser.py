@@ -202,7 +202,7 @@ def test_errors_are_told_in_the_order_of_the_text() -> None:
         "- env: {A: , A: b}\n"
         "extra: x\n"
     ) == [
-        "line 2, column 26: profiles[0].resources.cpu_limit: 2GB is not a Kubernetes quantity; did you mean 2Gi or 2G?",
+        "line 2, column 26: profiles[0].resources.cpu_limit: 2GB is not a Kubernetes quantity; write it as 500m or 1.5",
         "line 2, column 40: profiles[0].resources.limits.cpu: the same as 'cpu_limit', which is given too; "
         "keep one of them",
         "line 2, column 56: profiles[0].resources.limits.memory: a memory limit of 0 cannot be; "
@@ -210,7 +210,7 @@ def test_errors_are_told_in_the_order_of_the_text() -> None:
         "line 3, column 10: profiles[0].users: users must be a list; put it in brackets, [ and ]",
         "line 4, column 3: profiles[0].nmae: unknown key; did you mean 'name'?",
         'line 5, column 12: profiles[1].env.…: has no value; write "" for the empty text, '
-        "or null to take the variable away",
+        "or null to take the variable away; a text that begins with # needs quotes",
         "line 5, column 14: profiles[1].env.…: given twice, first at line 5",
         "line 6, column 1: …: unknown key; a document has profiles, sizes",
     ]

@@ -158,6 +158,26 @@ def test_what_is_no_quantity_is_refused_with_what_was_likely_meant(text: str, me
 
 
 @pytest.mark.parametrize(
+    ("resource", "text", "message"),
+    [
+        pytest.param("cpu", "1000mi", "1000mi is not a Kubernetes quantity; did you mean 1000m?", id="milli-as-mebi"),
+        pytest.param("cpu", "2 cores", "2 cores is not a Kubernetes quantity; did you mean 2?", id="cores"),
+        pytest.param("cpu", "2gb", "2gb is not a Kubernetes quantity; write it as 500m or 1.5", id="bytes-of-cpu"),
+        pytest.param("cpu", "half", "not a Kubernetes quantity, such as 500m or 1.5", id="word-for-cpu"),
+        pytest.param("memory", "2GB", "2GB is not a Kubernetes quantity; did you mean 2Gi or 2G?", id="bytes"),
+        pytest.param("memory", "5x", "5x is not a Kubernetes quantity; write it as 512Mi or 2Gi", id="unknown-unit"),
+        pytest.param("nvidia.com/gpu", "two", "not a whole number, such as 1", id="word-for-pieces"),
+        pytest.param("nvidia.com/gpu", "1GB", "not a whole number, such as 1", id="bytes-of-pieces"),
+    ],
+)
+def test_what_is_suggested_is_what_the_resource_can_have(resource: str, text: str, message: str) -> None:
+    with pytest.raises(QuantityError) as refusal:
+        parse_quantity(text, resource)
+
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param("", id="empty"),
