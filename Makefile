@@ -24,7 +24,7 @@ INSTALL = -m pip install --quiet --require-hashes --only-binary :all: --requirem
 COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \
 	--generate-hashes --no-header $(UPGRADE)
 
-.PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz worst canary
+.PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz fuzz-short worst canary
 .PHONY: bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
@@ -68,6 +68,10 @@ soak: $(NEWEST)
 ## Fuzzes whatever reads what others wrote, for FUZZ_SECONDS; what it learns and finds is kept under build/fuzz
 fuzz: .venv/fuzz-installed
 	.venv/bin/python -m fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
+
+# All but the large targets, whose seeds alone take minutes; `make test` has the worst of those.
+fuzz-short: .venv/fuzz-installed
+	.venv/bin/python -m fuzz --seconds 60 --target document --target manifest --target configmap --target quantity
 
 ## Searches for the valid document that costs a hub most, for WORST_SECONDS
 worst: $(NEWEST)
