@@ -176,6 +176,7 @@ $(LOCKER): $(LOCKS)/lock.txt build/interpreter
 # With another PYTHON, every environment is set up anew.
 build/interpreter: FORCE
 	@mkdir -p build
-	@$(PYTHON) -c 'import sys; print(sys.version)' | cmp -s - $@ || $(PYTHON) -c 'import sys; print(sys.version)' >$@
+	@$(PYTHON) -c 'import sys; print(sys.version)' >$@.now
+	@cmp -s $@.now $@ || cp $@.now $@
 
 .PHONY: FORCE

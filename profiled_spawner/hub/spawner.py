@@ -26,7 +26,15 @@ from ..decide.merging import EffectiveProfile, check_applied, merge_profiles
 from ..document.limits import MAX_IMAGE
 from ..document.model import DEFAULT_SIZE, Profile, Size
 from ..errors import DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
-from ..pod.patch import Injection, annotate_observation, find_image, format_applied, format_names, inject_profile
+from ..pod.patch import (
+    Injection,
+    annotate_observation,
+    expand_together,
+    find_image,
+    format_applied,
+    format_names,
+    inject_profile,
+)
 from ..pod.redaction import MaskedPod, describe_refusal, withhold_response_bodies
 from ..sources.cache import EscapingLog, Purpose, Reading
 from ..sources.last_good import find_file
@@ -397,7 +405,9 @@ class ProfiledKubeSpawner(HostSpawner):
         check_applied(applied)
         effective = merge_profiles(applied)
         await asyncio.sleep(0)
-        return effective, inject_profile(pod, effective, reading.origin, self.expand_fields)
+        expand = expand_together(effective, self.expand_fields)
+        await asyncio.sleep(0)
+        return effective, inject_profile(pod, effective, reading.origin, expand)
 
     async def _read_profiles(self) -> Reading:
         try:

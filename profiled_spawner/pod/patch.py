@@ -48,6 +48,7 @@ __all__ = [
     "SOURCE",
     "Injection",
     "annotate_observation",
+    "expand_together",
     "find_env_values",
     "find_image",
     "format_applied",
@@ -121,7 +122,7 @@ def inject_profile(
         pod: The manifest that KubeSpawner built.
         effective: The merged profiles.
         source: What the document was read from, as the annotation is to say; None for no such annotation.
-        expand: Puts the server's values for KubeSpawner's fields into a template.
+        expand: Puts the server's values for KubeSpawner's fields into a template; `expand_together` makes a fast one.
 
     Raises:
         PodError: The profiles give more than a server can have (see `check_start`), the pod has a volume or a mount
@@ -129,7 +130,6 @@ def inject_profile(
             what could be somebody else's (see `expand_template`).
     """
     check_start(effective)
-    expand = _expand_together(effective, expand)
     containers = list(pod.spec.containers)
     position = _notebook(containers)
     container = containers[position]
@@ -238,10 +238,14 @@ def annotate_observation(pod: V1Pod, observed: str) -> V1Pod:
     return annotated
 
 
-def _expand_together(effective: EffectiveProfile, expand: Callable[[str], str]) -> Callable[[str], str]:
-    """The same as `expand`, for all templates of the profiles in one go.
+def expand_together(effective: EffectiveProfile, expand: Callable[[str], str]) -> Callable[[str], str]:
+    """The same as `expand`, with all templates of the profiles expanded already, in one go.
 
     KubeSpawner computes all its fields for each template anew, which for a hundred of them takes too long.
+
+    Args:
+        effective: The merged profiles.
+        expand: Puts the server's values for KubeSpawner's fields into a template.
     """
     sources = [each.value.fields for each in effective.env.values() if isinstance(each.value, EnvVarSource)]
     objects = [*sources, *(each.value for each in (*effective.env_from, *effective.volumes))]

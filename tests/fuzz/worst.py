@@ -415,7 +415,7 @@ def measure_case(case: Case, runs: int = 1) -> dict[str, float]:
     document = combine_documents(documents[0], documents[1:]).document if documents[1:] else documents[0]
     for name, refuses in (("hold", False), ("refusal", True)):
         size = document.sizes[-1].name if document.sizes else None
-        ours, stock = asyncio.run(measure_start(document, case.subject, size=size, refuses=refuses, runs=runs + 2))
+        ours, stock = asyncio.run(measure_start(document, case.subject, size=size, refuses=refuses, runs=3 * runs))
         costs[name] = max(mine - its for mine, its in zip(ours.longest, stock.longest, strict=False))
         if ours.is_refused:
             costs["refused"] = 1

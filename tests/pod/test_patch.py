@@ -20,6 +20,7 @@ from profiled_spawner.pod.patch import (
     APPLIED,
     SOURCE,
     Injection,
+    expand_together,
     find_image,
     format_names,
     hide_env_values,
@@ -858,7 +859,8 @@ def test_all_templates_are_expanded_in_one_go_as_kubespawner_expands_each() -> N
     paths = ["{user_server}", "{user_server}-", "of/{username}", "{{x}}-{username}"]
     volumes = [f"{{name: a{at}, mountPath: '/{path}', emptyDir: {{}}}}" for at, path in enumerate(paths)]
 
-    pod = inject_profile(make(), merge(f"{{volumes: [{', '.join(volumes)}]}}"), None, strip).pod
+    effective = merge(f"{{volumes: [{', '.join(volumes)}]}}")
+    pod = inject_profile(make(), effective, None, expand_together(effective, strip)).pod
 
     assert len(asked) == 1
     mounts = pod.spec.containers[0].volume_mounts
