@@ -32,6 +32,7 @@ __all__ = [
     "QUALIFIED_NAME",
     "RULES",
     "SHAPES",
+    "UNSUPPORTED_VOLUMES",
     "Field",
     "Rule",
     "find_alternatives",
@@ -70,15 +71,6 @@ MountedVolume               name! mountPath! subPath readOnly:bool
                             configMap:ConfigMapVolumeSource emptyDir:EmptyDirVolumeSource nfs:NFSVolumeSource
                             csi:CSIVolumeSource ephemeral:EphemeralVolumeSource projected:ProjectedVolumeSource
                             hostPath:HostPathVolumeSource downwardAPI:DownwardAPIVolumeSource image:ImageVolumeSource
-                            azureFile:AzureFileVolumeSource azureDisk:AzureDiskVolumeSource
-                            awsElasticBlockStore:AWSElasticBlockStoreVolumeSource cephfs:CephFSVolumeSource
-                            cinder:CinderVolumeSource fc:FCVolumeSource flexVolume:FlexVolumeSource
-                            flocker:FlockerVolumeSource gcePersistentDisk:GCEPersistentDiskVolumeSource
-                            gitRepo:GitRepoVolumeSource glusterfs:GlusterfsVolumeSource iscsi:ISCSIVolumeSource
-                            photonPersistentDisk:PhotonPersistentDiskVolumeSource
-                            portworxVolume:PortworxVolumeSource quobyte:QuobyteVolumeSource rbd:RBDVolumeSource
-                            scaleIO:ScaleIOVolumeSource storageos:StorageOSVolumeSource
-                            vsphereVolume:VsphereVirtualDiskVolumeSource
 PersistentVolumeClaimVolumeSource claimName! readOnly:bool
 SecretVolumeSource          secretName! items:[KeyToPath] defaultMode:int optional:bool
 ConfigMapVolumeSource       name! items:[KeyToPath] defaultMode:int optional:bool
@@ -117,28 +109,6 @@ ServiceAccountTokenProjection path! audience expirationSeconds:int
 ClusterTrustBundleProjection path! name signerName labelSelector:LabelSelector optional:bool
 PodCertificateProjection    signerName! keyType! maxExpirationSeconds:int credentialBundlePath keyPath
                             certificateChainPath
-AWSElasticBlockStoreVolumeSource volumeID! fsType partition:int readOnly:bool
-AzureDiskVolumeSource       diskName! diskURI! cachingMode fsType kind readOnly:bool
-AzureFileVolumeSource       secretName! shareName! readOnly:bool
-CephFSVolumeSource          monitors!:[text] path user secretFile secretRef:LocalObjectReference readOnly:bool
-CinderVolumeSource          volumeID! fsType secretRef:LocalObjectReference readOnly:bool
-FCVolumeSource              targetWWNs:[text] lun:int wwids:[text] fsType readOnly:bool
-FlexVolumeSource            driver! fsType secretRef:LocalObjectReference options:{text} readOnly:bool
-FlockerVolumeSource         datasetName datasetUUID
-GCEPersistentDiskVolumeSource pdName! fsType partition:int readOnly:bool
-GitRepoVolumeSource         repository! directory revision
-GlusterfsVolumeSource       endpoints! path! readOnly:bool
-ISCSIVolumeSource           targetPortal! iqn! lun!:int portals:[text] iscsiInterface initiatorName fsType
-                            chapAuthDiscovery:bool chapAuthSession:bool secretRef:LocalObjectReference readOnly:bool
-PhotonPersistentDiskVolumeSource pdID! fsType
-PortworxVolumeSource        volumeID! fsType readOnly:bool
-QuobyteVolumeSource         registry! volume! user group tenant readOnly:bool
-RBDVolumeSource             monitors!:[text] image! pool user keyring fsType secretRef:LocalObjectReference
-                            readOnly:bool
-ScaleIOVolumeSource         gateway! system! secretRef!:LocalObjectReference protectionDomain storagePool storageMode
-                            volumeName! fsType sslEnabled:bool readOnly:bool
-StorageOSVolumeSource       volumeName! volumeNamespace fsType secretRef:LocalObjectReference readOnly:bool
-VsphereVirtualDiskVolumeSource volumePath! fsType storagePolicyName storagePolicyID
 """
 
 
@@ -182,6 +152,21 @@ class Rule:
         too_long = self.longest and len(text) > self.longest
         return None if not too_long and _compile(self.pattern).fullmatch(text) else self.what
 
+
+UNSUPPORTED_VOLUMES = frozenset(
+    {
+        *("awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "fc", "flexVolume", "flocker"),
+        *("gcePersistentDisk", "gitRepo", "glusterfs", "iscsi", "photonPersistentDisk", "portworxVolume", "quobyte"),
+        *("rbd", "scaleIO", "storageos", "vsphereVolume"),
+    }
+)
+"""Kinds of volumes that Kubernetes has moved to CSI drivers or removed, or that need what a hub does not have."""
+# What to do about keys of a type that a document cannot have.
+_HINTS = {
+    "MountedVolume": dict.fromkeys(
+        UNSUPPORTED_VOLUMES, "this kind of volume is not supported; use csi, or a persistentVolumeClaim"
+    )
+}
 
 _FIELD = re.compile(r"(?P<name>\w+)(?P<required>!?)(?::(?P<open>[\[{]?)(?P<kind>\w+)[\]}]?)?")
 
@@ -237,12 +222,6 @@ _RESOURCE = Rule(
     r"(?:limits|requests)\.(?:cpu|memory|ephemeral-storage|hugepages-[A-Za-z0-9]+)",
     "not a resource that Kubernetes offers, such as limits.memory or requests.cpu",
 )
-_INITIATOR = Rule(
-    r"iqn\.[0-9]{4}-[0-9]{2}\.[A-Za-z0-9.-]+:[^,;*&$|\s]+|eui\.[A-Za-z0-9]{16}|naa\.[A-Za-z0-9]{32}",
-    "not an iSCSI name, such as iqn.2001-04.org.example:disk",
-    template=True,
-    is_shared=True,
-)
 _CONTAINER = Rule(_LABEL, "not the name of a container", longest=63)
 _POD_FIELDS = (
     *("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName"),
@@ -271,7 +250,7 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
                 *("SecretKeySelector.name", "ConfigMapKeySelector.name", "SecretEnvSource.name"),
                 *("ConfigMapEnvSource.name", "SecretVolumeSource.secretName", "ConfigMapVolumeSource.name"),
                 *("PersistentVolumeClaimVolumeSource.claimName", "LocalObjectReference.name"),
-                *("SecretProjection.name", "ConfigMapProjection.name", "AzureFileVolumeSource.secretName"),
+                *("SecretProjection.name", "ConfigMapProjection.name"),
             ),
             _OBJECT_NAME,
         ),
@@ -358,30 +337,12 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
         "PodCertificateProjection.credentialBundlePath": _FILE,
         "PodCertificateProjection.keyPath": _FILE,
         "PodCertificateProjection.certificateChainPath": _FILE,
-        "AzureDiskVolumeSource.cachingMode": _one_of("None", "ReadOnly", "ReadWrite"),
-        "AzureDiskVolumeSource.diskURI": Rule(
-            r"(?:https://|/subscriptions/)[\s\S]*",
-            "must begin with https:// or, for a managed disk, /subscriptions/",
-            template=True,
-            is_shared=True,
-        ),
-        "AzureDiskVolumeSource.kind": _one_of("Shared", "Dedicated", "Managed"),
-        "ISCSIVolumeSource.iqn": _INITIATOR,
-        "ISCSIVolumeSource.initiatorName": _INITIATOR,
-        **dict.fromkeys(
-            ("StorageOSVolumeSource.volumeName", "StorageOSVolumeSource.volumeNamespace"),
-            Rule(_LABEL, "not what StorageOS can call it; use lower-case letters, digits and '-'", longest=63),
-        ),
         **dict.fromkeys(
             ("TypedLocalObjectReference.apiGroup", "TypedObjectReference.apiGroup"),
             Rule(_SUBDOMAIN, "not the name of an API group, such as snapshot.storage.k8s.io", longest=253),
         ),
         "ObjectMeta.labels": LABEL_TEXT,
         "LabelSelector.matchLabels": LABEL_TEXT,
-        "QuobyteVolumeSource.registry": Rule(
-            r"[A-Za-z0-9.-]+:[0-9]+(?:,[A-Za-z0-9.-]+:[0-9]+)*",
-            "must be a host and a port, such as registry.example.org:7861",
-        ),
         "LabelSelectorRequirement.key": LABEL_NAME,
         "LabelSelectorRequirement.operator": _one_of("In", "NotIn", "Exists", "DoesNotExist"),
         "LabelSelectorRequirement.values": LABEL_TEXT,
@@ -407,11 +368,7 @@ FIELD_RANGES = {
     "Toleration.tolerationSeconds": (-(2**63), 2**63 - 1),
     "PreferredSchedulingTerm.weight": (1, 100),
     "ServiceAccountTokenProjection.expirationSeconds": (600, 2**32),
-    "AWSElasticBlockStoreVolumeSource.partition": (0, 255),
-    "GCEPersistentDiskVolumeSource.partition": (0, 255),
     "PodCertificateProjection.maxExpirationSeconds": (3600, 91 * 86400),
-    "FCVolumeSource.lun": (0, 255),
-    "ISCSIVolumeSource.lun": (0, 255),
 }
 """The least and the most that a number may be, by ``Type.field``; what is not here is of 32 bits."""
 
@@ -478,7 +435,7 @@ def read_object(reader: Reader, node: Node, path: Path, kind: str, *, empty: str
         reader.wrong_type(node, path, f"a mapping with {_describe(kind)}", empty=empty)
         return None
     errors = reader.count
-    entries = reader.known_entries(node, path, tuple(fields), _name(path))
+    entries = reader.known_entries(node, path, tuple(fields), _name(path), hints=_HINTS.get(kind, {}))
     misspelled = reader.count > errors
     for name, field in fields.items():
         if field.required and name not in entries:
@@ -749,16 +706,6 @@ def _check_source(reference: Object) -> _Faults:
         yield "kind", "must be PersistentVolumeClaim without an apiGroup"
 
 
-def _check_monitors(source: Object) -> _Faults:
-    if source.get("monitors") == ():
-        yield "monitors", "must list at least one"
-
-
-def _check_iscsi(source: Object) -> _Faults:
-    if (source.get("chapAuthDiscovery") or source.get("chapAuthSession")) and "secretRef" not in source:
-        yield "secretRef", "must be given for CHAP"
-
-
 def _check_trust_bundle(projection: Object) -> _Faults:
     if ("name" in projection) == ("signerName" in projection):
         yield "name", "must be given, or else signerName"
@@ -769,26 +716,6 @@ def _check_trust_bundle(projection: Object) -> _Faults:
 def _check_certificate(projection: Object) -> _Faults:
     if not {"credentialBundlePath", "keyPath", "certificateChainPath"} & set(projection):
         yield "credentialBundlePath", "must be given, or keyPath and certificateChainPath"
-
-
-def _check_azure_disk(disk: Object) -> _Faults:
-    managed = disk.get("kind") == "Managed"
-    prefix = "/subscriptions/" if managed else "https://"
-    if not (disk.get("diskURI") or prefix).startswith(prefix):
-        yield "diskURI", f"must begin with {prefix} for this kind of disk"
-
-
-def _check_fibre_channel(source: Object) -> _Faults:
-    names = bool(source.get("targetWWNs"))
-    if names == bool(source.get("wwids")):
-        yield "targetWWNs", "must be given, or else wwids"
-    elif names and "lun" not in source:
-        yield "lun", "must be given with targetWWNs"
-
-
-def _check_flocker(source: Object) -> _Faults:
-    if ("datasetName" in source) == ("datasetUUID" in source):
-        yield "datasetName", "must be given, or else datasetUUID"
 
 
 _CHECKS: dict[str, Callable[[Object], _Faults]] = {
@@ -807,10 +734,4 @@ _CHECKS: dict[str, Callable[[Object], _Faults]] = {
     "TypedObjectReference": _check_source,
     "ClusterTrustBundleProjection": _check_trust_bundle,
     "PodCertificateProjection": _check_certificate,
-    "CephFSVolumeSource": _check_monitors,
-    "RBDVolumeSource": _check_monitors,
-    "AzureDiskVolumeSource": _check_azure_disk,
-    "FCVolumeSource": _check_fibre_channel,
-    "ISCSIVolumeSource": _check_iscsi,
-    "FlockerVolumeSource": _check_flocker,
 }

@@ -177,7 +177,7 @@ class Profile:
     volumes: tuple[Object, ...] = field(
         default=(),
         metadata=_section(
-            "Kubernetes volumes of any kind, each with an absolute `mountPath`, and a `subPath` and `readOnly` if "
+            "Kubernetes volumes, each with an absolute `mountPath`, and a `subPath` and `readOnly` if "
             "wanted. In names of objects and in paths, KubeSpawner's fields are expanded, such as `{username}`."
         ),
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kubernetes_asyncio import client
 
-from profiled_spawner.document.kubernetes import FIELD_RANGES, RULES, SHAPES, Field
+from profiled_spawner.document.kubernetes import FIELD_RANGES, RULES, SHAPES, UNSUPPORTED_VOLUMES, Field
 from profiled_spawner.document.parser import check_document
 from profiled_spawner.document.templates import TEMPLATE_FIELDS
 
@@ -24,6 +24,7 @@ LEFT_OUT = {
     "EnvVarSource": {"fileKeyRef"},  # not in every release that is supported
     "TypedObjectReference": {"namespace"},  # likewise
     "PodCertificateProjection": {"userAnnotations"},  # likewise
+    "MountedVolume": UNSUPPORTED_VOLUMES,
     "ObjectMeta": None,  # the API server takes labels and annotations of a claim's template, and drops the rest
 }
 OURS = {"MountedVolume": {"mountPath", "subPath", "readOnly"}}

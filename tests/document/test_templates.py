@@ -214,7 +214,6 @@ def volumes(*sources: str) -> Iterable[str]:
             "secret: {secretName: 'TEMPLATE'}",
             "configMap: {name: 'TEMPLATE'}",
             "projected: {sources: [{secret: {name: 'TEMPLATE'}}]}",
-            "azureFile: {secretName: keys, shareName: 'TEMPLATE'}",
             "image: {reference: 'registry.example.org/TEMPLATE'}",
             "subPath: 'TEMPLATE', persistentVolumeClaim: {claimName: team}",
         ),
