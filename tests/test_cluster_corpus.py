@@ -98,7 +98,7 @@ STRICTER = {
     "fraction of a byte": "means .* bytes",
     "zero limit": "limit of .* cannot be",
     "too much": "more than Kubernetes can (?:hold|count)",
-    "odd form": "not a Kubernetes quantity",
+    "odd form": "not a Kubernetes quantity|not a whole number, such as 1",
     "odd size of huge pages": "not a size of huge pages",
     "Kubernetes' domain": "Kubernetes' own domain",
     "odd name": "not a name that Kubernetes accepts",
