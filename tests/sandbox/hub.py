@@ -154,7 +154,8 @@ class SandboxHub:
         """Return what the spawner's log lines about the profiles warn of, oldest first."""
         text = self.log_file.read_text(errors="replace")
         records = re.split(r"^(?=\[[DIWEC] )", text, flags=re.MULTILINE)
-        found = (re.match(r"\[[WE] \S+ \S+ JupyterHub (?:cache|several):\d+\] (.*)", record, re.DOTALL) for record in records)
+        ours = re.compile(r"\[[WE] \S+ \S+ JupyterHub (?:cache|several):\d+\] (.*)", re.DOTALL)
+        found = map(ours.match, records)
         # The formatter indents a record's later lines as far as its first one's text.
         return [re.sub(r"\n\s+", "\n  ", match[1].rstrip()) for match in found if match]
 
