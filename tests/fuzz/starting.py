@@ -51,7 +51,7 @@ class _Lines(logging.Handler):
         self.format(record)
 
 
-_log = logging.getLogger("fuzz.hub")
+_log = logging.getLogger("fuzz.starting")
 _log.setLevel(logging.INFO)
 _log.propagate = False
 _log.addHandler(_Lines())
