@@ -1,4 +1,4 @@
-"""What a command is given: files, standard input or live ConfigMaps, checked and put together."""
+"""What a command is given: files, standard input or live ConfigMaps, and what there is to say of each."""
 
 from __future__ import annotations
 
@@ -6,25 +6,20 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..document.model import Combination, Document, combine_documents
 from ..document.parser import Checked, check_document
 from ..errors import Diagnostic, DocumentError, SourceError
 from ..sources.extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document
-from .diagnosis import format_text
-from .terminal import find_style, tell
 
 __all__ = [
     "GOOD",
     "NOT_GOOD",
     "UNUSABLE",
     "Input",
-    "Parsed",
     "check_inputs",
-    "parse_inputs",
-    "point_out_commas",
     "read_inputs",
 ]
 
@@ -124,47 +119,3 @@ def _check_one(source: Input) -> Checked:
 
 def _refuse(error: DocumentError) -> Checked:
     return Checked(None, error.diagnostics, error.omitted, ())
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What a hub would start servers with that has never read anything else.
-
-    Attributes:
-        document: The main document with the selected ones behind it.
-        revision: Where the main one is from.
-        selected: Where the others are from.
-        complete: Whether all of those that were selected are in it.
-    """
-
-    document: Document
-    revision: str
-    selected: tuple[str, ...]
-    complete: bool
-
-
-def point_out_commas(groups: Sequence[str], document: Document) -> None:
-    """Tells which groups may have been meant as several: they have a comma, and the document has none of that name."""
-    named = {name for each in (*document.profiles, *document.sizes) for name in each.groups or ()}
-    for group in groups:
-        # With '=', it is a name as LDAP has it.
-        if "," in group and "=" not in group and group not in named:
-            tell(f"--group {group} is one group with a comma in its name; for several, repeat --group")
-
-
-def parse_inputs(sources: Sequence[Input]) -> Parsed | None:
-    """The documents as one; None where the main one has errors. Errors have been told on the standard error."""
-    documents: list[Document] = []
-    revisions: list[str] = []
-    for source, checked in zip(sources, check_inputs(sources), strict=True):
-        document = checked.document
-        if document is None:
-            errors = replace(checked, warnings=())
-            print(format_text(source.name, errors, find_style(sys.stderr)), file=sys.stderr)
-        else:
-            documents.append(document if source.configmap is None else document.of_configmap(source.configmap))
-            revisions.append(source.revision)
-        if not documents:
-            return None
-    document = combine_documents(documents[0], documents[1:]).document
-    return Parsed(document, revisions[0], tuple(revisions[1:]), complete=len(documents) == len(sources))

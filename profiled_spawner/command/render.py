@@ -7,11 +7,10 @@ import asyncio
 
 import yaml
 
-from ..decide.choices import choose_size
-from ..decide.matching import Subject
 from ..sources.cache import Reading
-from .inputs import GOOD, NOT_GOOD, parse_inputs, point_out_commas, read_inputs
+from .inputs import GOOD, NOT_GOOD
 from .rendering import render_pod
+from .request import parse_request
 from .terminal import print_json
 
 __all__ = ["run"]
@@ -19,12 +18,10 @@ __all__ = ["run"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the manifest, and returns the exit code."""
-    parsed = parse_inputs(read_inputs(arguments, arguments.source))
-    if parsed is None:
+    request = parse_request(arguments)
+    if request is None:
         return NOT_GOOD
-    point_out_commas(arguments.group, parsed.document)
-    subject = Subject(arguments.user, frozenset(arguments.group), arguments.image)
-    size = choose_size(parsed.document, subject, arguments.size)
+    parsed, subject, size = request
     pod = asyncio.run(
         render_pod(
             Reading(parsed.document, parsed.revision, selected=parsed.selected),

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from ..errors import Diagnostic, DocumentError
-from . import yaml_errors as syntax
+from . import yaml_errors
 from .limits import MAX_BYTES, MAX_DEPTH, MAX_EXPANDED_CHARACTERS, MAX_NODES
 from .yaml_errors import locate
 
@@ -184,7 +184,7 @@ def _bounded(text: str, max_bytes: int) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise _TreeError(syntax.SURROGATE, *locate(text, error.start)) from None
+        raise _TreeError(yaml_errors.SURROGATE, *locate(text, error.start)) from None
     # The pattern alone would take 20 ms of a large text, in one step that no other thread can interrupt.
     directive = _TAG_DIRECTIVE.search(text) if "%TAG" in text else None
     if directive:
@@ -197,7 +197,7 @@ def _read(text: str, line_offset: int, column_offset: int) -> Node | None:
         return _build(text, line_offset, column_offset)
     except _TreeError:
         # libyaml tells of a control character when it comes near it, the parser in Python before all else.
-        control = syntax.find_control_character(text)
+        control = yaml_errors.find_control_character(text)
         if not control:
             raise
         what, position = control
@@ -356,7 +356,7 @@ class _Builder:
             raise _TreeError(f"more than {MAX_NODES:,} nodes with its aliases expanded", line, column)
         self._items.append(node)
 
-    def find_stop(self, error: yaml.YAMLError) -> syntax.Stop:
+    def find_stop(self, error: yaml.YAMLError) -> yaml_errors.Stop:
         """Where the parser stopped, from its error and from its last event, if there was one."""
         text, event = self._text, self._event
         begun, stopped = (getattr(error, name, None) for name in ("context_mark", "problem_mark"))
@@ -366,7 +366,7 @@ class _Builder:
             isinstance(event, yaml.DocumentEndEvent) and not event.explicit
         )
         around = (_describe(text, each) for each in reversed(self._unfinished))
-        return syntax.Stop(
+        return yaml_errors.Stop(
             text,
             position,
             begun=begun.index if begun and begun.index < position and amid_words else None,
@@ -380,28 +380,28 @@ class _Builder:
         )
 
 
-def _describe(text: str, collection: _Open) -> syntax.Collection:
+def _describe(text: str, collection: _Open) -> yaml_errors.Collection:
     node = collection.node
     is_list = isinstance(node, Sequence)
     # The last item, or the last key.
     latest = node.items[-1 if is_list else (len(node.items) - 1) // 2 * 2] if node.items else node
-    position = syntax.skip_properties(text, collection.position)
-    return syntax.Collection(position, collection.flow, is_list, latest.line, latest.column)
+    position = yaml_errors.skip_properties(text, collection.position)
+    return yaml_errors.Collection(position, collection.flow, is_list, latest.line, latest.column)
 
 
-def _explain(stop: syntax.Stop, levels: int) -> _TreeError:
+def _explain(stop: yaml_errors.Stop, levels: int) -> _TreeError:
     """What is said of a text in which so many more levels may be opened."""
     # A parser looks ahead, and libyaml has a bound of its own, which must not be met before ours.
     flow = stop.innermost is not None and stop.innermost.flow
-    deep = syntax.find_too_deep(stop.text, stop.latest[1], stop.position, levels=levels, within_brackets=flow)
+    deep = yaml_errors.find_too_deep(stop.text, stop.latest[1], stop.position, levels=levels, within_brackets=flow)
     if deep is not None:
         return _too_deep(*locate(stop.text, deep))
-    what, position = syntax.explain(stop)
+    what, position = yaml_errors.explain(stop)
     return _TreeError(what, *locate(stop.text, position))
 
 
 def _tagged(line: int, column: int) -> _TreeError:
-    return _TreeError(syntax.EXPLICIT_TAG, line, column)
+    return _TreeError(yaml_errors.EXPLICIT_TAG, line, column)
 
 
 def _too_deep(line: int, column: int) -> _TreeError:

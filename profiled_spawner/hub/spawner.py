@@ -357,7 +357,7 @@ class ProfiledKubeSpawner(HostSpawner):
     async def _observe(self, pod: V1Pod) -> str:
         """Decides as for a start, tells the log what would come of it, and gives that as the text of an annotation.
 
-        It raises nothing: whatever is wrong, a defect of ours too, the server starts.
+        It raises nothing, so the server always starts, also after a defect of ours.
         """
         timeout_seconds = self.k8s_api_request_timeout
         try:
@@ -459,7 +459,7 @@ class ProfiledKubeSpawner(HostSpawner):
         """The size that was chosen for the server.
 
         Raises:
-            SizeError: It is not to be had.
+            SizeError: It is not available.
         """
         if self._size_is_an_option and reading.document.sizes:
             self._our_log.warning(

@@ -277,7 +277,7 @@ def report_for_page(shown: str, fault: Fault, log: Log) -> None:
 
 
 def report(log: Log, purpose: Purpose, level: int, does: str, would: str, *args: object) -> None:
-    """Says what comes of a fault; of a start that is only observed, what would come of it, and as a warning."""
+    """Logs what a fault does to a start. For a start that is only observed, warns of what it would do."""
     if purpose == "observation":
         log.warning(would, *args)
     else:

@@ -145,8 +145,7 @@ class Selection:
         elif combination is not self._told:
             self._told = combination
             for position in combination.left_out:
-                does, would = "Leaving out %s, because %s", "Would leave out %s, because %s"
-                report(log, purpose, logging.ERROR, does, would, readings[position].source, combination.REASON)
+                _report_one_left_out(readings[position].source, combination.REASON, purpose, log)
         return combination
 
     async def read(
@@ -314,8 +313,7 @@ class Selection:
             would = "Would use the last good version, %s, because %s"
             report(log, purpose, logging.WARNING, does, would, last_good, why)
         else:
-            does, would = "Leaving out %s, because %s", "Would leave out %s, because %s"
-            report(log, purpose, logging.ERROR, does, would, versions.name, why)
+            _report_one_left_out(versions.name, why, purpose, log)
 
     def _report(self, fault: SourceError, purpose: Purpose, log: Log) -> None:
         if self._read_at is None:
@@ -336,6 +334,11 @@ class Selection:
             does = "Leaving out all ConfigMaps that configmap_label_selector selects, because %s"
             would = "Would leave out all ConfigMaps that configmap_label_selector selects, because %s"
             report(log, purpose, logging.ERROR, does, would, fault)
+
+
+def _report_one_left_out(name: str | None, why: object, purpose: Purpose, log: Log) -> None:
+    does, would = "Leaving out %s, because %s", "Would leave out %s, because %s"
+    report(log, purpose, logging.ERROR, does, would, name, why)
 
 
 # As the stores are kept, and for the same reasons.
