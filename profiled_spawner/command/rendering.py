@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import kubespawner.spawner
 from jupyterhub import orm
 from jupyterhub.app import JupyterHub
 from jupyterhub.objects import Server
@@ -32,6 +31,7 @@ from traitlets.config.loader import PyFileConfigLoader
 from ..decide.matching import Subject
 from ..document.model import Size
 from ..errors import PodError, ProfiledSpawnerError
+from ..hub.kubespawner import no_kubeconfig
 from ..hub.spawner import ProfiledKubeSpawner
 from ..sources.cache import Reading
 from .terminal import printable
@@ -90,7 +90,7 @@ async def render_pod(
             exception that is not this package's own, which may quote a value, is only in it with `show_values`.
     """
     # What a configuration prints is not part of the manifest.
-    with contextlib.redirect_stdout(sys.stderr), _warnings_logged(), _no_kubeconfig():
+    with contextlib.redirect_stdout(sys.stderr), _warnings_logged(), no_kubeconfig():
         try:
             pod = await _make_pod(reading, subject, size, server, _load_config(config_file))
         except (Exception, SystemExit) as error:  # noqa: BLE001  a configuration is code, and can raise anything
@@ -172,21 +172,6 @@ def _database() -> Iterator[Session]:
             yield database
     finally:
         engine.dispose()
-
-
-@contextlib.contextmanager
-def _no_kubeconfig() -> Iterator[None]:
-    """Keeps KubeSpawner from its configuration of the cluster, which it loads with every spawner object.
-
-    That would run the kubeconfig's plugins, and fail where there is none. The client is made all the same, and
-    never used.
-    """
-    load_config = kubespawner.spawner.load_config
-    kubespawner.spawner.load_config = lambda **_: None
-    try:
-        yield
-    finally:
-        kubespawner.spawner.load_config = load_config
 
 
 class _Formatter(logging.Formatter):

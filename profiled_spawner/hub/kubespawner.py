@@ -6,8 +6,12 @@ A release of either may change them. `PRIVATE_PARTS` says what each is for and w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, NamedTuple
 
+import kubespawner.spawner
 from jupyterhub import handlers
 from jupyterhub import spawner as jupyterhub_spawner
 from jupyterhub.app import JupyterHub
@@ -15,7 +19,15 @@ from kubernetes_asyncio.client import V1Pod
 from kubespawner import KubeSpawner
 from tornado import web
 
-__all__ = ["PRIVATE_PARTS", "HostSpawner", "PrivatePart", "SpawnException", "find_hub_namespace", "leave_failure_count"]
+__all__ = [
+    "PRIVATE_PARTS",
+    "HostSpawner",
+    "PrivatePart",
+    "SpawnException",
+    "find_hub_namespace",
+    "leave_failure_count",
+    "no_kubeconfig",
+]
 
 SpawnException: type[web.HTTPError] | None = getattr(jupyterhub_spawner, "SpawnException", None)
 """From JupyterHub 6 on, such an exception does not count towards `consecutive_failure_limit`; None before."""
@@ -25,14 +37,14 @@ class PrivatePart(NamedTuple):
     """Something of a host that is not public.
 
     Attributes:
-        owner: The class that has it.
+        owner: The class or module that has it.
         name: Its name there.
         parameters: Those of a method, without `self`; None where it is none.
         use: What it is used for.
         without: What would happen if it went, or changed.
     """
 
-    owner: type
+    owner: type | ModuleType
     name: str
     parameters: tuple[str, ...] | None
     use: str
@@ -81,6 +93,13 @@ PRIVATE_PARTS = (
         None,
         "names a server in the log",
         "no server would start",
+    ),
+    PrivatePart(
+        kubespawner.spawner,
+        "load_config",
+        None,
+        "replaced by nothing while `render` makes a pod",
+        "`render` would run the kubeconfig's plugins, and fail where there is none",
     ),
     PrivatePart(
         handlers.BaseHandler,
@@ -150,3 +169,18 @@ def find_hub_namespace(spawner: KubeSpawner) -> str:
     if not _hub_namespaces:
         _hub_namespaces.append(spawner._namespace_default())
     return _hub_namespaces[0]
+
+
+@contextmanager
+def no_kubeconfig() -> Iterator[None]:
+    """Keeps KubeSpawner from its configuration of the cluster, which it loads with every spawner object.
+
+    That would run the kubeconfig's plugins, and fail where there is none. The client is made all the same, and
+    never used.
+    """
+    load_config = kubespawner.spawner.load_config
+    kubespawner.spawner.load_config = lambda **_: None
+    try:
+        yield
+    finally:
+        kubespawner.spawner.load_config = load_config

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
-import kubespawner.spawner
 from kubernetes_asyncio.client import V1Pod
 from kubespawner import KubeSpawner
 from traitlets.config import Config
@@ -22,6 +21,7 @@ from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import ProfiledSpawnerError
+from profiled_spawner.hub.kubespawner import no_kubeconfig
 from profiled_spawner.sources.cache import Reading
 
 __all__ = ["LoopTime", "measure_start"]
@@ -98,16 +98,6 @@ def _watch_loop() -> Iterator[list[float]]:
         asyncio.Handle._run = run  # type: ignore[method-assign]
 
 
-@contextlib.contextmanager
-def _no_kubeconfig() -> Iterator[None]:
-    load_config = kubespawner.spawner.load_config
-    kubespawner.spawner.load_config = lambda **_: None
-    try:
-        yield
-    finally:
-        kubespawner.spawner.load_config = load_config
-
-
 def _make_spawner(kind: type[KubeSpawner], subject: Subject, api_server: _ApiServer) -> Any:
     config = Config()
     config.KubeSpawner.update(namespace="jhub", image=subject.image)
@@ -118,7 +108,7 @@ def _make_spawner(kind: type[KubeSpawner], subject: Subject, api_server: _ApiSer
         escaped_name=subject.user,
         groups=[SimpleNamespace(name=name) for name in subject.groups],
     )
-    with _no_kubeconfig():
+    with no_kubeconfig():
         spawner = kind(_mock=True, config=config, user=user)
     spawner.log = _log
     spawner.api.api_client.rest_client.pool_manager.request = api_server.request
