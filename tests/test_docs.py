@@ -23,7 +23,7 @@ from traitlets.config import Config
 from cluster.apiserver import ControlPlane
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.command import main as cli
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -80,7 +80,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def check_profiles(text: str) -> None:
-    checked = check_document(text)
+    checked = validate_document(text)
     assert checked.errors == ()
     assert checked.warnings == ()
 

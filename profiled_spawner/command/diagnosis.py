@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..document.parser import Checked
+from ..document.parser import ValidationResult
 from ..errors import Diagnostic, count_errors, count_omitted
 from .terminal import Style, printable
 
 __all__ = ["format_for_github", "format_text", "to_json"]
 
 
-def format_text(source: str, checked: Checked, style: Style) -> str:
+def format_text(source: str, checked: ValidationResult, style: Style) -> str:
     """One line for each diagnostic, which editors and terminals can follow, and a summary.
 
     Args:
@@ -38,7 +38,7 @@ def format_text(source: str, checked: Checked, style: Style) -> str:
     return "\n".join(lines)
 
 
-def format_for_github(source: str, file: str | None, checked: Checked) -> str:
+def format_for_github(source: str, file: str | None, checked: ValidationResult) -> str:
     """Annotations of a workflow run, and a summary for its log.
 
     See https://docs.github.com/actions/reference/workflow-commands-for-github-actions.
@@ -66,7 +66,7 @@ def format_for_github(source: str, file: str | None, checked: Checked) -> str:
     return "\n".join(lines)
 
 
-def to_json(source: str, checked: Checked) -> dict[str, Any]:
+def to_json(source: str, checked: ValidationResult) -> dict[str, Any]:
     """The same as an object of JSON.
 
     Args:
@@ -83,7 +83,7 @@ def to_json(source: str, checked: Checked) -> dict[str, Any]:
     }
 
 
-def _in_order(checked: Checked) -> list[Diagnostic]:
+def _in_order(checked: ValidationResult) -> list[Diagnostic]:
     return sorted((*checked.errors, *checked.warnings), key=lambda each: (each.line, each.column))
 
 
@@ -95,7 +95,7 @@ def _describe(diagnostic: Diagnostic) -> str:
     return f"{diagnostic.path}: {diagnostic.what}" if diagnostic.path else diagnostic.what
 
 
-def _summarize(checked: Checked) -> str:
+def _summarize(checked: ValidationResult) -> str:
     warnings = [_count(len(checked.warnings), "warning")] if checked.warnings else []
     if checked.document is None:
         errors = count_errors(len(checked.errors) + checked.omitted)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..document.model import Combination, Document, combine_documents
-from ..document.parser import Checked, check_document
+from ..document.parser import ValidationResult, validate_document
 from ..errors import Diagnostic, DocumentError, SourceError
 from ..sources.extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 
@@ -102,7 +102,7 @@ def _read_configmaps(namespace: str, name: str, key: str, label_selector: str) -
     return inputs
 
 
-def check_inputs(sources: Sequence[Input]) -> list[Checked]:
+def check_inputs(sources: Sequence[Input]) -> list[ValidationResult]:
     checks = [_check_one(source) for source in sources]
     good = [(position, checked.document) for position, checked in enumerate(checks) if position and checked.document]
     for left_out in combine_documents(Document(), [document for _, document in good]).left_out:
@@ -110,12 +110,12 @@ def check_inputs(sources: Sequence[Input]) -> list[Checked]:
     return checks
 
 
-def _check_one(source: Input) -> Checked:
+def _check_one(source: Input) -> ValidationResult:
     text = source.text
     if isinstance(text, DocumentError):
         return _refuse(text)
-    return check_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
+    return validate_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
 
 
-def _refuse(error: DocumentError) -> Checked:
-    return Checked(None, error.diagnostics, error.omitted, ())
+def _refuse(error: DocumentError) -> ValidationResult:
+    return ValidationResult(None, error.diagnostics, error.omitted, ())

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from ..document.parser import Checked
+from ..document.parser import ValidationResult
 from ..errors import SourceError
 from . import diagnosis
 from .inputs import GOOD, NOT_GOOD, UNUSABLE, Input, check_inputs, read_inputs
@@ -17,7 +17,7 @@ __all__ = ["run"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what is wrong, and returns the exit code. Several files are checked each by itself."""
-    runs: list[list[tuple[Input, Checked]]] = []
+    runs: list[list[tuple[Input, ValidationResult]]] = []
     faults: list[str] = []
     for source in arguments.source or [""]:
         try:
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     return NOT_GOOD if not_good else GOOD
 
 
-def _format(source: Input, checked: Checked, form: str) -> str:
+def _format(source: Input, checked: ValidationResult, form: str) -> str:
     if form == "github":
         # GitHub takes a path to be relative to the workspace, whichever directory this step is in.
         file = source.file and os.path.relpath(source.file, os.environ.get("GITHUB_WORKSPACE") or None)
@@ -52,6 +52,6 @@ def _format(source: Input, checked: Checked, form: str) -> str:
     return diagnosis.format_text(source.name, checked, find_style(sys.stdout))
 
 
-def _to_json(checks: list[tuple[Input, Checked]], arguments: argparse.Namespace) -> dict[str, object]:
+def _to_json(checks: list[tuple[Input, ValidationResult]], arguments: argparse.Namespace) -> dict[str, object]:
     main, *others = (diagnosis.to_json(source.name, checked) for source, checked in checks)
     return main | {"selected": others} if arguments.label_selector else main

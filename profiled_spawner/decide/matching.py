@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, TypeAlias
 
+from ..document.index import NameIndex
 from ..document.limits import MAX_IMAGE, MAX_PROFILES
-from ..document.model import EVERYONE, Document, Names, Profile
+from ..document.model import EVERYONE, Document, Profile
 from ..errors import PodError
 
 __all__ = [
@@ -118,7 +119,7 @@ def _specificity(profile: Profile) -> int:
     return profile.names_who + profile.names_what
 
 
-def _find_who(names: Names, subject: Subject) -> Iterator[AbstractSet[int]]:
+def _find_who(names: NameIndex, subject: Subject) -> Iterator[AbstractSet[int]]:
     if subject.user in names.users:
         yield names.users[subject.user]
     for group in subject.groups:
@@ -126,7 +127,7 @@ def _find_who(names: Names, subject: Subject) -> Iterator[AbstractSet[int]]:
             yield names.groups[group]
 
 
-def _find_what(names: Names, spellings: Iterable[str]) -> Iterator[AbstractSet[int]]:
+def _find_what(names: NameIndex, spellings: Iterable[str]) -> Iterator[AbstractSet[int]]:
     for image in spellings:
         if image in names.images:
             yield names.images[image]

@@ -37,8 +37,9 @@ from kubernetes_asyncio.client import (
 )
 
 from ..decide.merging import EffectiveProfile, Resources, Setting, check_start, combine_terms, settle_resources
-from ..document.model import EnvValue, EnvVarSource, is_hub_owned
+from ..document.model import EnvValue, EnvVarSource
 from ..document.quantity import Quantity, format_bytes, format_cores, parse_quantity
+from ..document.rules import is_hub_owned
 from ..document.templates import Template, expand_template
 from ..errors import PodError, QuantityError
 

@@ -22,7 +22,7 @@ import yaml
 from profiled_spawner import ProfiledKubeSpawner, __version__
 from profiled_spawner.command.main import DEFAULT_KEY, main
 from profiled_spawner.document.json_schema import make_schema
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
 from profiled_spawner.sources.extract import MAX_MANIFEST_BYTES
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import HANG_SECONDS
@@ -892,7 +892,7 @@ def with_each_text(value: Any, change: Callable[[str], str], *, keys: bool = Fal
 
 
 def is_valid(document: Any) -> bool:
-    return check_document(json.dumps(document)).document is not None
+    return validate_document(json.dumps(document)).document is not None
 
 
 class TestNothingSteersTheTerminal:
@@ -930,13 +930,13 @@ class TestNothingSteersTheTerminal:
             lines = shows("explain", harmless, *self.subject(""), *(each.removesuffix(mark) for each in arguments))
             shows("explain", hostile, *self.subject(mark), *arguments, lines=lines.count("\n"))
         for form in ("text", "github"):
-            shows("validate", hostile, "--format", form, lines=len(check_document(written).warnings) + 1)
+            shows("validate", hostile, "--format", form, lines=len(validate_document(written).warnings) + 1)
 
     def test_where_a_text_makes_the_document_invalid(self, shows: Callable[..., str]) -> None:
         harmless = yaml.safe_load(EVERY_TEXT)
         every = with_every_text(harmless, lambda text: text + STEERING)
         for document in (every, *with_each_text(harmless, lambda text: text + STEERING, keys=True)):
-            checked = check_document(json.dumps(document))
+            checked = validate_document(json.dumps(document))
             assert document is not every or len(checked.errors) > 20
             if checked.errors:
                 shows("explain", document, *self.subject(""), lines=len(checked.errors) + 1)

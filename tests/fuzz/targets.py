@@ -20,7 +20,7 @@ from profiled_spawner.decide.matching import Subject, explain_match, match_profi
 from profiled_spawner.decide.merging import merge_profiles, settle_resources
 from profiled_spawner.document.limits import MAX_BYTES
 from profiled_spawner.document.model import Document
-from profiled_spawner.document.parser import MAX_DIAGNOSTICS, check_document, parse_document
+from profiled_spawner.document.parser import MAX_DIAGNOSTICS, parse_document, validate_document
 from profiled_spawner.document.quantity import (
     check_resource,
     format_amount,
@@ -55,7 +55,7 @@ _BILLIONTH = Decimal("1e-9")
 def document(data: bytes) -> None:
     """Parsing and checking say the same, and what they say can be used."""
     text = _decode(data)
-    checked = check_document(text)
+    checked = validate_document(text)
     _consider_diagnostics((*checked.errors, *checked.warnings), text)
     try:
         parsed = parse_document(text)
@@ -141,7 +141,7 @@ def large(data: bytes) -> None:
     text = _fill(data).decode("utf-8", "replace")
     try:
         found = find_document(text, KEY)
-        checked = check_document(found.text, line_offset=found.line_offset, column_offset=found.column_offset)
+        checked = validate_document(found.text, line_offset=found.line_offset, column_offset=found.column_offset)
     except (DocumentError, SourceError) as error:
         assert str(error)
     else:
