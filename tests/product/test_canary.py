@@ -31,8 +31,8 @@ from profiled_spawner.sources.cache import Store
 from sandbox.api import EmbeddedAPI
 from sandbox.paperkubelet import PaperKubelet
 
-from .conftest import MakeSpawner, WriteProfiles
-from .hub.test_hub import stopped
+from ..conftest import MakeSpawner, WriteProfiles
+from ..hub.test_hub import stopped
 from .test_secrets import (
     MakeHub,
     Witness,

@@ -22,7 +22,7 @@ from profiled_spawner import ProfiledKubeSpawner, __version__
 from profiled_spawner.command import main as cli
 from sandbox.waiting import HANG_SECONDS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 VALUES = yaml.safe_load((DEPLOY / "chart" / "values.yaml").read_text())
 RELEASE = Version(__version__).base_version

@@ -25,7 +25,7 @@ from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.command import main as cli
 from profiled_spawner.document.parser import check_document
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 # What a reader of the console blocks has from elsewhere.

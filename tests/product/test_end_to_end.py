@@ -13,7 +13,7 @@ from sandbox.client import HubError
 from sandbox.shim import children
 from sandbox.waiting import PATIENCE, until
 
-from .conftest import API_SERVERS, make_api_server
+from ..conftest import API_SERVERS, make_api_server
 
 pytestmark = pytest.mark.processes
 

@@ -12,7 +12,7 @@ from faults.bench import Cell, Table, run
 from faults.page import render, without_times
 from faults.rows import LANES, ROWS, Lane, Row
 
-PAGE = Path(__file__).parent.parent / "docs" / "faults.md"
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 SENTENCE = (
     "Your server was not started because its settings could not be read; please ask the administrators of this "
     "JupyterHub."

@@ -4,8 +4,8 @@ What is expected comes from an oracle of its own, which is written from the spec
 shares no code with the package. Every value that a profile gives is a token that tells its hub, its version of the
 document and its profile, so that one that strays is known by its name.
 
-``ISOLATION_SPAWNS=10000 pytest tests/test_isolation.py`` is the long run; without it, the thousand spawns of a short
-one.
+``ISOLATION_SPAWNS=10000 pytest tests/product/test_isolation.py`` is the long run; without it, the thousand spawns of a
+short one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from profiled_spawner.pod.patch import find_image, inject_profile
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.status import StatusError
 
-from .conftest import CONFIGMAP, NAMESPACE, MakeSpawner, WriteProfiles
+from ..conftest import CONFIGMAP, NAMESPACE, MakeSpawner, WriteProfiles
 
 SPAWNS = int(os.environ.get("ISOLATION_SPAWNS", "1000"))
 HUBS = 5

@@ -46,9 +46,9 @@ from sandbox.paperkubelet import PaperKubelet
 from sandbox.status import StatusError, forbidden
 from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, until
 
-from .conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
-from .hub.test_hub import progress, started, stopped
-from .hub.test_spawner import env_of
+from ..conftest import API_SERVERS, CONFIGMAP, KEY, NAMESPACE, MakeSpawner, WriteProfiles, make_api_server
+from ..hub.test_hub import progress, started, stopped
+from ..hub.test_spawner import env_of
 
 GOOD = """
 profiles:

@@ -26,7 +26,7 @@ from profiled_spawner.hub.spawner import ProfilesUnavailableError
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import until
 
-from .conftest import NAMESPACE, MakeSpawner, WriteProfiles
+from ..conftest import NAMESPACE, MakeSpawner, WriteProfiles
 
 SPAWNS = int(os.environ.get("SOAK_SPAWNS", "300"))
 ROWS = 10

@@ -1,4 +1,4 @@
-"""``python tests/pausing.py COMMAND …``: runs a command whose processes stop at random, as on a very busy machine.
+"""``python tests/tools/pausing.py COMMAND …``: runs a command whose processes stop at random, as on a busy machine.
 
 All of them, or one, stop for up to two seconds and go on. A test that fails so depends on time.
 """

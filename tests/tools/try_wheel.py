@@ -1,6 +1,7 @@
 """Installs a wheel into an environment of its own and tries what it promises.
 
-Run as ``python tests/try_wheel.py dist/….whl tests/locks/runtime.txt``, with any Python that the wheel is for.
+Run as ``python tests/tools/try_wheel.py dist/….whl tests/tools/locks/runtime.txt``, with any
+Python that the wheel is for.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parent / "examples" / "seed.yaml"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "seed.yaml"
 
 ENTRY_POINT = """
 from importlib.metadata import entry_points, version

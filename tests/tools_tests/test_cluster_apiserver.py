@@ -162,8 +162,8 @@ class TestControlPlane:
             "        await asyncio.sleep(3600)\n"
             "asyncio.run(main())\n"
         )
-        tests = Path(__file__).parent
-        environment = {**os.environ, "PYTHONPATH": str(tests)}
+        tools = Path(__file__).parents[1] / "tools"
+        environment = {**os.environ, "PYTHONPATH": str(tools)}
         with subprocess.Popen([sys.executable, program], env=environment, stdout=subprocess.PIPE, text=True) as runner:
             assert runner.stdout
             directory = runner.stdout.readline().strip()

@@ -92,7 +92,7 @@ def test_where_there_are_none_it_is_said_how_to_get_them(cache: Path, there: lis
     place(cache, *there)
     with pytest.raises(AssetsUnavailableError, match=r"make cluster-assets.* or set KUBEBUILDER_ASSETS") as refusal:
         find_assets()
-    page = Path(__file__).parents[1] / "docs" / "contributing.md"
+    page = Path(__file__).parents[2] / "docs" / "contributing.md"
     assert str(refusal.value) in " ".join(page.read_text().replace("\n>", "\n").split())
 
 

@@ -30,7 +30,7 @@ from sandbox.status import Object, StatusError
 
 pytestmark = pytest.mark.cluster
 
-EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.yaml"))
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
 KEY = "jupyterhub-singleuser-profiles.yaml"
 DOCUMENTS = int(os.environ.get("CORPUS_DOCUMENTS", "500"))
 VALUES = int(os.environ.get("CORPUS_VALUES", "1000"))

@@ -16,12 +16,12 @@ from packaging.version import Version
 from locks import LOCKS, installed_by, read
 from locks.latest import describe
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUNTIME = PROJECT["project"]["dependencies"]
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 GROUPS = PROJECT["dependency-groups"]
-OLDEST = [line for line in (ROOT / "tests" / "oldest.txt").read_text().splitlines() if not line.startswith("#")]
+OLDEST = [line for line in (LOCKS / "oldest.in").read_text().splitlines() if not line.startswith("#")]
 PYTHONS = [
     classifier.rpartition(" ")[2]
     for classifier in PROJECT["project"]["classifiers"]
@@ -98,7 +98,7 @@ class TestReport:
         assert describe(["tests/test_a.py::test_b"], 1, installed, self.LOCKED).splitlines()[1:] == [
             "Failed: 1",
             "  tests/test_a.py::test_b",
-            "Other than in tests/locks/test.txt: 3",
+            "Other than in tests/tools/locks/test.txt: 3",
             "  aiohttp  3.14.5 -> 3.15",
             "  new  not locked -> 1",
             "  overrides  7.7 -> not installed",
@@ -107,7 +107,7 @@ class TestReport:
     @pytest.mark.parametrize(("code", "told"), [(0, "Failed: nothing"), (2, "No test failed, but pytest ended with 2")])
     def test_it_says_so_where_there_is_nothing(self, code: int, told: str) -> None:
         report = describe([], code, self.LOCKED, self.LOCKED).splitlines()
-        assert report[1:] == [told, "Other than in tests/locks/test.txt: nothing"]
+        assert report[1:] == [told, "Other than in tests/tools/locks/test.txt: nothing"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*")), ids=lambda path: path.name)

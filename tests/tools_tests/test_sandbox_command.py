@@ -16,7 +16,7 @@ from sandbox.shim import children
 from sandbox.waiting import HANG_SECONDS
 
 DOCUMENT = "profiles: [{name: everyone, env: {GREETING: hello}, resources: {mem_limit: 1Gi}}]\n"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "NO_COLOR": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "tools"), "NO_COLOR": "1"}
 
 
 async def run(*arguments: str) -> tuple[int | None, str]:

@@ -15,7 +15,7 @@ from sandbox.kubelet import ProcessKubelet
 from sandbox.shim import children
 from sandbox.waiting import HANG_SECONDS, until
 
-from .conftest import API_SERVERS, make_api_server
+from ..conftest import API_SERVERS, make_api_server
 
 Pod = dict[str, Any]
 Condition = Callable[[Pod], bool]

@@ -112,7 +112,7 @@ async def main():
 asyncio.run(main())
 """
     sandbox = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        sys.executable, "-c", code, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "tools")}
     )
     daemon = await daemon_of(tmp_path)
     sandbox.kill()

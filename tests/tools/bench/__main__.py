@@ -12,7 +12,7 @@ from bench.measuring import Figure
 from bench.scale import FULL, SHORT, Scale
 from bench.spawning import use
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 def main() -> None:

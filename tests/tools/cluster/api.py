@@ -30,7 +30,7 @@ from sandbox.status import Object, StatusError
 
 _KUBESPAWNERS_ROLE = Path(__file__).with_name("hub.yaml")
 _USER_NAMESPACES_ROLE = Path(__file__).with_name("user-namespaces.yaml")
-_DEPLOY = Path(__file__).parents[2] / "deploy"
+_DEPLOY = Path(__file__).parents[3] / "deploy"
 _DOCUMENTED_ROLE = _DEPLOY / "role.yaml"
 _SELECTING_ROLE = _DEPLOY / "role-label-selector.yaml"
 _NAMESPACE = "jhub"

@@ -11,7 +11,7 @@ from .bench import run
 from .page import render
 from .rows import ROWS
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "faults.md"
+PAGE = Path(__file__).parents[3] / "docs" / "faults.md"
 
 if __name__ == "__main__":
     print("Running every fault; this takes a minute or two.", file=sys.stderr)

@@ -81,7 +81,7 @@ def _example(path: Path) -> Row:
         return Row(path.name, "under binaryData", "missing", path.read_bytes())
 
 
-EXAMPLES = [_example(path) for path in sorted((Path(__file__).parent.parent / "invalid-examples").glob("*.yaml"))]
+EXAMPLES = [_example(path) for path in sorted((Path(__file__).parents[2] / "invalid-examples").glob("*.yaml"))]
 ROWS = [
     Row("no fault, for comparison", "", "ok"),
     Row("connection refused", "could not be asked for", "unavailable", unreachable="http", retried=True),

@@ -15,7 +15,7 @@ from .campaign import Tally, describe, fuzz_target, replay
 from .seeds import write_seeds
 from .targets import TARGETS
 
-_FOLDER = Path(__file__).parent.parent.parent / "build" / "fuzz"
+_FOLDER = Path(__file__).parents[3] / "build" / "fuzz"
 
 # One input of `large` takes as long as some thousand others.
 _WEIGHTS = {"document": 4, "manifest": 3, "configmap": 2, "quantity": 1, "large": 4}

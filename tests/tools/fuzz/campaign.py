@@ -26,7 +26,8 @@ __all__ = ["Finding", "Tally", "describe", "fuzz_target", "replay"]
 _HANG_SECONDS = 20
 _RUNAWAY_MIB = 1024
 
-_TESTS = Path(__file__).parent.parent
+_TOOLS = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _consider(candidate: Path, name: str, function: str, findings: Path) -> Find
         return None
     file = findings / f"{said['fault']}-{hashlib.sha256(data).hexdigest()[:12]}"
     file.write_bytes(data)
-    command = f"PYTHONPATH={shlex.quote(str(_TESTS))} python -m fuzz --target {name} --input {shlex.quote(str(file))}"
+    command = f"PYTHONPATH={shlex.quote(str(_TOOLS))} python -m fuzz --target {name} --input {shlex.quote(str(file))}"
     file.with_name(f"{file.name}.txt").write_text(f"{describe(said)}\nTo reproduce it:\n\n    {command}\n")
     return Finding(said["fault"], file)
 
@@ -175,5 +176,5 @@ def describe(said: dict[str, object]) -> str:
 
 
 def _environment() -> dict[str, str]:
-    path = os.pathsep.join(filter(None, [str(_TESTS), str(_TESTS.parent), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(_TOOLS), str(_ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path}

@@ -32,8 +32,8 @@ from .outputs import Told, find_leaks, parse, read_as_hub, run_command, run_rend
 
 __all__ = ["Finding", "Tally", "make_documents", "search"]
 
-_TESTS = Path(__file__).parent.parent
-_FOLDER = _TESTS.parent / "build" / "fuzz" / "findings" / "canary"
+_TOOLS = Path(__file__).parents[1]
+_FOLDER = Path(__file__).parents[3] / "build" / "fuzz" / "findings" / "canary"
 
 # Of so many documents one is shown to the command and to a hub, and one is made a pod of.
 _COSTLY_EVERY, _RENDER_EVERY = 200, 5000
@@ -269,7 +269,7 @@ def _write(finding: Finding) -> Path:
     _FOLDER.mkdir(parents=True, exist_ok=True)
     file = _FOLDER / f"{hashlib.sha256(finding.kind.encode()).hexdigest()[:12]}.yaml"
     file.write_text(finding.text)
-    command = f"PYTHONPATH={shlex.quote(str(_TESTS))} python -m fuzz.canary --input {shlex.quote(str(file))}"
+    command = f"PYTHONPATH={shlex.quote(str(_TOOLS))} python -m fuzz.canary --input {shlex.quote(str(file))}"
     said = f"{finding.output}: {finding.line}\nMade from: {finding.base}\nTo reproduce it:\n\n    {command}\n"
     file.with_suffix(".txt").write_text(said)
     return file

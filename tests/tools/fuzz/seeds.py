@@ -14,7 +14,7 @@ __all__ = ["DICTIONARY", "make_seeds", "write_seeds"]
 
 DICTIONARY = Path(__file__).with_name("yaml.dict")
 
-_TESTS = Path(__file__).parent.parent
+_TESTS = Path(__file__).parents[2]
 
 # What costs most when there is much of it, besides lines of the examples.
 _REPETITIVE = [

@@ -68,7 +68,7 @@ def describe(failed: Sequence[str], code: int, installed: Mapping[str, Version],
         for name in names
         if installed.get(name) != locked.get(name)
     ]
-    return "\n".join([*lines, f"Other than in tests/locks/test.txt: {len(changes) or 'nothing'}", *changes])
+    return "\n".join([*lines, f"Other than in tests/tools/locks/test.txt: {len(changes) or 'nothing'}", *changes])
 
 
 if __name__ == "__main__":
