@@ -26,7 +26,7 @@ from profiled_spawner.document.validator import Reader
 from profiled_spawner.document.yaml_tree import Scalar, read_tree
 from profiled_spawner.errors import Diagnostic, DocumentError
 from profiled_spawner.hub.spawner import StartRefusedError
-from profiled_spawner.pod import patch as injection
+from profiled_spawner.pod.patch import inject_profile
 from profiled_spawner.sources.cache import Store
 from sandbox.api import EmbeddedAPI
 from sandbox.paperkubelet import PaperKubelet
@@ -103,7 +103,7 @@ def show_values_in_a_repr(patch: pytest.MonkeyPatch) -> None:
 
 def annotate_with_values(patch: pytest.MonkeyPatch) -> None:
     def inject(pod: Any, effective: Any, *rest: Any) -> Any:
-        injected = injection.inject_profile(pod, effective, *rest)
+        injected = inject_profile(pod, effective, *rest)
         injected.pod.metadata.annotations["values"] = str([each.value for each in effective.env.values()])
         return injected
 

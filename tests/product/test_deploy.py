@@ -19,7 +19,7 @@ from traitlets.config import Config
 
 from cluster.apiserver import ControlPlane
 from profiled_spawner import ProfiledKubeSpawner, __version__
-from profiled_spawner.command import main as cli
+from profiled_spawner.command.main import main
 from sandbox.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -181,7 +181,7 @@ def test_kustomize_makes_the_configmap_that_the_values_name(tmp_path: Path) -> N
     assert manifest["metadata"] == {"name": settings["configmap_name"], "namespace": "jhub"}
     assert list(manifest["data"]) == [settings["configmap_key"]]
     (tmp_path / "configmap.yaml").write_text(yaml.safe_dump(manifest))
-    assert cli.main(["validate", "--strict", str(tmp_path / "configmap.yaml")]) == os.EX_OK
+    assert main(["validate", "--strict", str(tmp_path / "configmap.yaml")]) == os.EX_OK
 
 
 def test_the_workflow_installs_this_release_and_checks_the_document(
@@ -194,7 +194,7 @@ def test_the_workflow_installs_this_release_and_checks_the_document(
     assert install == f"pip install {PIN}"
     command, *arguments = shlex.split(check)
     assert command == "profiled-spawner"
-    assert cli.main(arguments) == os.EX_OK
+    assert main(arguments) == os.EX_OK
     assert capsys.readouterr().out == "2 profiles, no errors\n"
 
 

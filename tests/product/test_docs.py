@@ -22,7 +22,7 @@ from traitlets.config import Config
 
 from cluster.apiserver import ControlPlane
 from profiled_spawner import ProfiledKubeSpawner
-from profiled_spawner.command import main as cli
+from profiled_spawner.command.main import main
 from profiled_spawner.document.parser import check_document
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +119,7 @@ def test_yaml_of_the_docs_is_what_it_is_shown_as(block: Block) -> None:
 
 def options_of(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     with pytest.raises(SystemExit):
-        cli.main([command, "--help"])
+        main([command, "--help"])
     return set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
 
 
@@ -148,7 +148,7 @@ def test_a_command_of_the_docs_prints_what_is_shown(
             assert shown == ""
         else:
             arguments = arguments[: arguments.index(">")] if ">" in arguments else arguments
-            assert cli.main(arguments) == os.EX_OK
+            assert main(arguments) == os.EX_OK
             printed = capsys.readouterr().out
             assert shown in ("", printed)
 

@@ -25,8 +25,7 @@ from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 from profiled_spawner import metrics
-from profiled_spawner.sources import cache as store
-from profiled_spawner.sources import last_good
+from profiled_spawner.sources import cache, last_good
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub, found_by_kubespawner
 from sandbox.paperkubelet import PaperKubelet
@@ -218,7 +217,7 @@ class _Bench:
         if row.hub_restarts:
             await until(lambda: not any(file._is_writing for file in last_good._files.values()))
             # All that a hub knows of documents.
-            store._stores.clear()
+            cache._stores.clear()
             last_good._files.clear()
         before, logged = _samples(), len(self.table.log)
         self._api.requests.clear()

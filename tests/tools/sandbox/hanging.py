@@ -22,10 +22,7 @@ from unittest.mock import patch
 
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import ProfiledSpawnerError
-from profiled_spawner.sources import cache as store
-from profiled_spawner.sources import last_good
-from profiled_spawner.sources import several as selection
-from profiled_spawner.sources import source as sources
+from profiled_spawner.sources import cache, last_good, several, source
 from profiled_spawner.sources.cache import Reading
 from profiled_spawner.sources.last_good import LastGoodFile, find_file
 from profiled_spawner.sources.source import ConfigMapSource, FileSource, SelectedConfigMapsSource
@@ -82,7 +79,7 @@ def _holding(owner: Any, name: str, describe: Callable[..., str] = lambda *_, **
 
 
 def _holding_an_open_file(gate: Gate) -> Any:
-    real = sources.open_file
+    real = source.open_file
 
     @contextmanager
     def open_file(*args: Any) -> Iterator[Any]:
@@ -90,7 +87,7 @@ def _holding_an_open_file(gate: Gate) -> Any:
             gate.pass_through(str(args[0]))
             yield file
 
-    return patch.object(sources, "open_file", open_file)
+    return patch.object(source, "open_file", open_file)
 
 
 def _names(main: Document, others: Sequence[Document]) -> str:
@@ -128,7 +125,7 @@ class Step:
 
 
 STEPS = [
-    Step("opening the file", _holding(sources, "open_file", lambda path: str(path)), mark="/main", is_file=True),
+    Step("opening the file", _holding(source, "open_file", lambda path: str(path)), mark="/main", is_file=True),
     Step("reading the file", _holding_an_open_file, mark="/main", is_file=True),
     Step(
         "taking the ConfigMap's JSON apart",
@@ -138,7 +135,7 @@ STEPS = [
     ),
     Step(
         "parsing",
-        _holding(store, "parse_document", lambda text, **_: text),
+        _holding(cache, "parse_document", lambda text, **_: text),
         mark="v2",
         gives_up=True,
     ),
@@ -153,7 +150,7 @@ STEPS = [
     ),
     Step(
         "parsing one of several",
-        _holding(store, "parse_document", lambda text, *, source, **_: f"{source} {text}".partition("one@")[2]),
+        _holding(cache, "parse_document", lambda text, *, source, **_: f"{source} {text}".partition("one@")[2]),
         mark="v2",
         selects=True,
         last_good=("v2", "one/v1", "two/v2"),
@@ -162,7 +159,7 @@ STEPS = [
     ),
     Step(
         "combining several",
-        _holding(selection, "combine_documents", _names),
+        _holding(several, "combine_documents", _names),
         mark="v2",
         selects=True,
         last_good=("v2",),
@@ -258,7 +255,7 @@ class World:
 
     async def _read(self, source: Any, selected: SelectedConfigMapsSource | None, file: str) -> tuple[str, ...] | None:
         try:
-            reading: Reading = await selection.read_documents(
+            reading: Reading = await several.read_documents(
                 source,
                 selected,
                 policy="last-good",
@@ -273,8 +270,8 @@ class World:
     async def restart(self) -> None:
         """Forgets all that a hub knows of documents; what it has kept in its file is all there."""
         await until(lambda: not our_threads())
-        store._stores.clear()
-        selection._selections.clear()
+        cache._stores.clear()
+        several._selections.clear()
         last_good._files.clear()
 
     async def hang(self) -> None:
