@@ -37,7 +37,6 @@ from .validator import find_closest
 
 __all__ = ["ALWAYS", "Period", "describe_end", "describe_start", "load_zone", "parse_end", "parse_start"]
 
-_SECOND = timedelta(seconds=1)
 _DAY = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # No zone was ever further from UTC.
@@ -172,7 +171,12 @@ def _read(text: str) -> date | datetime:
     match = _TIME.fullmatch(text)
     if not match:
         raise TimeError(_refuse(text))
-    year, month, day, hour, minute, second, offset = match.groups()
+    return _make(match)
+
+
+def _make(match: re.Match[str]) -> date | datetime:
+    """What the groups of `_TIME` say, if there is such a day, time and offset."""
+    text, (year, month, day, hour, minute, second, offset) = match[0], match.groups()
     try:
         found = date(int(year), int(month), int(day))
     except ValueError:
@@ -202,22 +206,28 @@ def _read_offset(text: str) -> timezone:
 def _refuse(text: str) -> str:
     if len(text) > _MOST_QUOTED or not _LIKE_A_TIME.fullmatch(text):
         return f"not {_EXAMPLES}"
-    loose = _LOOSE.fullmatch(text)
-    if loose:
-        year, _, month, day, basic_month, basic_day, hour, minute, second, offset = loose.groups()
-        meant = f"{year}-{month or basic_month:0>2}-{day or basic_day:0>2}"
-        if hour:
-            meant += f"T{hour:0>2}:{minute}{f':{second}' if second else ''}"
-            meant += "Z" if offset in ("z", "UTC", "GMT") else offset or ""
-        try:
-            _read(meant)
-        except TimeError:
-            pass
-        else:
-            return f"{text} is not {_EXAMPLES}; did you mean {meant}?"
+    if meant := _guess(text):
+        return f"{text} is not {_EXAMPLES}; did you mean {meant}?"
     if re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Zz]|[+-][0-9])", text):
         return f"{text} has an offset, and a date has none; write a time too, or leave out the offset"
     return f"{text} is not {_EXAMPLES}"
+
+
+def _guess(text: str) -> str | None:
+    """What was likely meant, if that is a date or a time."""
+    loose = _LOOSE.fullmatch(text)
+    if not loose:
+        return None
+    year, _, month, day, basic_month, basic_day, hour, minute, second, offset = loose.groups()
+    meant = f"{year}-{month or basic_month:0>2}-{day or basic_day:0>2}"
+    if hour:
+        meant += f"T{hour:0>2}:{minute}{f':{second}' if second else ''}"
+        meant += "Z" if offset in ("z", "UTC", "GMT") else offset or ""
+    match = _TIME.fullmatch(meant)
+    try:
+        return meant if match and _make(match) else None
+    except TimeError:
+        return None
 
 
 def _find_instant(text: str, moment: datetime, zone: tzinfo) -> int:
@@ -253,7 +263,11 @@ def _first_instant(day: date, zone: tzinfo) -> int:
 
 
 def _to_instant(wall: datetime, zone: tzinfo, fold: int = 0) -> int:
-    return (wall.replace(tzinfo=zone, fold=fold) - _EPOCH) // _SECOND
+    return _to_seconds(wall.replace(tzinfo=zone, fold=fold) - _EPOCH)
+
+
+def _to_seconds(time: timedelta) -> int:
+    return time.days * _DAY + time.seconds
 
 
 _EARLIEST = _to_instant(datetime.min, UTC) + _DAY
@@ -264,7 +278,7 @@ def _to_wall(instant: int, zone: tzinfo) -> int:
     """What clocks show at the instant, as if they were clocks of UTC; it may be in the year 0 or 10,000."""
     # Offsets are those of a day later or earlier where a `datetime` might not hold the local time.
     local = (_EPOCH + timedelta(seconds=min(max(instant, _EARLIEST), _LATEST))).astimezone(zone)
-    return instant + (_to_instant(local, UTC) - _to_instant(local, zone, local.fold))
+    return instant + _to_seconds(local.utcoffset() or timedelta())
 
 
 def describe_start(start: float, zone: tzinfo, moment: float) -> str:
@@ -275,7 +289,10 @@ def describe_start(start: float, zone: tzinfo, moment: float) -> str:
         zone: Whose clocks are meant.
         moment: When it is said: the year is left out if it is the same.
     """
-    return f"from {_describe(int(start), zone, moment, shown=int(start))}"
+    at = int(start)
+    wall = _to_wall(at, zone)
+    is_day = _to_wall(at - 1, zone) // _DAY < wall // _DAY
+    return f"from {_describe(wall, at, zone, moment, is_day=is_day)}"
 
 
 def describe_end(end: float, zone: tzinfo, moment: float) -> str:
@@ -286,30 +303,28 @@ def describe_end(end: float, zone: tzinfo, moment: float) -> str:
         zone: Whose clocks are meant.
         moment: When it is said: the year is left out if it is the same.
     """
-    is_day = _begins_day(int(end), zone)
-    return f"until {'the end of ' if is_day else ''}{_describe(int(end), zone, moment, shown=int(end) - is_day)}"
+    at = int(end)
+    wall, last = _to_wall(at, zone), _to_wall(at - 1, zone)
+    if last // _DAY < wall // _DAY:
+        return f"until the end of {_describe(last, at, zone, moment, is_day=True)}"
+    return f"until {_describe(wall, at, zone, moment, is_day=False)}"
 
 
-def _begins_day(instant: int, zone: tzinfo) -> bool:
-    return _to_wall(instant - 1, zone) // _DAY < _to_wall(instant, zone) // _DAY
-
-
-def _describe(instant: int, zone: tzinfo, moment: float, *, shown: int) -> str:
-    wall = _to_local(shown, zone)
-    year = "" if wall.year == _to_local(math.floor(moment), zone).year else f" {wall.year}"
+def _describe(wall: int, instant: int, zone: tzinfo, moment: float, *, is_day: bool) -> str:
+    shown, said = _to_datetime(wall), _to_datetime(_to_wall(math.floor(moment), zone))
     # Not by `strftime`, which speaks the language of the machine.
-    day = f"{wall.day} {_MONTHS[wall.month - 1]}{year}"
-    if _begins_day(instant, zone):
+    day = f"{shown.day} {_MONTHS[shown.month - 1]}{'' if shown.year == said.year else f' {shown.year}'}"
+    if is_day:
         return day
-    is_unclear = _to_instant(wall, zone, 0) != _to_instant(wall, zone, 1)
-    offset = _format_offset(_to_wall(instant, zone) - instant) if is_unclear else ""
-    return f"{day}, {wall:%H:%M}{f':{wall:%S}' if wall.second else ''}{offset} {zone}"
+    is_unclear = _to_instant(shown, zone, 0) != _to_instant(shown, zone, 1)
+    offset = _format_offset(wall - instant) if is_unclear else ""
+    seconds = f":{shown.second:02}" if shown.second else ""
+    return f"{day}, {shown.hour:02}:{shown.minute:02}{seconds}{offset} {zone}"
 
 
-def _to_local(instant: int, zone: tzinfo) -> datetime:
-    """What clocks show at the instant, or the nearest to it that a `datetime` can hold."""
-    wall = min(max(_to_wall(instant, zone), _EARLIEST - _DAY), _LATEST + _DAY)
-    return (_EPOCH + timedelta(seconds=wall)).replace(tzinfo=None)
+def _to_datetime(wall: int) -> datetime:
+    """What clocks show, or the nearest to it that a `datetime` can hold."""
+    return datetime(1970, 1, 1) + timedelta(seconds=min(max(wall, _EARLIEST - _DAY), _LATEST + _DAY))
 
 
 def _format_offset(seconds: int) -> str:

@@ -166,6 +166,7 @@ def test_what_was_likely_meant_is_suggested_and_accepted(text: str, meant: str) 
         pytest.param("26-12-01", id="two-digits-for-a-year"),
         pytest.param("12026-12-01", id="five-digits-for-a-year"),
         pytest.param("2026/12/01T24:00", id="what-is-meant-is-none-either"),
+        pytest.param("2026-12-01T14:00+2:0", id="offset-of-single-digits"),
         pytest.param("9" * 40, id="as-long-as-is-quoted"),
     ],
 )
