@@ -319,8 +319,8 @@ UNCLEAR = [
     pytest.param("Africa/Cairo", "2026-04-24T00:59:59", "does not exist", "+02:00", "+03:00", id="cairo-last"),
     pytest.param("Africa/Cairo", "2026-10-29T23:00", "exists twice", "+03:00", "+02:00", id="cairo-twice"),
     pytest.param("Africa/Cairo", "2026-10-29T23:59:59", "exists twice", "+03:00", "+02:00", id="cairo-last-twice"),
-    # The rest of its old offset, 19 minutes and 32 seconds, is in what has to be added.
-    pytest.param("Europe/Amsterdam", "1937-07-01T00:00", "does not exist", "+01:19:32", "+01:20", id="odd-offset"),
+    # Liberia's old offset was not of whole minutes.
+    pytest.param("Africa/Monrovia", "1972-01-07T00:00", "does not exist", "-00:44:30", "+00:00", id="odd-offset"),
 ]
 
 
