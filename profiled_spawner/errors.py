@@ -25,6 +25,7 @@ __all__ = [
     "QuantityError",
     "SizeError",
     "SourceError",
+    "TimeError",
     "count_errors",
     "count_omitted",
     "format_path",
@@ -40,6 +41,10 @@ class ProfiledSpawnerError(Exception):
 
 class QuantityError(ProfiledSpawnerError, ValueError):
     """A text is not a Kubernetes quantity, or not one that its resource can have."""
+
+
+class TimeError(ProfiledSpawnerError, ValueError):
+    """A text is not a date, a time or a time zone, or not one that there is."""
 
 
 @dataclass(frozen=True, slots=True)
