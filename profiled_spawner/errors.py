@@ -18,12 +18,12 @@ from .escaping import printable
 
 __all__ = [
     "MAX_ERRORS",
+    "ChoiceError",
     "Diagnostic",
     "DocumentError",
     "PodError",
     "ProfiledSpawnerError",
     "QuantityError",
-    "SizeError",
     "SourceError",
     "TimeError",
     "count_errors",
@@ -135,8 +135,8 @@ class PodError(ProfiledSpawnerError):
     """What valid profiles give a server cannot go together, or not with what its pod already has."""
 
 
-class SizeError(ProfiledSpawnerError):
-    """A size was chosen that is not there, or not for whom it was chosen. Says for whom, and what there is."""
+class ChoiceError(ProfiledSpawnerError):
+    """Somebody chose what is not offered to them. The message says to whom, and what is offered."""
 
 
 class SourceError(ProfiledSpawnerError):

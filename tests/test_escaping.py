@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from profiled_spawner.errors import Diagnostic, DocumentError, PodError, SizeError, SourceError
+from profiled_spawner.errors import Diagnostic, DocumentError, PodError, ChoiceError, SourceError
 from profiled_spawner.escaping import printable
 from profiled_spawner.sources.cache import EscapingLog
 
@@ -42,7 +42,7 @@ def test_a_line_of_the_log_names_the_place_that_it_comes_from(caplog: pytest.Log
 
 
 @pytest.mark.parametrize(("unseen", "shown"), UNSEEN)
-@pytest.mark.parametrize("error", [PodError, SizeError, lambda text: SourceError(text, outcome="unavailable")])
+@pytest.mark.parametrize("error", [PodError, ChoiceError, lambda text: SourceError(text, outcome="unavailable")])
 def test_an_error_is_one_line(error: type[Exception], unseen: str, shown: str) -> None:
     assert str(error(f"at /mnt{unseen}")) == f"at /mnt{shown}"
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..document.model import DEFAULT_SIZE
-from ..errors import PodError, ProfiledSpawnerError, SizeError
+from ..errors import ChoiceError, PodError, ProfiledSpawnerError
 from .inputs import NOT_GOOD, UNUSABLE
 from .terminal import prepare, printable, tell
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ProfiledSpawnerError as error:
         tell(str(error))
-        return NOT_GOOD if isinstance(error, SizeError | PodError) else UNUSABLE
+        return NOT_GOOD if isinstance(error, ChoiceError | PodError) else UNUSABLE
     except KeyboardInterrupt:
         return _INTERRUPTED
     except OSError as error:

@@ -42,7 +42,7 @@ def parse_request(arguments: argparse.Namespace) -> tuple[Parsed, Subject, Size 
 
     Raises:
         SourceError: A source cannot be read.
-        SizeError: There is no such size for the subject.
+        ChoiceError: There is no such size for the subject.
     """
     parsed = _parse_inputs(read_inputs(arguments, arguments.source))
     if parsed is None:

@@ -1,54 +1,110 @@
-"""Which sizes a person may choose, and what each gives."""
+"""Which images and sizes a person may choose, and what each size gives."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
-from ..document.limits import MAX_SIZES
-from ..document.model import DEFAULT_SIZE, GPU, Document, Size
+from ..document.limits import MAX_CHOICES
+from ..document.model import DEFAULT_SIZE, GPU, Document, Entry, ImageChoice, Size
 from ..document.quantity import format_amount, is_whole_and_equal
-from ..errors import SizeError
-from .matching import Subject, fits
+from ..errors import ChoiceError
+from .matching import Subject, fits_person
 from .merging import Resources, merge_profiles, settle_resources
 
-__all__ = ["choose_size", "describe_resources", "describe_size", "echo", "find_sizes"]
+__all__ = [
+    "OPTIONS_KEY",
+    "Choice",
+    "Offer",
+    "choose",
+    "describe_resources",
+    "describe_size",
+    "echo",
+    "find_offer",
+]
+
+C = TypeVar("C", bound=Entry)
+
+OPTIONS_KEY = "profiled"
+"""The key of a server's options under which the choice is stored. No option of ``profile_list`` can collide with it."""
 
 _SHOWN = {"memory": "memory", "cpu": "CPU", GPU: "GPU"}
 _LONGEST_ECHO = 60
 _MOST_TOLD = 20
 
 
-def find_sizes(document: Document, subject: Subject) -> tuple[Size, ...]:
-    """The sizes that are for this user, in the document's order; the image has no say.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a person may choose for a server, in the document's order.
 
-    They are at most `MAX_SIZES`, the first of several ConfigMaps' sizes: a form of more would be of no use to anybody.
+    Attributes:
+        images: The images. If there are any, the server runs the chosen one, or else the first.
+        sizes: The sizes.
     """
-    return tuple(islice((size for size in document.sizes if fits(size, subject)), MAX_SIZES))
+
+    images: tuple[ImageChoice, ...] = ()
+    sizes: tuple[Size, ...] = ()
 
 
-def choose_size(document: Document, subject: Subject, choice: object) -> Size | None:
-    """The size that was chosen for the subject's server; None where that is ``default``, or nothing.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a server is started with.
+
+    Attributes:
+        image: The image that was chosen, or else the first that is offered; None if none is.
+        size: The size that was chosen; None without one.
+    """
+
+    image: ImageChoice | None = None
+    size: Size | None = None
+
+
+def find_offer(document: Document, subject: Subject) -> Offer:
+    """What the document offers to this user at this moment; the subject's image has no say.
+
+    Of images and of sizes, at most `MAX_CHOICES` each, the first of several ConfigMaps': nobody could use a form of
+    more.
+    """
+    return Offer(
+        tuple(islice((image for image in document.images if fits_person(image, subject)), MAX_CHOICES)),
+        tuple(islice((size for size in document.sizes if fits_person(size, subject)), MAX_CHOICES)),
+    )
+
+
+def choose(offer: Offer, user: str, options: object) -> Choice:
+    """What a server is started with.
 
     Args:
-        document: Where the sizes are.
-        subject: Whose server it is, whoever chooses.
-        choice: The name of a size. Through the REST API it may be anything that JSON has.
+        offer: What its owner may choose.
+        user: The owner's name, for an error.
+        options: What was chosen, as the server's options have it under `OPTIONS_KEY`: ``{"image": NAME, "size":
+            NAME}``, either of which may be left out. Through the REST API it may be anything that JSON has.
 
     Raises:
-        SizeError: There is no such size for the subject. Whether there is one for others is not told.
+        ChoiceError: It is not offered. Whether it is offered to others is not said.
     """
-    if choice in (None, "", DEFAULT_SIZE):
+    options = {} if options is None else options
+    if not isinstance(options, dict) or not options.keys() <= {"image", "size"}:
+        raise ChoiceError(f'the option {OPTIONS_KEY!r} must be {{"image": NAME, "size": NAME}}, and is {echo(options)}')
+    image, size = options.get("image"), options.get("size")
+    chosen = _find(offer.images, "image", image, user, ()) or next(iter(offer.images), None)
+    if size == DEFAULT_SIZE:
+        return Choice(chosen)
+    return Choice(chosen, _find(offer.sizes, "size", size, user, (DEFAULT_SIZE,)))
+
+
+def _find(choices: Sequence[C], noun: str, name: object, user: str, others: Sequence[str]) -> C | None:
+    """The choice of this name; None if there is no name."""
+    if name in (None, ""):
         return None
-    sizes = find_sizes(document, subject)
-    for size in sizes:
-        if size.name == choice:
-            return size
-    raise SizeError(
-        f"there is no size {echo(choice)} for {subject.user}; "
-        f"choose one of: {', '.join([DEFAULT_SIZE, *(size.shown_name for size in sizes[:_MOST_TOLD])])}"
-        f"{', …' if len(sizes) > _MOST_TOLD else ''}"
-    )
+    for choice in choices:
+        if choice.name == name:
+            return choice
+    names = [*others, *(choice.shown_name for choice in choices[:_MOST_TOLD])]
+    hint = f"choose one of: {', '.join(names)}{', …' if len(choices) > _MOST_TOLD else ''}"
+    raise ChoiceError(f"there is no {noun} {echo(name)} for {user}; {hint if names else f'no {noun} can be chosen'}")
 
 
 def describe_size(size: Size) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from itertools import chain
 from typing import Literal, TypeAlias
 
 from ..document.index import NameIndex
 from ..document.limits import MAX_IMAGE, MAX_PROFILES
-from ..document.model import EVERYONE, Document, Profile
+from ..document.model import EVERYONE, Document, Entry, Profile
+from ..document.times import ALWAYS, Period, describe_end, describe_start
 from ..errors import PodError
 
 __all__ = [
@@ -19,7 +22,9 @@ __all__ = [
     "Subject",
     "check_number",
     "explain_match",
+    "explain_period",
     "fits",
+    "fits_person",
     "match_profiles",
     "order_profiles",
 ]
@@ -35,11 +40,13 @@ class Subject:
         user: The JupyterHub username, as JupyterHub has it.
         groups: The JupyterHub groups that the user is in.
         image: The image of the notebook container, as its manifest has it.
+        at: The moment that counts, in seconds since 1970: when the start began.
     """
 
     user: str
     groups: frozenset[str]
     image: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class Match:
     Attributes:
         profile: The profile.
         fits: Whether both who and what fit.
-        reasons: What was found of each filter, who first: short texts for people.
+        reasons: What was found of each filter, who first, and of its period: short texts for people.
     """
 
     profile: Profile
@@ -77,7 +84,9 @@ def match_profiles(document: Document, subject: Subject, order: MergeOrder = "sp
     check_number(len(index.neither) + len(one) + len(both))
     found = [index.neither, one, both] if order == "specificity" else [index.neither | one | both]
     profiles = document.profiles
-    return tuple([profiles[position] for positions in found for position in sorted(positions)])
+    at = subject.at
+    in_order = (profiles[position] for positions in found for position in sorted(positions))
+    return tuple([profile for profile in in_order if profile.period is ALWAYS or profile.period.covers(at)])
 
 
 def check_number(profiles: int) -> None:
@@ -87,7 +96,7 @@ def check_number(profiles: int) -> None:
         PodError: It cannot.
     """
     if profiles > MAX_PROFILES:
-        raise PodError(f"more than {MAX_PROFILES} profiles fit, and a server can have no more")
+        raise PodError(f"more than {MAX_PROFILES} profiles fit, whatever their time, and a server can have no more")
 
 
 def order_profiles(profiles: Iterable[Profile], order: MergeOrder = "specificity") -> tuple[Profile, ...]:
@@ -97,22 +106,48 @@ def order_profiles(profiles: Iterable[Profile], order: MergeOrder = "specificity
     return tuple(sorted(profiles, key=_specificity))
 
 
-def fits(profile: Profile, subject: Subject) -> bool:
-    """Whether the profile is for this user and for this image."""
-    users, groups = profile.users, profile.groups
+def fits_person(entry: Entry, subject: Subject) -> bool:
+    """Whether the entry is for this user, and at this moment."""
+    users, groups = entry.users, entry.groups
     who = (
         (users is None and groups is None)
         or (users is not None and (subject.user in users or EVERYONE in users))
         or (groups is not None and not groups.isdisjoint(subject.groups))
     )
-    return who and (profile.images is None or _find_entry(profile.images, subject.image) is not None)
+    return who and (entry.period is ALWAYS or entry.period.covers(subject.at))
 
 
-def explain_match(profile: Profile, subject: Subject) -> Match:
-    """Says whether the profile fits as `fits` does, and why."""
+def fits(profile: Profile, subject: Subject) -> bool:
+    """Whether the profile is for this user, at this moment, and for this image."""
+    is_for_image = profile.images is None or _find_entry(profile.images, subject.image) is not None
+    return is_for_image and fits_person(profile, subject)
+
+
+def explain_match(profile: Profile, subject: Subject, zone: tzinfo = UTC) -> Match:
+    """Says whether the profile fits as `fits` does, and why.
+
+    Args:
+        profile: The profile.
+        subject: Whose server it is, what it runs, and when.
+        zone: The document's time zone, in which dates are shown.
+    """
     who, who_reason = _explain_who(profile, subject)
     what, what_reason = _explain_what(profile, subject)
-    return Match(profile, who and what, (who_reason, what_reason))
+    when = explain_period(profile.period, zone, subject.at)
+    fits_all = who and what and profile.period.covers(subject.at)
+    return Match(profile, fits_all, (who_reason, what_reason, *([when] if when else [])))
+
+
+def explain_period(period: Period, zone: tzinfo, at: float) -> str:
+    """What people need to know of a period at a moment, such as ``from 1 December``; empty if it has no bounds.
+
+    Of a period that has ended, only when that was; of one that has not begun, when it begins; otherwise when it ends.
+    """
+    if period.has_ended(at):
+        return f"only {describe_end(period.end, zone, at)}"
+    if period.start > at:
+        return describe_start(period.start, zone, at)
+    return describe_end(period.end, zone, at) if period.end < math.inf else ""
 
 
 def _specificity(profile: Profile) -> int:

@@ -12,8 +12,8 @@ from typing import Any
 
 from .kubernetes import SHAPES, Schema, describe_object
 from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
-from .model import PROFILE_KEYS, SIZE_KEYS
-from .sections import Key
+from .model import IMAGE_KEYS, PROFILE_KEYS, SIZE_KEYS
+from .sections import Key, TimeZone
 
 __all__ = ["make_schema"]
 
@@ -26,6 +26,11 @@ def make_schema() -> dict[str, Any]:
         "description": "Environment variables and limits, by whom and what a server is for.",
         "type": "object",
         "properties": {
+            "timezone": {
+                "description": "The time zone of dates and times without an offset, by its IANA name. Default: UTC.",
+                **TimeZone().describe(),
+                "examples": ["Europe/Athens"],
+            },
             "profiles": {
                 "description": "The profiles. Of those that match a server, the more specific overrides the others.",
                 "type": "array",
@@ -35,6 +40,13 @@ def make_schema() -> dict[str, Any]:
                 "description": "What people may choose from on the spawn page; a size overrides every profile.",
                 "type": "array",
                 "items": {"$ref": "#/$defs/size"},
+            },
+            "images": {
+                "description": (
+                    "Images that people may choose. Who may choose at least one runs the chosen one, or else the first."
+                ),
+                "type": "array",
+                "items": {"$ref": "#/$defs/image"},
             },
             **_deprecated(DOCUMENT_ADVICE, ui={"properties": _deprecated(UI_ADVICE)}),
         },
@@ -63,6 +75,10 @@ def make_schema() -> dict[str, Any]:
             ),
             "size": {
                 **_describe_mapping("What a person may choose for a server. Only the name is required.", SIZE_KEYS),
+                "required": ["name"],
+            },
+            "image": {
+                **_describe_mapping("An image that a person may choose. Only the name is required.", IMAGE_KEYS),
                 "required": ["name"],
             },
             **{name: PROFILE_KEYS[name].describe() for name in _SHARED},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from collections.abc import Mapping as MappingABC
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
@@ -23,6 +23,7 @@ from .rules import (
     DNS_SUBDOMAIN,
     LABEL_NAME,
     LABEL_VALUE,
+    OBJECT_NAME,
     QUALIFIED_NAME,
     Rule,
     is_label_or_annotation_name,
@@ -190,13 +191,7 @@ _NO_PARENT = r"(?!(?:.*/)?\.\.(?:/|$))"
 # A newline in a path is nobody's wish.
 _CHARACTERS = r"[^\x00-\x1f\x7f]"
 
-_OBJECT_NAME = Rule(
-    DNS_SUBDOMAIN,
-    "not the name of a Kubernetes object; use lower-case letters, digits, '-' and '.'",
-    longest=253,
-    template=True,
-    is_shared=True,
-)
+_OBJECT_NAME = replace(OBJECT_NAME, template=True, is_shared=True)
 _SECRET_KEY = Rule(r"(?!\.\.|\.$)[-._a-zA-Z0-9]+", "not a key that a Secret can have", longest=253)
 _CONFIGMAP_KEY = Rule(r"(?!\.\.|\.$)[-._a-zA-Z0-9]+", "not a key that a ConfigMap can have", longest=253)
 _FILE = Rule(

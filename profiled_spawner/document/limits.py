@@ -15,6 +15,7 @@ __all__ = [
     "MAX_ANNOTATIONS_BYTES",
     "MAX_BRACES",
     "MAX_BYTES",
+    "MAX_CHOICES",
     "MAX_DEPTH",
     "MAX_EXPANDED_CHARACTERS",
     "MAX_EXPRESSIONS",
@@ -27,7 +28,6 @@ __all__ = [
     "MAX_REFERENCES",
     "MAX_SELECTED_CHARACTERS",
     "MAX_SELECTED_PATTERNS",
-    "MAX_SIZES",
     "MAX_STARS",
     "MAX_TEMPLATE",
     "MAX_TERMS",
@@ -48,7 +48,8 @@ MAX_NODES = 250_000
 """Nodes, counting those behind an alias each time that it is used."""
 MAX_EXPANDED_CHARACTERS = 4 * 2**20
 """Characters of text, counted likewise."""
-MAX_SIZES = 100
+MAX_CHOICES = 100
+"""Sizes, and images that people may choose, each."""
 MAX_TEXT = 1_000
 """Characters of a name, or of a size's description: people read them."""
 MAX_IMAGE = 1_024
@@ -82,7 +83,9 @@ SECTION_LIMITS: Mapping[str, tuple[int, str]] = {
 }
 """How much each section may have, and of what."""
 # What a profile has besides.
-_NOT_GIVEN = frozenset({"name", "description", "images", "users", "groups"})
+_NOT_GIVEN = frozenset(
+    {"name", "description", "images", "users", "groups", "period", "image", "image_pull_secrets", "default_url"}
+)
 # Kubernetes wants their names and values short, so that their number says it all.
 _SHORT = frozenset({"limits", "requests", "node_selector", "labels"})
 _TEXTS = frozenset({"env", "annotations"})

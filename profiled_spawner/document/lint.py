@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from collections.abc import Mapping as MappingABC
+from datetime import UTC, tzinfo
 from types import MappingProxyType
 
 from ..errors import Diagnostic, format_path
-from .model import EVERYONE, EnvVarSource, Profile
+from .model import EVERYONE, Entry, EnvVarSource, Profile
 from .quantity import Quantity, is_whole_and_equal
 from .sections import RESOURCE_KEYS
 from .templates import TEMPLATE_FIELDS, Template, find_templates, is_of_a_server_alone, tells_people_apart
+from .times import describe_end
 from .yaml_tree import Mapping, Node, Scalar, Sequence
 
 __all__ = ["Linter"]
@@ -37,6 +39,10 @@ _IMAGE = re.compile(r"(?:\[[0-9A-Fa-f:]*\])?[A-Za-z0-9._/:*-]*(?:@[A-Za-z0-9._+:
 
 _LEAST_MEMORY = 2**20
 
+_WEEK = 7 * 86_400
+
+_NOUNS: MappingABC[str | int, str] = {"profiles": "profile", "sizes": "size", "images": "image"}
+
 # Volumes of what belongs to somebody.
 _HELD_BY_SOMEBODY = frozenset({"secret", "persistentVolumeClaim"})
 
@@ -47,29 +53,36 @@ _Path = tuple[str | int, ...]
 class Linter:
     """Collects warnings while a document is read, profile by profile in the document's order."""
 
-    def __init__(self) -> None:
+    def __init__(self, at: float | None = None) -> None:
+        """Begins without warnings.
+
+        Args:
+            at: The moment from which periods are looked at; None if they are not.
+        """
+        self.at = at
+        self.zone: tzinfo = UTC
         self.warnings: list[Diagnostic] = []
         self._names: dict[str, int] = {}
 
-    def check_profile(
-        self, profile: Profile, path: _Path, entries: _Entries, is_quotable: Callable[[Node], bool]
-    ) -> None:
-        """Adds the warnings about one profile.
+    def check_entry(self, entry: Entry, path: _Path, entries: _Entries, is_quotable: Callable[[Node], bool]) -> None:
+        """Adds the warnings about one profile, size or image.
 
         Args:
-            profile: The profile as it was read.
+            entry: The entry as it was read.
             path: Where it is.
             entries: Its sections: the key and the value of each.
             is_quotable: Whether a warning may quote a text of the tree.
         """
         if not entries:
             return
-        self._check_names(profile, path, entries)
-        self._check_filters(profile, path, entries, is_quotable)
+        self._check_filters(entry, path, entries, is_quotable)
         self._check_entries(path, entries)
-        self._check_env(profile, path, entries)
-        self._check_references(profile, path, entries)
-        self._check_resources(profile, path, entries)
+        self._check_period(entry, path, entries)
+        if isinstance(entry, Profile):
+            self._check_names(entry, path, entries)
+            self._check_env(entry, path, entries)
+            self._check_references(entry, path, entries)
+            self._check_resources(entry, path, entries)
 
     def report_ignored(self, key: Node, path: _Path, advice: str) -> None:
         """Warns of a key of another library's documents, and says what to do instead."""
@@ -89,17 +102,15 @@ class Linter:
                 f"profiles[{first}] has the same name; nobody can tell the two apart in logs",
             )
 
-    def _check_filters(
-        self, profile: Profile, path: _Path, entries: _Entries, is_quotable: Callable[[Node], bool]
-    ) -> None:
+    def _check_filters(self, entry: Entry, path: _Path, entries: _Entries, is_quotable: Callable[[Node], bool]) -> None:
         for key in ("users", "groups", "images"):
-            value = getattr(profile, key)
+            value = getattr(entry, key, None)
             if value is not None and not value and isinstance(entries[key][1], Sequence):
-                other = {"users": profile.groups, "groups": profile.users}.get(key)
+                other = {"users": entry.groups, "groups": entry.users}.get(key)
                 if other:
                     what = "empty, which adds nobody"
                 else:
-                    what = f"empty, so the profile fits {'nothing' if key == 'images' else 'nobody'}"
+                    what = f"empty, so the {_NOUNS[path[0]]} fits {'nothing' if key == 'images' else 'nobody'}"
                 self._warn(entries[key][0], (*path, key), f"{what}; leave the key out if that is not meant")
         users = entries["users"][1] if "users" in entries else None
         if isinstance(users, Sequence):
@@ -111,6 +122,16 @@ class Linter:
                         f"{user.value!r} has capitals, and JupyterHub lower-cases usernames unless told otherwise; "
                         f"did you mean {user.value.lower()!r}?",
                     )
+
+    def _check_period(self, entry: Entry, path: _Path, entries: _Entries) -> None:
+        if self.at is None or "until" not in entries:
+            return
+        if entry.period.has_ended(self.at):
+            what = f"is over: it applied {describe_end(entry.period.end, self.zone, self.at)}"
+            self._warn(entries["until"][0], (*path, "until"), f"{what}; remove it if nobody needs it any more")
+        elif entry.period.ends_within(_WEEK, self.at):
+            what = f"ends within a week: it applies {describe_end(entry.period.end, self.zone, self.at)}"
+            self._warn(entries["until"][0], (*path, "until"), what)
 
     def _check_entries(self, path: _Path, entries: _Entries) -> None:
         for key, explain in _FILTERS.items():

@@ -1,6 +1,6 @@
 """The profile document: its keys, and the frozen values that validation makes of it.
 
-`PROFILE_KEYS`, `SIZE_KEYS` and `DOCUMENT_KEYS` define the format: validation, JSON Schema and reference are made from
+`PROFILE_KEYS`, `SIZE_KEYS` and `IMAGE_KEYS` define the format: validation, JSON Schema and reference are made from
 them, and a new key of a profile is added here. The values are shared by all spawns, so nothing in them can be
 changed. No I/O and no YAML: `parser` makes these values from text, and the other packages read them.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -19,9 +20,12 @@ from .quantity import Quantity
 from .rules import (
     ANNOTATION_NAME,
     GPU,
+    IMAGE,
     LABEL_NAME,
     LABEL_VALUE,
+    OBJECT_NAME,
     OWN_LABEL_NAME,
+    PATH_OF_URL,
     explain_annotation_name,
     explain_own_label_name,
 )
@@ -33,6 +37,7 @@ from .sections import (
     EnvValue,
     EnvVarSource,
     Images,
+    Instant,
     Key,
     Line,
     Names,
@@ -40,20 +45,26 @@ from .sections import (
     Objects,
     Resources,
     SizeName,
+    Text,
+    Texts,
     TextsByName,
     Volumes,
 )
+from .times import ALWAYS, Period
 
 __all__ = [
     "DEFAULT_SIZE",
     "EVERYONE",
     "GPU",
+    "IMAGE_KEYS",
     "PROFILE_KEYS",
     "SIZE_KEYS",
     "Combination",
     "Document",
+    "Entry",
     "EnvValue",
     "EnvVarSource",
+    "ImageChoice",
     "Object",
     "Profile",
     "Size",
@@ -68,6 +79,17 @@ _WHO = {
         (["ada", "grace"], ["*"]),
     ),
     "groups": Key(Names(), "JupyterHub groups that the profile is for.", (["forecasters"],)),
+    "from": Key(
+        Instant(is_end=False),
+        "When it begins to apply: a date (its first instant) or a time, in the document's `timezone` unless it has an "
+        "offset. Left out: always.",
+        ("2026-12-01", "2026-12-01T14:00"),
+    ),
+    "until": Key(
+        Instant(is_end=True),
+        "When it ends: a date, which is included as a whole, or a time, which is not. Left out: never.",
+        ("2027-01-31", "2027-01-31T18:00+02:00"),
+    ),
 }
 # What a profile gives. Each key is an attribute of `Profile`; `resources` and `gpu` are its limits and requests.
 _GIVEN = {
@@ -171,6 +193,29 @@ SIZE_KEYS: Mapping[str, Key] = {
     **_GIVEN,
 }
 """The keys of a size."""
+IMAGE_KEYS: Mapping[str, Key] = {
+    "name": Key(Line(), "What people choose it by.", ("Forecasting",)),
+    "description": Key(
+        Line(),
+        "What the image is good for, in a sentence for the spawn page.",
+        ("Python 3.13 with statsmodels, and R",),
+    ),
+    "image": Key(
+        Text(IMAGE),
+        "The image that the server runs. Left out: the one of the hub's settings, `profile_list` included.",
+        ("quay.io/example/forecast-notebook:3.6",),
+    ),
+    "image_pull_secrets": Key(
+        Texts(OBJECT_NAME),
+        "Secrets that the image is pulled with, in place of the hub's.",
+        (["example-registry"],),
+    ),
+    "default_url": Key(
+        Text(PATH_OF_URL), "The page that the server opens with, in place of the hub's.", ("/lab", "/rstudio")
+    ),
+    **_WHO,
+}
+"""The keys of an image that people may choose."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -181,44 +226,25 @@ def _nothing() -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """One profile: its filters and its settings.
+class Entry:
+    """What profiles, sizes and images have in common: for whom an entry is, and when.
 
-    A filter that is None was left out and matches everything; an empty one matches nothing. A value of None in `env`,
-    `limits` or `requests` takes away what less specific profiles or the hub's settings gave.
+    A filter that is None was left out and matches everyone; an empty one matches nobody.
 
     Attributes:
-        index: Position in its document, from 0.
-        limits: Kubernetes limits by resource, such as ``memory`` or ``nvidia.com/gpu``.
-        requests: Kubernetes requests by resource: JupyterHub's guarantees.
+        index: Position in its list, from 0.
+        period: When it applies: its ``from`` and ``until``.
         configmap: The selected ConfigMap that it is from, by name; None if it is from the main document.
 
-    The other attributes are keys of the document, described in `PROFILE_KEYS`.
+    The other attributes are keys of the document.
     """
 
     index: int
     name: str | None = None
-    images: tuple[str, ...] | None = None
     users: frozenset[str] | None = None
     groups: frozenset[str] | None = None
-    # Not in a repr, which ends in logs and tracebacks.
-    env: Mapping[str, EnvValue] = field(default_factory=_nothing, repr=False)
-    limits: Mapping[str, Quantity | None] = field(default_factory=_nothing)
-    requests: Mapping[str, Quantity | None] = field(default_factory=_nothing)
-    env_from: tuple[Object, ...] = ()
-    node_selector: Mapping[str, str] = field(default_factory=_nothing)
-    node_tolerations: tuple[Object, ...] = ()
-    node_affinity: Object = field(default_factory=_nothing)
-    volumes: tuple[Object, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=_nothing)
-    annotations: Mapping[str, str] = field(default_factory=_nothing)
+    period: Period = ALWAYS
     configmap: str | None = None
-
-    @property
-    def label(self) -> str:
-        """What people call the profile: its name on one line, or ``profiles[3]``, after its ConfigMap's name."""
-        configmap = "" if self.configmap is None else f"{self.configmap}/"
-        return configmap + (f"profiles[{self.index}]" if self.name is None else self.shown_name)
 
     @property
     def shown_name(self) -> str:
@@ -230,6 +256,39 @@ class Profile:
     def names_who(self) -> bool:
         """Whether it is for some users or groups, not for everyone."""
         return (self.users is not None or self.groups is not None) and EVERYONE not in (self.users or ())
+
+
+@dataclass(frozen=True, slots=True)
+class Profile(Entry):
+    """One profile: its filters and its settings.
+
+    A value of None in `env`, `limits` or `requests` takes away what less specific profiles or the hub's settings gave.
+
+    Attributes:
+        limits: Kubernetes limits by resource, such as ``memory`` or ``nvidia.com/gpu``.
+        requests: Kubernetes requests by resource: JupyterHub's guarantees.
+
+    The other attributes are keys of the document, described in `PROFILE_KEYS`.
+    """
+
+    images: tuple[str, ...] | None = None
+    # Not in a repr, which ends in logs and tracebacks.
+    env: Mapping[str, EnvValue] = field(default_factory=_nothing, repr=False)
+    limits: Mapping[str, Quantity | None] = field(default_factory=_nothing)
+    requests: Mapping[str, Quantity | None] = field(default_factory=_nothing)
+    env_from: tuple[Object, ...] = ()
+    node_selector: Mapping[str, str] = field(default_factory=_nothing)
+    node_tolerations: tuple[Object, ...] = ()
+    node_affinity: Object = field(default_factory=_nothing)
+    volumes: tuple[Object, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=_nothing)
+    annotations: Mapping[str, str] = field(default_factory=_nothing)
+
+    @property
+    def label(self) -> str:
+        """What people call the profile: its name on one line, or ``profiles[3]``, after its ConfigMap's name."""
+        configmap = "" if self.configmap is None else f"{self.configmap}/"
+        return configmap + (f"profiles[{self.index}]" if self.name is None else self.shown_name)
 
     @property
     def names_what(self) -> bool:
@@ -251,18 +310,32 @@ class Size(Profile):
 
 
 @dataclass(frozen=True, slots=True)
+class ImageChoice(Entry):
+    """An image that a person may choose; its attributes are described in `IMAGE_KEYS`."""
+
+    description: str | None = None
+    image: str | None = None
+    image_pull_secrets: tuple[str, ...] | None = None
+    default_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A document without errors.
 
     Attributes:
         profiles: In the document's order.
-        sizes: What people may choose from, likewise.
+        sizes: Sizes that people may choose from, likewise.
+        images: Images that people may choose from, likewise.
+        timezone: Of dates and times without an offset.
         ignored: Keys of another library that it has, each once (see `legacy`).
         index: Where to look for the profiles that match. Built in the parser's thread, off the hub's event loop.
     """
 
     profiles: tuple[Profile, ...] = ()
     sizes: tuple[Size, ...] = ()
+    images: tuple[ImageChoice, ...] = ()
+    timezone: tzinfo = UTC
     ignored: tuple[str, ...] = ()
     index: ProfileIndex = field(init=False, repr=False, compare=False)
 
@@ -275,6 +348,7 @@ class Document:
             self,
             profiles=tuple(replace(profile, configmap=name) for profile in self.profiles),
             sizes=tuple(replace(size, configmap=name) for size in self.sizes),
+            images=tuple(replace(image, configmap=name) for image in self.images),
         )
 
 
@@ -283,7 +357,8 @@ class Combination:
     """Several documents as one.
 
     Attributes:
-        document: The main one, followed by the others; of sizes with the same name, the first.
+        document: The main one, followed by the others, with the main one's time zone; of sizes and of images with the
+            same name, the first.
         left_out: The positions of those others that are not in it, because all together have more than
             `MAX_SELECTED_PATTERNS`.
     """
@@ -302,7 +377,12 @@ def combine_documents(main: Document, others: Sequence[Document]) -> Combination
     within = find_within([document.index.count_patterns() for document in others], MAX_SELECTED_PATTERNS)
     documents = [main, *(document for position, document in enumerate(others) if position in within)]
     sizes: dict[str | None, Size] = {}
-    for size in (size for document in documents for size in document.sizes):
-        sizes.setdefault(size.name, size)
+    images: dict[str | None, ImageChoice] = {}
+    for document in documents:
+        for size in document.sizes:
+            sizes.setdefault(size.name, size)
+        for image in document.images:
+            images.setdefault(image.name, image)
     profiles = tuple(profile for document in documents for profile in document.profiles)
-    return Combination(Document(profiles, tuple(sizes.values())), frozenset(range(len(others))) - within)
+    combined = Document(profiles, tuple(sizes.values()), tuple(images.values()), main.timezone)
+    return Combination(combined, frozenset(range(len(others))) - within)

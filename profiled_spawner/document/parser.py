@@ -6,33 +6,50 @@ Which keys there are, `model` defines, and what each may hold, `sections` and `k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from collections.abc import Mapping as MappingABC
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from ..errors import Diagnostic, DocumentError
+from ..errors import Diagnostic, DocumentError, TimeError
 from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
-from .limits import MAX_SIZES, find_excess
+from .limits import MAX_CHOICES, find_excess
 from .lint import Linter
-from .model import GPU, PROFILE_KEYS, SIZE_KEYS, Document, Profile, Size
-from .sections import RESOURCE_KEYS, Key, Resources
+from .model import GPU, IMAGE_KEYS, PROFILE_KEYS, SIZE_KEYS, Document, Entry, ImageChoice, Profile, Size
+from .sections import RESOURCE_KEYS, Key, Resources, TimeZone
+from .times import ALWAYS, Period
 from .validator import MAX_DIAGNOSTICS, Entries, TooManyErrors, Validator
 from .yaml_tree import Mapping, Node, Scalar, Sequence, read_tree, release_tree
 
 __all__ = ["MAX_DIAGNOSTICS", "ValidationResult", "parse_document", "validate_document"]
 
-P = TypeVar("P", bound=Profile)
+E = TypeVar("E", bound=Entry)
 
-_DOCUMENT_KEYS = ("profiles", "sizes")
-_PROFILE_KEYS, _SIZE_KEYS = tuple(PROFILE_KEYS), tuple(SIZE_KEYS)
+_DOCUMENT_KEYS = ("timezone", "profiles", "sizes", "images")
+
+
+class _Kind(NamedTuple):
+    """A kind of entry: its keys, what it is called, and what a node must be to be one."""
+
+    keys: MappingABC[str, Key]
+    noun: str
+    wanted: str
+    is_choice: bool
+
+
+_KINDS: MappingABC[type[Entry], _Kind] = {
+    Profile: _Kind(PROFILE_KEYS, "a profile", "a mapping, such as {name: …, users: […], env: {…}}", is_choice=False),
+    Size: _Kind(SIZE_KEYS, "a size", "a mapping, such as {name: …, resources: {…}}", is_choice=True),
+    ImageChoice: _Kind(IMAGE_KEYS, "an image", "a mapping, such as {name: …, image: …}", is_choice=True),
+}
 # Keys of this format and of manifests, which are nobody's secret wherever they are.
 _WORDS = frozenset(
     {
         *("apiVersion", "kind", "metadata", "data", "spec", "limits", "requests", "value", "valueFrom"),
-        *(*_DOCUMENT_KEYS, *_PROFILE_KEYS, *_SIZE_KEYS),
+        *(*_DOCUMENT_KEYS, *(key for kind in _KINDS.values() for key in kind.keys)),
     }
 )
 
@@ -105,9 +122,19 @@ def parse_document(text: str, *, source: str = "", line_offset: int = 0, column_
     return result.document
 
 
-def validate_document(text: str, *, line_offset: int = 0, column_offset: int = 0) -> ValidationResult:
-    """Reads a profile document as `parse_document` does, and returns errors and warnings instead of raising."""
-    return _validate(text, line_offset, column_offset, Linter())
+def validate_document(
+    text: str, *, line_offset: int = 0, column_offset: int = 0, at: float | None = None
+) -> ValidationResult:
+    """Reads a profile document as `parse_document` does, and returns errors and warnings instead of raising.
+
+    Args:
+        text: YAML of at most 1 MiB.
+        line_offset: Lines before the text in the file to which line numbers refer.
+        column_offset: Columns before each of its lines there.
+        at: The moment, in seconds since 1970, from which to warn of what has ended or soon ends; None for no such
+            warnings.
+    """
+    return _validate(text, line_offset, column_offset, Linter(at))
 
 
 def _validate(text: str, line_offset: int, column_offset: int, linter: Linter | None) -> ValidationResult:
@@ -155,60 +182,55 @@ class _Parser:
         )
         if "profiles" not in entries and not validator.count:
             validator.error(root, (), "has no 'profiles'; write 'profiles: []' if there are to be none")
-        profiles = [
-            self.parse_profile(Profile, item, ("profiles", index), "a mapping, such as {name: …, users: […], env: {…}}")
-            for index, item in enumerate(self.items(entries, "profiles"))
-        ]
-        items = self.items(entries, "sizes")
-        sizes = [
-            self.parse_profile(Size, item, ("sizes", index), "a mapping, such as {name: …, resources: {…}}")
-            for index, item in enumerate(items[:MAX_SIZES])
-        ]
-        if len(items) > MAX_SIZES:
-            what = f"are {len(items):,}, and a document can have {MAX_SIZES}"
-            validator.error(entries["sizes"][1], ("sizes",), what)
-        self.check_names(sizes, items)
+        if "timezone" in entries:
+            validator.zone = TimeZone().read(validator, entries["timezone"][1], ("timezone",))
+            if self.linter is not None:
+                self.linter.zone = validator.zone
+        profiles = self.parse_entries(Profile, entries, "profiles")
+        sizes = self.parse_entries(Size, entries, "sizes")
+        images = self.parse_entries(ImageChoice, entries, "images")
         ignored = tuple(dict.fromkeys(key.value for key, _, _ in validator.ignored))
         if self.linter is not None:
             self.report_ignored(self.linter)
-        return Document(tuple(profiles), tuple(sizes), ignored)
+        return Document(profiles, sizes, images, validator.zone, ignored)
 
-    def items(self, entries: Entries, key: str) -> list[Node]:
-        return self.validator.items(entries[key][1], (key,), f"a list of {key}") if key in entries else []
+    def parse_entries(self, kind: type[E], entries: Entries, key: str) -> tuple[E, ...]:
+        """Reads a list of profiles, sizes or images."""
+        if key not in entries:
+            return ()
+        node = entries[key][1]
+        items = self.validator.items(node, (key,), f"a list of {key}")
+        is_choice = _KINDS[kind].is_choice
+        if is_choice and len(items) > MAX_CHOICES:
+            self.validator.error(node, (key,), f"are {len(items):,}, and a document can have {MAX_CHOICES}")
+            items = items[:MAX_CHOICES]
+        found = tuple([self.parse_entry(kind, item, (key, index)) for index, item in enumerate(items)])
+        if is_choice:
+            self.check_names(found, items, key)
+        return found
 
-    def parse_profile(self, kind: type[P], node: Node, path: tuple[str, int], wanted: str) -> P:
-        """Reads a profile or a size.
-
-        Args:
-            kind: Which of the two.
-            node: Its mapping.
-            path: Where it is.
-            wanted: What the node must be, for an error.
-        """
-        validator, is_size = self.validator, kind is Size
+    def parse_entry(self, kind: type[E], node: Node, path: tuple[str, int]) -> E:
+        """Reads a profile, a size or an image."""
+        validator, (keys, noun, wanted, is_choice) = self.validator, _KINDS[kind]
         if not isinstance(node, Mapping):
             validator.wrong_type(node, path, wanted)
             return kind(path[1])
-        entries = validator.known_entries(
-            node,
-            path,
-            _SIZE_KEYS if is_size else _PROFILE_KEYS,
-            "a size" if is_size else "a profile",
-            ignored=PROFILE_ADVICE,
-            hints=_PROFILE_HINTS,
-        )
-        if is_size and "name" not in entries:
+        entries = validator.known_entries(node, path, tuple(keys), noun, ignored=PROFILE_ADVICE, hints=_PROFILE_HINTS)
+        if is_choice and "name" not in entries:
             validator.error(node, path, "has no 'name', by which people choose it")
-        profile = kind(path[1], **self.sections(entries, path, SIZE_KEYS if is_size else PROFILE_KEYS))
+        entry = kind(path[1], **self.sections(entries, path, keys))
         if self.linter is not None:
-            self.linter.check_profile(profile, path, entries, validator.is_quotable)
-        return profile
+            self.linter.check_entry(entry, path, entries, validator.is_quotable)
+        return entry
 
     def sections(self, entries: Entries, path: tuple[str | int, ...], keys: MappingABC[str, Key]) -> dict[str, Any]:
-        """What a profile or a size says, by the names of its attributes."""
+        """What an entry says, by the names of its attributes."""
         found = {
             key: keys[key].section.read(self.validator, value, (*path, key)) for key, (_, value) in entries.items()
         }
+        start, end = found.pop("from", None), found.pop("until", None)
+        if start is not None or end is not None:
+            found["period"] = self.make_period(start, end, entries, path)
         resources: Resources.Found | None = found.pop("resources", None)
         if resources is not None:
             found |= resources._asdict()
@@ -225,12 +247,19 @@ class _Parser:
             self.validator.error(entries[key][1], (*path, key), f"has {what}")
         return found
 
-    def check_names(self, sizes: list[Size], nodes: list[Node]) -> None:
+    def make_period(self, start: int | None, end: int | None, entries: Entries, path: tuple[str | int, ...]) -> Period:
+        try:
+            return Period(-math.inf if start is None else start, math.inf if end is None else end)
+        except TimeError as error:
+            self.validator.error(entries["until"][1], (*path, "until"), str(error))
+            return ALWAYS
+
+    def check_names(self, choices: tuple[Entry, ...], nodes: list[Node], key: str) -> None:
         first: dict[str, int] = {}
-        for size in sizes:
-            if size.name is not None and first.setdefault(size.name, size.index) != size.index:
-                what = f"sizes[{first[size.name]}] has the same name; nobody could choose between the two"
-                self.validator.error(nodes[size.index], ("sizes", size.index, "name"), what)
+        for choice in choices:
+            if choice.name is not None and first.setdefault(choice.name, choice.index) != choice.index:
+                what = f"{key}[{first[choice.name]}] has the same name; nobody could choose between the two"
+                self.validator.error(nodes[choice.index], (key, choice.index, "name"), what)
 
     def report_ignored(self, linter: Linter) -> None:
         for key, value, path in self.validator.ignored:

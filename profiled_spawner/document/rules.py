@@ -9,11 +9,10 @@ the text, which may be a value that slipped out of its place.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from types import MappingProxyType
 
+from .limits import MAX_IMAGE, MAX_TEXT
 from .suggestions import find_closest
 
 __all__ = [
@@ -24,11 +23,13 @@ __all__ = [
     "EXTENDED_RESOURCE",
     "GPU",
     "HUGE_PAGES",
+    "IMAGE",
     "LABEL_NAME",
     "LABEL_VALUE",
+    "OBJECT_NAME",
     "OWN_LABEL_NAME",
+    "PATH_OF_URL",
     "QUALIFIED_NAME",
-    "RESOURCE_KEYS",
     "Rule",
     "explain_annotation_name",
     "explain_env_name",
@@ -78,6 +79,20 @@ DNS_SUBDOMAIN = rf"{DNS_LABEL}(?:\.{DNS_LABEL})*"
 _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 QUALIFIED_NAME = rf"(?:(?=[^/]{{1,253}}/){DNS_SUBDOMAIN}/)?{_NAME}"
 """Names of labels and extended resources."""
+
+OBJECT_NAME = Rule(
+    DNS_SUBDOMAIN, "not the name of a Kubernetes object; use lower-case letters, digits, '-' and '.'", longest=253
+)
+
+# In front, [ begins an IPv6 address; + is for a digest's algorithm alone.
+IMAGE = Rule(
+    r"(?:\[[0-9A-Fa-f:]*\][A-Za-z0-9._/:-]*|[A-Za-z0-9][A-Za-z0-9._/:-]*)(?:@[A-Za-z0-9._+:-]+)?",
+    "not the name of an image, such as quay.io/example/notebook:1.0",
+    longest=MAX_IMAGE,
+)
+PATH_OF_URL = Rule(
+    r"/[!-z|~]*", "must be a path that begins with '/', such as /lab, without spaces and braces", longest=MAX_TEXT
+)
 
 LABEL_NAME = Rule(QUALIFIED_NAME, "not a label's name, such as team or example.org/team")
 LABEL_VALUE = Rule(rf"(?:{_NAME})?", "not a label's value; use up to 63 letters, digits, '-', '_' and '.'")
@@ -171,16 +186,6 @@ def explain_env_name(name: str) -> str | None:
 
 GPU = "nvidia.com/gpu"
 """What a profile's ``gpu`` is short for."""
-
-RESOURCE_KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "mem_limit": ("limits", "memory"),
-        "cpu_limit": ("limits", "cpu"),
-        "mem_guarantee": ("requests", "memory"),
-        "cpu_guarantee": ("requests", "cpu"),
-    }
-)
-"""JupyterHub's names for resources, and where Kubernetes keeps each."""
 
 HUGE_PAGES = r"hugepages-[1-9][0-9]{0,8}[KMG]i"
 """Of the sizes that Kubernetes accepts, those that a node can have: nodes write them so."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from ..errors import QuantityError
+from ..errors import QuantityError, TimeError
 from . import yaml_tree
-from .kubernetes import SHAPES, Object, Schema, describe_text, read_object, read_objects, read_texts
+from .kubernetes import SHAPES, Object, Schema, describe_text, read_object, read_objects, read_text, read_texts
 from .limits import MAX_EXPRESSIONS, MAX_IMAGE, MAX_PATTERNS, MAX_STARS, MAX_TERMS, MAX_TEXT
 from .quantity import AMOUNT_PATTERN, Quantity, check_resource, describe_amounts, parse_quantity
 from .rules import (
@@ -27,6 +28,7 @@ from .rules import (
     is_env_name,
 )
 from .suggestions import find_closest, to_predicate
+from .times import TIME_PATTERN, load_zone, parse_end, parse_start
 from .validator import Entries, Path, Validator
 from .yaml_tree import Node, Scalar
 
@@ -39,6 +41,7 @@ __all__ = [
     "EnvValue",
     "EnvVarSource",
     "Images",
+    "Instant",
     "Key",
     "Line",
     "Names",
@@ -47,7 +50,10 @@ __all__ = [
     "Resources",
     "Section",
     "SizeName",
+    "Text",
+    "Texts",
     "TextsByName",
+    "TimeZone",
     "Volumes",
 ]
 
@@ -152,6 +158,77 @@ class Images:
 
     def describe(self) -> Schema:
         return {"type": "array", "items": _TEXT}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that keeps to a rule."""
+
+    rule: Rule
+
+    def read(self, validator: Validator, node: Node, path: Path) -> str | None:
+        return read_text(validator, node, path, self.rule)
+
+    def describe(self) -> Schema:
+        return describe_text(self.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A list of texts that keep to a rule."""
+
+    rule: Rule
+
+    def read(self, validator: Validator, node: Node, path: Path) -> tuple[str, ...]:
+        found = [
+            read_text(validator, item, (*path, position), self.rule)
+            for position, item in enumerate(validator.items(node, path))
+        ]
+        return tuple([text for text in found if text is not None])
+
+    def describe(self) -> Schema:
+        return {"type": "array", "items": describe_text(self.rule)}
+
+
+class TimeZone:
+    """The name of a time zone."""
+
+    def read(self, validator: Validator, node: Node, path: Path) -> tzinfo:
+        name = validator.text(node, path)
+        try:
+            return load_zone(name or "UTC")
+        except TimeError as error:
+            problem = str(error)
+        validator.error(node, path, problem if validator.is_quotable(node) else "not the name of a time zone")
+        return UTC
+
+    def describe(self) -> Schema:
+        return {"type": "string", "minLength": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A date or a time, as seconds since 1970.
+
+    Attributes:
+        is_end: Whether a date stands for its end; otherwise for its beginning.
+    """
+
+    is_end: bool
+
+    def read(self, validator: Validator, node: Node, path: Path) -> int | None:
+        text = validator.text(node, path)
+        if text is None:
+            return None
+        try:
+            return parse_end(text, validator.zone) if self.is_end else parse_start(text, validator.zone)
+        except TimeError as error:
+            problem = str(error)
+        validator.error(node, path, problem if validator.is_quotable(node) else "not a date or a time")
+        return None
+
+    def describe(self) -> Schema:
+        return {"type": "string", "pattern": f"^(?:{TIME_PATTERN})$"}
 
 
 @dataclass(frozen=True, slots=True)

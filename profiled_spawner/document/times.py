@@ -35,7 +35,16 @@ from functools import cache
 from ..errors import TimeError
 from .suggestions import find_closest
 
-__all__ = ["ALWAYS", "Period", "describe_end", "describe_start", "load_zone", "parse_end", "parse_start"]
+__all__ = [
+    "ALWAYS",
+    "TIME_PATTERN",
+    "Period",
+    "describe_end",
+    "describe_start",
+    "load_zone",
+    "parse_end",
+    "parse_start",
+]
 
 _DAY = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,10 +52,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FURTHEST = timedelta(hours=16)
 
 _EXAMPLES = "a date such as 2026-12-01, or a time such as 2026-12-01T14:00"
-_TIME = re.compile(
+TIME_PATTERN = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
     r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?(Z|[+-][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2})?)?)?)?"
 )
+"""A date or a time, in what Python and ECMA 262 have in common."""
+_TIME = re.compile(TIME_PATTERN)
 # What people write instead: other separators or none, one digit for two, fractions, a space before the offset.
 _LOOSE = re.compile(
     r"([0-9]{4})(?:([-/.])([0-9]{1,2})\2([0-9]{1,2})|([0-9]{2})([0-9]{2}))"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from collections.abc import Mapping as MappingABC
 from collections.abc import Set as AbstractSet
+from datetime import UTC, tzinfo
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -46,6 +47,7 @@ class Validator:
         count: How many errors were found.
         ignored: Keys of other formats, each with its value and its path.
         patterns: The images with a ``*`` that were found so far.
+        zone: The time zone of dates and times without an offset.
     """
 
     def __init__(self, root: Node, words: AbstractSet[str] = frozenset()) -> None:
@@ -60,6 +62,7 @@ class Validator:
         self.count = 0
         self.ignored: list[tuple[Scalar, Node, tuple[str | int, ...]]] = []
         self.patterns: set[str] = set()
+        self.zone: tzinfo = UTC
         self._words = words
         self._reported: set[int] = set()
         self._results: dict[tuple[int, str], Any] = {}

@@ -25,7 +25,7 @@ from ..decide.matching import Subject, match_profiles
 from ..decide.merging import EffectiveProfile, check_applied, merge_profiles
 from ..document.limits import MAX_IMAGE
 from ..document.model import DEFAULT_SIZE, Profile, Size
-from ..errors import DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
+from ..errors import ChoiceError, DocumentError, PodError, ProfiledSpawnerError, SourceError
 from ..pod.patch import (
     Injection,
     annotate_observation,
@@ -285,7 +285,7 @@ class ProfiledKubeSpawner(HostSpawner):
         reading = self._reading or await self._read_profiles()
         try:
             self._size = self._choose_size(reading)
-        except SizeError as error:
+        except ChoiceError as error:
             what = f"Your server was not started because {error}."
             raise self._refuse(StartRefusedError(what, status_code=400, reason="size"), "refused") from None
 
@@ -370,7 +370,7 @@ class ProfiledKubeSpawner(HostSpawner):
         except (SourceError, DocumentError):
             # What is wrong has been logged.
             refused = _NOT_READ
-        except SizeError as error:
+        except ChoiceError as error:
             refused = "its size is not available"
             self._our_log.warning("Would not start %s, because %s", self.shown_name, error)
         except PodError as error:
@@ -459,7 +459,7 @@ class ProfiledKubeSpawner(HostSpawner):
         """The size that was chosen for the server.
 
         Raises:
-            SizeError: It is not available.
+            ChoiceError: It is not available.
         """
         if self._size_is_an_option and reading.document.sizes:
             self._our_log.warning(

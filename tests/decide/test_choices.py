@@ -12,7 +12,7 @@ from profiled_spawner.decide.choices import choose_size, describe_size, find_siz
 from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.model import Document
 from profiled_spawner.document.parser import parse_document
-from profiled_spawner.errors import DocumentError, SizeError
+from profiled_spawner.errors import DocumentError, ChoiceError
 from profiled_spawner.hub.spawn_form import format_form
 
 SIZES = """
@@ -77,7 +77,7 @@ def test_a_size_is_chosen_by_its_name() -> None:
 )
 def test_what_is_not_to_be_had_is_an_error_that_lists_what_is(choice: object, shown: str) -> None:
     expected = f"there is no size {shown} for ada; choose one of: default, Small, Large, Everybody's"
-    with pytest.raises(SizeError, match=f"^{re.escape(expected)}$"):
+    with pytest.raises(ChoiceError, match=f"^{re.escape(expected)}$"):
         choose_size(read(SIZES), subject("ada"), choice)
 
 
