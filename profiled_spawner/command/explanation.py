@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..decide.matching import Match, MergeOrder, Subject, check_number, explain_match, order_profiles
+from ..decide.matching import Match, MergeOrder, Subject, check_profile_count, explain_match, order_profiles
 from ..decide.merging import (
     EffectiveProfile,
     Resources,
     Setting,
-    check_applied,
-    check_start,
+    check_merge_input,
+    check_merge_result,
     combine_terms,
     merge_profiles,
-    settle_resources,
+    reconcile_resources,
 )
 from ..document.kubernetes import find_alternatives
 from ..document.model import Document, EnvValue, EnvVarSource, Object, Size
@@ -77,9 +77,9 @@ class Explanation:
                     f"{names}: listed in env, which Kubernetes lets win over {_describe_source(setting.value)}"
                 )
         try:
-            check_number(len(self.effective.applied))
-            check_applied(self.effective.applied)
-            check_start(self.effective)
+            check_profile_count(len(self.effective.applied))
+            check_merge_input(self.effective.applied)
+            check_merge_result(self.effective)
             combine_terms(setting.value for setting in self.effective.node_requirements)
         except PodError as error:
             warnings.append(f"no server can start: {error}")
@@ -93,7 +93,7 @@ def explain_document(
     matches = tuple(explain_match(profile, subject) for profile in document.profiles)
     applied = order_profiles((match.profile for match in matches if match.fits), order)
     effective = merge_profiles((*applied, size) if size else applied)
-    return Explanation(subject, order, matches, effective, settle_resources(effective))
+    return Explanation(subject, order, matches, effective, reconcile_resources(effective))
 
 
 def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from ..document.model import DEFAULT_SIZE, GPU, Document, Size
 from ..document.quantity import format_amount, is_whole_and_equal
 from ..errors import SizeError
 from .matching import Subject, fits
-from .merging import Resources, merge_profiles, settle_resources
+from .merging import Resources, merge_profiles, reconcile_resources
 
 __all__ = ["choose_size", "describe_resources", "describe_size", "echo", "find_sizes"]
 
@@ -53,7 +53,7 @@ def choose_size(document: Document, subject: Subject, choice: object) -> Size | 
 
 def describe_size(size: Size) -> str:
     """What a size gives, as `describe_resources` has it; empty where that is no resources."""
-    return describe_resources(settle_resources(merge_profiles([size])), always=size.limits)
+    return describe_resources(reconcile_resources(merge_profiles([size])), always=size.limits)
 
 
 def describe_resources(resources: Resources, always: Collection[str] = ("memory", "cpu")) -> str:

@@ -74,7 +74,7 @@ def test_json_has_the_shape_that_programs_rely_on() -> None:
             "requests": {"memory": {"quantity": "2Gi", "profile": 0}},
         },
         "warnings": [
-            "memory: the guarantee of 4Gi (forecasting) is not the limit of 2Gi (forecasting); "
+            "memory: the guarantee of 4Gi (forecasting) is above the limit of 2Gi (forecasting); "
             "the limit is used for both"
         ],
     }
@@ -105,7 +105,7 @@ def test_text_tells_a_person_the_same() -> None:
         "  cpu     limit      (removed)  from forecasting",
         "",
         "Warnings",
-        "  ⚠ memory: the guarantee of 4Gi (forecasting) is not the limit of 2Gi (forecasting); "
+        "  ⚠ memory: the guarantee of 4Gi (forecasting) is above the limit of 2Gi (forecasting); "
         "the limit is used for both",
     ]
 

@@ -309,7 +309,7 @@ async def test_warnings_are_told_and_prints_of_the_configuration_kept_apart(
     assert err.splitlines() == [
         "loading",
         "profiled-spawner: WARNING: Config option `nonsense` not recognized by `ProfiledKubeSpawner`.",
-        "profiled-spawner: WARNING: For ada, memory: the guarantee of 2Gi (a) is not the limit of 1Gi (a); "
+        "profiled-spawner: WARNING: For ada, memory: the guarantee of 2Gi (a) is above the limit of 1Gi (a); "
         "the limit is used for both",
     ]
 

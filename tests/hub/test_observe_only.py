@@ -145,7 +145,7 @@ SITUATIONS = [
     Situation(
         "a guarantee above a limit",
         {"applied": ["big", "small"], "source": SOURCE},
-        "If applied to ada, memory: the guarantee of 2Gi (big) is not the limit of 512Mi (small)",
+        "If applied to ada, memory: the guarantee of 2Gi (big) is above the limit of 512Mi (small)",
         document="profiles: [{name: big, resources: {mem_guarantee: 2Gi}}, "
         "{name: small, resources: {mem_limit: 512Mi}}]",
     ),

@@ -197,7 +197,7 @@ async def test_a_limit_below_a_profiles_guarantee_is_warned_of(
     assert resources_of(pod)["requests"]["memory"] == "512Mi"
     (record,) = [record for record in caplog.records if "the limit is used for both" in record.getMessage()]
     assert record.levelno == logging.WARNING
-    assert "the guarantee of 1Gi (big) is not the limit of 512Mi (small)" in record.getMessage()
+    assert "the guarantee of 1Gi (big) is above the limit of 512Mi (small)" in record.getMessage()
 
 
 def failed_reads() -> float:
@@ -850,7 +850,7 @@ async def test_a_teams_typo_neither_blocks_a_server_nor_freezes_the_others(
                 f"{{nodeSelectorTerms: [{', '.join(TERM % (number, value) for value in 'abcde')}]}}}}}}"
                 for number in range(3)
             ),
-            "what the profiles require of a node comes to more than 100 alternatives together",
+            "combined, the node requirements of the profiles have more than 100 alternatives",
             id="too-many-alternatives",
         ),
         pytest.param(
