@@ -645,7 +645,7 @@ def test_too_many_values_of_expressions_are_an_error() -> None:
     many = [term(f"a{number}") for number in range(20)]
 
     assert len(combine_terms([many, having(50)])) == 20
-    with pytest.raises(PodError, match="more than 1,000 values together"):
+    with pytest.raises(PodError, match="more than 1,000 values;"):
         combine_terms([many, having(51)])
 
 
