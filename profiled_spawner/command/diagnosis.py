@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..document.parser import Checked
-from ..errors import Diagnostic, count_errors, count_omitted
+from ..errors import Diagnostic, format_error_count, format_omitted_count
 from .terminal import Style, printable
 
 __all__ = ["format_for_github", "format_text", "to_json"]
@@ -27,7 +27,7 @@ def format_text(source: str, checked: Checked, style: Style) -> str:
         severity = style.red(severity) if diagnostic.severity == "error" else style.yellow(severity)
         lines.append(f"{style.bold(name + _place(diagnostic))}: {severity} {printable(_describe(diagnostic))}")
     if checked.omitted:
-        lines.append(f"…and {count_omitted(len(checked.errors), checked.omitted)} errors")
+        lines.append(f"…and {format_omitted_count(len(checked.errors), checked.omitted)} errors")
     summary = _summarize(checked)
     if checked.document is None:
         lines.append(style.red(summary))
@@ -61,7 +61,7 @@ def format_for_github(source: str, file: str | None, checked: Checked) -> str:
         shown = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
         lines.append(f"::{diagnostic.severity} {shown}::{_escape(message)}")
     if checked.omitted:
-        lines.append(f"...and {count_omitted(len(checked.errors), checked.omitted)} errors")
+        lines.append(f"...and {format_omitted_count(len(checked.errors), checked.omitted)} errors")
     lines.append(_summarize(checked))
     return "\n".join(lines)
 
@@ -98,7 +98,7 @@ def _describe(diagnostic: Diagnostic) -> str:
 def _summarize(checked: Checked) -> str:
     warnings = [_count(len(checked.warnings), "warning")] if checked.warnings else []
     if checked.document is None:
-        errors = count_errors(len(checked.errors) + checked.omitted)
+        errors = format_error_count(len(checked.errors) + checked.omitted)
         return f"{', '.join([errors, *warnings])}; a hub goes on with the last good document, if it has one"
     return ", ".join([_count(len(checked.document.profiles), "profile"), "no errors", *warnings])
 
