@@ -6,7 +6,7 @@ import argparse
 import shlex
 from collections.abc import Iterator
 
-from .inputs import GOOD
+from .inputs import EXIT_OK
 
 __all__ = ["run"]
 
@@ -34,7 +34,7 @@ def run(_: argparse.Namespace) -> int:
     (commands,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     cases = [case for name, command in commands.items() for case in _write_cases(name, command)]
     print(_SCRIPT.format(commands=shlex.quote(" ".join([*commands, "--help", "--version"])), cases="\n".join(cases)))
-    return GOOD
+    return EXIT_OK
 
 
 def _write_cases(name: str, command: argparse.ArgumentParser) -> Iterator[str]:

@@ -15,15 +15,15 @@ from ..errors import Diagnostic, DocumentError, SourceError
 from ..sources.extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 
 __all__ = [
-    "GOOD",
-    "NOT_GOOD",
-    "UNUSABLE",
+    "EXIT_INVALID",
+    "EXIT_OK",
+    "EXIT_UNUSABLE",
     "Input",
     "check_inputs",
     "read_inputs",
 ]
 
-GOOD, NOT_GOOD, UNUSABLE = 0, 1, 2
+EXIT_OK, EXIT_INVALID, EXIT_UNUSABLE = 0, 1, 2
 """Exit codes: all is well; the document is not, or not for this server; it could not be looked at."""
 
 API_TIMEOUT_SECONDS = 10

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..document.model import DEFAULT_SIZE
 from ..errors import PodError, ProfiledSpawnerError, SizeError
-from .inputs import NOT_GOOD, UNUSABLE
-from .terminal import prepare, printable, tell
+from .inputs import EXIT_INVALID, EXIT_UNUSABLE
+from .terminal import escape_unencodable, print_notice, printable
 
 __all__ = ["main", "make_parser"]
 
@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # A standard output that was closed is None; print() lets that pass, a flush would not.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the process ends
-    prepare(sys.stdout)
-    prepare(sys.stderr)
+    escape_unencodable(sys.stdout)
+    escape_unencodable(sys.stderr)
     try:
         parser = make_parser()
         arguments = parser.parse_args(argv)
@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = import_module(f"{__package__}.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except ProfiledSpawnerError as error:
-        tell(str(error))
-        return NOT_GOOD if isinstance(error, SizeError | PodError) else UNUSABLE
+        print_notice(str(error))
+        return EXIT_INVALID if isinstance(error, SizeError | PodError) else EXIT_UNUSABLE
     except KeyboardInterrupt:
         return _INTERRUPTED
     except OSError as error:
@@ -59,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return _NOBODY_READS
-        tell(f"nothing can be written: {error.strerror}")
-        return UNUSABLE
+        print_notice(f"nothing can be written: {error.strerror}")
+        return EXIT_UNUSABLE
     return code
 
 
@@ -85,7 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
     def add_command(name: str, summary: str, more: str = "") -> Any:
         return commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}")
 
-    validate = add_command("validate", "tell every error of a document, and what may not be meant")
+    validate = add_command("validate", "print_notice every error of a document, and what may not be meant")
     _add_source(validate, several=True)
     validate.add_argument("--strict", action="store_true", help="exit with 1 on warnings too")
     validate.add_argument(
@@ -97,7 +97,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     explain = add_command(
         "explain",
-        "tell which profiles fit a server, why, and what they give it",
+        "print_notice which profiles fit a server, why, and what they give it",
         "What the hub's own settings give a server is not known here; see render.",
     )
     _add_source(explain)

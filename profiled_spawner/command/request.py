@@ -12,13 +12,13 @@ from ..decide.matching import Subject
 from ..document.model import Document, Size, combine_documents
 from .diagnosis import format_text
 from .inputs import Input, check_inputs, read_inputs
-from .terminal import find_style, tell
+from .terminal import choose_style, print_notice
 
-__all__ = ["Parsed", "parse_request"]
+__all__ = ["LoadedDocuments", "load_request"]
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class LoadedDocuments:
     """What a hub would start servers with that has never read anything else.
 
     Attributes:
@@ -34,7 +34,7 @@ class Parsed:
     complete: bool
 
 
-def parse_request(arguments: argparse.Namespace) -> tuple[Parsed, Subject, Size | None] | None:
+def load_request(arguments: argparse.Namespace) -> tuple[LoadedDocuments, Subject, Size | None] | None:
     """What a command on one subject is asked about: the documents, the subject, and the size that was chosen.
 
     Returns:
@@ -58,10 +58,10 @@ def _point_out_commas(groups: Sequence[str], document: Document) -> None:
     for group in groups:
         # With '=', it is a name as LDAP has it.
         if "," in group and "=" not in group and group not in named:
-            tell(f"--group {group} is one group with a comma in its name; for several, repeat --group")
+            print_notice(f"--group {group} is one group with a comma in its name; for several, repeat --group")
 
 
-def _parse_inputs(sources: Sequence[Input]) -> Parsed | None:
+def _parse_inputs(sources: Sequence[Input]) -> LoadedDocuments | None:
     """The documents as one; None where the main one has errors. Errors have been told on the standard error."""
     documents: list[Document] = []
     revisions: list[str] = []
@@ -69,11 +69,11 @@ def _parse_inputs(sources: Sequence[Input]) -> Parsed | None:
         document = checked.document
         if document is None:
             errors = replace(checked, warnings=())
-            print(format_text(source.name, errors, find_style(sys.stderr)), file=sys.stderr)
+            print(format_text(source.name, errors, choose_style(sys.stderr)), file=sys.stderr)
         else:
             documents.append(document if source.configmap is None else document.of_configmap(source.configmap))
             revisions.append(source.revision)
         if not documents:
             return None
     document = combine_documents(documents[0], documents[1:]).document
-    return Parsed(document, revisions[0], tuple(revisions[1:]), complete=len(documents) == len(sources))
+    return LoadedDocuments(document, revisions[0], tuple(revisions[1:]), complete=len(documents) == len(sources))

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from ..escaping import printable
 
-__all__ = ["Style", "align", "find_style", "prepare", "print_json", "printable", "tell"]
+__all__ = ["Style", "align", "choose_style", "escape_unencodable", "print_json", "print_notice", "printable"]
 
 # What texts of ours are made of, for terminals that have ASCII alone.
 _ASCII = {"…": "...", "✔": "+", "✘": "-", "⚠": "!", "·": "."}
@@ -56,7 +56,7 @@ class Style:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
 
 
-def find_style(stream: TextIO) -> Style:
+def choose_style(stream: TextIO) -> Style:
     """The style that a stream can show and its user wants.
 
     ``NO_COLOR`` and ``FORCE_COLOR`` are https://no-color.org and https://force-color.org.
@@ -68,7 +68,7 @@ def find_style(stream: TextIO) -> Style:
     return Style(colour=stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
-def prepare(stream: TextIO) -> None:
+def escape_unencodable(stream: TextIO) -> None:
     """Lets a stream take every character: one that its encoding lacks becomes something in ASCII."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=_ERRORS)
@@ -107,7 +107,7 @@ _ERRORS = "profiled_spawner.ascii"
 codecs.register_error(_ERRORS, _replace)
 
 
-def tell(what: str) -> None:
+def print_notice(what: str) -> None:
     """Prints one line of the command's own on the standard error."""
     print(f"profiled-spawner: {printable(what)}", file=sys.stderr)
 

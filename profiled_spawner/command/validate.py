@@ -9,8 +9,8 @@ import sys
 from ..document.parser import Checked
 from ..errors import SourceError
 from . import diagnosis
-from .inputs import GOOD, NOT_GOOD, UNUSABLE, Input, check_inputs, read_inputs
-from .terminal import find_style, print_json, tell
+from .inputs import EXIT_INVALID, EXIT_OK, EXIT_UNUSABLE, Input, check_inputs, read_inputs
+from .terminal import choose_style, print_json, print_notice
 
 __all__ = ["run"]
 
@@ -37,11 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
         for check in checks:
             print(_format(*check, arguments.format))
     for fault in faults:
-        tell(fault)
+        print_notice(fault)
     if faults:
-        return UNUSABLE
+        return EXIT_UNUSABLE
     not_good = any(checked.errors or (arguments.strict and checked.warnings) for _, checked in checks)
-    return NOT_GOOD if not_good else GOOD
+    return EXIT_INVALID if not_good else EXIT_OK
 
 
 def _format(source: Input, checked: Checked, form: str) -> str:
@@ -49,7 +49,7 @@ def _format(source: Input, checked: Checked, form: str) -> str:
         # GitHub takes a path to be relative to the workspace, whichever directory this step is in.
         file = source.file and os.path.relpath(source.file, os.environ.get("GITHUB_WORKSPACE") or None)
         return diagnosis.format_for_github(source.name, file, checked)
-    return diagnosis.format_text(source.name, checked, find_style(sys.stdout))
+    return diagnosis.format_text(source.name, checked, choose_style(sys.stdout))
 
 
 def _to_json(checks: list[tuple[Input, Checked]], arguments: argparse.Namespace) -> dict[str, object]:

@@ -12,7 +12,7 @@ from ..errors import SizeError
 from .matching import Subject, fits
 from .merging import Resources, merge_profiles, reconcile_resources
 
-__all__ = ["choose_size", "describe_resources", "describe_size", "find_sizes", "quote_choice"]
+__all__ = ["choose_size", "describe_resources", "describe_size", "find_sizes", "quote_choice", "rank_resource"]
 
 _DISPLAY_NAMES = {"cpu": "CPU", GPU: "GPU"}
 _MAX_QUOTED = 60
@@ -72,7 +72,7 @@ def describe_resources(resources: Resources, always: Collection[str] = ("memory"
     """
     return ", ".join(
         _describe_resource(resource, resources)
-        for resource in sorted({*resources.limits, *resources.requests, *always}, key=_rank)
+        for resource in sorted({*resources.limits, *resources.requests, *always}, key=rank_resource)
     )
 
 
@@ -112,6 +112,6 @@ def quote_choice(choice: object) -> str:
     return shown if len(shown) <= _MAX_QUOTED else f"{shown[:_MAX_QUOTED]}…"
 
 
-def _rank(resource: str) -> tuple[bool, bool, str]:
-    """A sort key: memory first, then CPU, then the others by name."""
+def rank_resource(resource: str) -> tuple[bool, bool, str]:
+    """A sort key for resource names: memory first, then CPU, then the others by name."""
     return resource != "memory", resource != "cpu", resource
