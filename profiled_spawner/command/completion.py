@@ -1,4 +1,4 @@
-"""``profiled-spawner completion``: what a shell needs to complete the command's arguments."""
+"""``profiled-spawner completion``: a bash script that completes the command's arguments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .inputs import EXIT_OK
 
 __all__ = ["run"]
 
-# What completes nothing is left to the shell, which then offers files.
+# Without a match, the script returns nothing, and the shell completes file names.
 _SCRIPT = """\
 _profiled_spawner() {{
   local current=${{COMP_WORDS[COMP_CWORD]}} words=
@@ -27,7 +27,7 @@ complete -o default -F _profiled_spawner profiled-spawner
 
 def run(_: argparse.Namespace) -> int:
     """Prints the script, and returns the exit code."""
-    # It imports this module only by name.
+    # Imported here to avoid a cycle: `main` imports this module by name.
     from .main import make_parser
 
     parser = make_parser()

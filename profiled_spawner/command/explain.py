@@ -1,4 +1,4 @@
-"""``profiled-spawner explain``: what the profiles give a server, and why."""
+"""``profiled-spawner explain``: which settings the profiles give a server, and why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["run"]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what the server gets, and returns the exit code."""
+    """Prints the explanation, and returns the exit code."""
     request = load_request(arguments)
     if request is None:
         return EXIT_INVALID

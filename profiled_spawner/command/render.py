@@ -1,4 +1,4 @@
-"""``profiled-spawner render``: the pod manifest that a server would be started with."""
+"""``profiled-spawner render``: the pod manifest of a server, without a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command on one subject is asked about: the documents as one, the subject, and the size that was chosen."""
+"""What `explain` and `render` work on: the combined document, the subject, and the chosen size."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["LoadedDocuments", "load_request"]
 
 @dataclass(frozen=True, slots=True)
 class LoadedDocuments:
-    """What a hub would start servers with that has never read anything else.
+    """The documents as a hub without a last good version would use them: all valid ones, combined.
 
     Attributes:
-        document: The main document with the selected ones behind it.
-        revision: Where the main one is from.
-        selected: Where the others are from.
-        complete: Whether all of those that were selected are in it.
+        document: The main document, followed by the selected ones.
+        revision: The revision of the main document.
+        selected: The revisions of the selected documents.
+        complete: False if a selected document has errors, and was left out.
     """
 
     document: Document
@@ -35,34 +35,36 @@ class LoadedDocuments:
 
 
 def load_request(arguments: argparse.Namespace) -> tuple[LoadedDocuments, Subject, Size | None] | None:
-    """What a command on one subject is asked about: the documents, the subject, and the size that was chosen.
+    """Loads the documents that the arguments name, and the subject and the size.
+
+    Prints the errors of every document to the standard error.
 
     Returns:
-        None where the main document has errors. Errors have been told on the standard error.
+        None if the main document has errors.
 
     Raises:
         SourceError: A source cannot be read.
-        SizeError: There is no such size for the subject.
+        SizeError: The user has no such size.
     """
-    parsed = _parse_inputs(read_inputs(arguments, arguments.source))
+    parsed = _combine_inputs(read_inputs(arguments, arguments.source))
     if parsed is None:
         return None
-    _point_out_commas(arguments.group, parsed.document)
+    _warn_about_commas(arguments.group, parsed.document)
     subject = Subject(arguments.user, frozenset(arguments.group), arguments.image)
     return parsed, subject, choose_size(parsed.document, subject, arguments.size)
 
 
-def _point_out_commas(groups: Sequence[str], document: Document) -> None:
-    """Tells which groups may have been meant as several: they have a comma, and the document has none of that name."""
+def _warn_about_commas(groups: Sequence[str], document: Document) -> None:
+    """Prints a hint for each group with a comma that the document does not name: several groups may be meant."""
     named = {name for each in (*document.profiles, *document.sizes) for name in each.groups or ()}
     for group in groups:
-        # With '=', it is a name as LDAP has it.
+        # A name with '=' is a distinguished name of LDAP, which has commas.
         if "," in group and "=" not in group and group not in named:
             print_notice(f"--group {group} is one group with a comma in its name; for several, repeat --group")
 
 
-def _parse_inputs(sources: Sequence[Input]) -> LoadedDocuments | None:
-    """The documents as one; None where the main one has errors. Errors have been told on the standard error."""
+def _combine_inputs(sources: Sequence[Input]) -> LoadedDocuments | None:
+    """Combines the documents, and prints their errors; None if the main one has errors."""
     documents: list[Document] = []
     revisions: list[str] = []
     for source, checked in zip(sources, check_inputs(sources), strict=True):

@@ -1,4 +1,4 @@
-"""``profiled-spawner validate``: every error of a document, and what may not be meant."""
+"""``profiled-spawner validate``: all errors and warnings of documents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ __all__ = ["run"]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what is wrong, and returns the exit code. Several files are checked each by itself."""
+    """Checks each file by itself, prints the errors and warnings, and returns the exit code.
+
+    Files that cannot be read are reported after the others.
+    """
     runs: list[list[tuple[Input, Checked]]] = []
     faults: list[str] = []
     for source in arguments.source or [""]:
@@ -40,13 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
         print_notice(fault)
     if faults:
         return EXIT_UNUSABLE
-    not_good = any(checked.errors or (arguments.strict and checked.warnings) for _, checked in checks)
-    return EXIT_INVALID if not_good else EXIT_OK
+    invalid = any(checked.errors or (arguments.strict and checked.warnings) for _, checked in checks)
+    return EXIT_INVALID if invalid else EXIT_OK
 
 
 def _format(source: Input, checked: Checked, form: str) -> str:
     if form == "github":
-        # GitHub takes a path to be relative to the workspace, whichever directory this step is in.
+        # GitHub resolves paths relative to the workspace, whatever the working directory of the step.
         file = source.file and os.path.relpath(source.file, os.environ.get("GITHUB_WORKSPACE") or None)
         return diagnosis.format_for_github(source.name, file, checked)
     return diagnosis.format_text(source.name, checked, choose_style(sys.stdout))

@@ -468,7 +468,7 @@ class TestConfigMap:
         assert await self.run_beside_the_server(run, "validate", "--configmap", CONFIGMAP) == (
             2,
             "",
-            f"profiled-spawner: no way to a cluster: {message.format(path=path)}\n",
+            f"profiled-spawner: cannot connect to a cluster: {message.format(path=path)}\n",
         )
 
     async def test_without_a_kubeconfig_a_pods_service_account_is_used(
@@ -481,7 +481,7 @@ class TestConfigMap:
         # This far, and no token: what a pod has stands at fixed places of its file system.
         _, _, err = await self.run_beside_the_server(run, "validate", "--configmap", CONFIGMAP)
 
-        assert err == "profiled-spawner: no way to a cluster: Service token file does not exist.\n"
+        assert err == "profiled-spawner: cannot connect to a cluster: Service token file does not exist.\n"
 
     async def test_kubeconfigs_can_be_several_files(
         self, run: Run, tmp_path: Path, write_profiles: WriteProfiles
@@ -1051,7 +1051,7 @@ class TestOutput:
 
         assert (result.returncode, result.stderr) == (
             2,
-            "profiled-spawner: nothing can be written: No space left on device\n",
+            "profiled-spawner: cannot write the output: No space left on device\n",
         )
 
     def test_an_output_that_was_closed_leaves_the_exit_code(self, write: Write) -> None:
