@@ -37,7 +37,7 @@ class Input:
         name: The name for diagnostics.
         revision: The name and version for the pod's annotation ``profiled-spawner/source``.
         file: The path, for diagnostics that name a file; None if the input is not a file.
-        text: The document's text, or the error that there is none in it.
+        text: The text of the document, or an error if the input has none.
         configmap: The name of the ConfigMap, if a label selector selected it; None for the main one, or a file.
     """
 
