@@ -36,7 +36,14 @@ from kubernetes_asyncio.client import (
     V1VolumeMount,
 )
 
-from ..decide.merging import EffectiveProfile, Resources, Setting, check_start, combine_terms, settle_resources
+from ..decide.merging import (
+    EffectiveProfile,
+    Resources,
+    Setting,
+    check_merge_result,
+    combine_terms,
+    reconcile_resources,
+)
 from ..document.model import EnvValue, EnvVarSource
 from ..document.quantity import Quantity, format_bytes, format_cores, parse_quantity
 from ..document.rules import is_hub_owned
@@ -126,11 +133,11 @@ def inject_profile(
         expand: Puts the server's values for KubeSpawner's fields into a template; `expand_together` makes a fast one.
 
     Raises:
-        PodError: The profiles give more than a server can have (see `check_start`), the pod has a volume or a mount
+        PodError: The profiles give more than a server can have (`check_merge_result`), the pod has a volume or a mount
             that a profile gives too, what is required of a node comes to too many alternatives, or a template comes to
             what could be somebody else's (see `expand_template`).
     """
-    check_start(effective)
+    check_merge_result(effective)
     containers = list(pod.spec.containers)
     position = _notebook(containers)
     container = containers[position]
@@ -167,7 +174,7 @@ class _Amounts:
     def of(cls, container: Any, effective: EffectiveProfile) -> _Amounts:
         own = _get(container, "resources")
         quantities = {kind: _quantities(_get(own, kind) or {}) for kind in _KINDS}
-        resources = settle_resources(effective, quantities["limits"], quantities["requests"])
+        resources = reconcile_resources(effective, quantities["limits"], quantities["requests"])
         return cls(own, quantities, effective, resources)
 
     def requirements(self) -> Any:

@@ -17,7 +17,7 @@ from typing import TypeAlias
 from kubernetes.utils import parse_quantity as parse_independently
 
 from profiled_spawner.decide.matching import Subject, explain_match, match_profiles
-from profiled_spawner.decide.merging import merge_profiles, settle_resources
+from profiled_spawner.decide.merging import merge_profiles, reconcile_resources
 from profiled_spawner.document.limits import MAX_BYTES
 from profiled_spawner.document.model import Document
 from profiled_spawner.document.parser import MAX_DIAGNOSTICS, parse_document, validate_document
@@ -188,7 +188,7 @@ def _consider_document(parsed: Document) -> None:
         assert all(explain_match(profile, _SUBJECT).reasons)
         assert profile.label.isprintable()
     for order in ("specificity", "document"):
-        settle_resources(merge_profiles(match_profiles(parsed, _SUBJECT, order)))
+        reconcile_resources(merge_profiles(match_profiles(parsed, _SUBJECT, order)))
 
 
 def _consider_diagnostics(diagnostics: tuple[Diagnostic, ...], text: str, *, column_offset: int = 0) -> None:
