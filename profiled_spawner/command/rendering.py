@@ -33,7 +33,7 @@ from ..document.model import Size
 from ..errors import PodError, ProfiledSpawnerError
 from ..hub.kubespawner import no_kubeconfig
 from ..hub.spawner import ProfiledKubeSpawner
-from ..sources.cache import Reading
+from ..sources.cache import Snapshot
 from .terminal import printable
 
 __all__ = ["RenderingError", "render_pod"]
@@ -66,7 +66,7 @@ class RenderingError(ProfiledSpawnerError):
 
 
 async def render_pod(
-    reading: Reading,
+    snapshot: Snapshot,
     subject: Subject,
     *,
     size: Size | None = None,
@@ -77,7 +77,7 @@ async def render_pod(
     """Makes the pod manifest of a server, as Kubernetes would be sent it.
 
     Args:
-        reading: The profiles and where they come from.
+        snapshot: The profiles and where they come from.
         subject: Whose server it is, and the image that the user's choice comes to.
         size: What is chosen for a size.
         server: The name of a named server.
@@ -92,7 +92,7 @@ async def render_pod(
     # What a configuration prints is not part of the manifest.
     with contextlib.redirect_stdout(sys.stderr), _warnings_logged(), no_kubeconfig():
         try:
-            pod = await _make_pod(reading, subject, size, server, _load_config(config_file))
+            pod = await _make_pod(snapshot, subject, size, server, _load_config(config_file))
         except (Exception, SystemExit) as error:  # noqa: BLE001  a configuration is code, and can raise anything
             failure = (
                 error.with_traceback(None)
@@ -115,7 +115,7 @@ def _load_config(config_file: Path | None) -> Config:
 
 
 async def _make_pod(
-    reading: Reading, subject: Subject, size: Size | None, server: str, config: Config
+    snapshot: Snapshot, subject: Subject, size: Size | None, server: str, config: Config
 ) -> dict[str, Any]:
     # Neither has a part in a manifest, and the packages that they come from need not be here.
     for unused in ("authenticator_class", "proxy_class"):
@@ -152,7 +152,7 @@ async def _make_pod(
             spawner.image = subject.image
             # What the server would be given is asked for, also while the hub only observes.
             spawner.observe_only = False
-            spawner._reading, spawner._size = reading, size
+            spawner._snapshot, spawner._size = snapshot, size
             # Whoever asks for the pod is told what is wrong with it; no start is refused, and nothing logged.
             spawner._refuse_pod = lambda error: error
             pod = await spawner.get_pod_manifest()

@@ -29,8 +29,9 @@ from profiled_spawner.sources import cache as store
 from profiled_spawner.sources import several as selection
 from profiled_spawner.sources import shared_requests as reads
 from profiled_spawner.sources.cache import EscapingLog
+from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
 from profiled_spawner.sources.several import read_documents
-from profiled_spawner.sources.source import ConfigMapSource, Revision, SelectedConfigMapsSource
+from profiled_spawner.sources.source import Revision
 
 from ..conftest import CONFIGMAP, KEY, NAMESPACE
 
@@ -228,7 +229,7 @@ class Server:
 
 async def read(api: CoreV1Api, policy: Any) -> None:
     try:
-        reading = await read_documents(
+        snapshot = await read_documents(
             ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, api, timeout_seconds=10),
             SelectedConfigMapsSource(NAMESPACE, "team=yes", KEY, CONFIGMAP, api, timeout_seconds=10),
             policy=policy,
@@ -238,8 +239,8 @@ async def read(api: CoreV1Api, policy: Any) -> None:
     except (SourceError, DocumentError) as fault:
         assert_printable(fault)
     else:
-        assert (reading.origin or "").isprintable()
-        assert all(profile.label.isprintable() for profile in reading.document.profiles)
+        assert (snapshot.origin or "").isprintable()
+        assert all(profile.label.isprintable() for profile in snapshot.document.profiles)
 
 
 @pytest.fixture(scope="module")
