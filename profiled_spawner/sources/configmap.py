@@ -5,7 +5,6 @@ All requests to the API server are here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import ssl
@@ -21,7 +20,7 @@ from .extract import Text, explain_missing_key
 from .source import Revision
 from .threads import SMALL_JSON, low_latency
 
-__all__ = ["ConfigMapSource", "SelectedConfigMap", "SelectedConfigMapsSource"]
+__all__ = ["ConfigMapSource", "ListBytes", "SelectedConfigMap", "SelectedConfigMapsSource"]
 
 # etcd limits an object to about 1.5 MiB; JSON may double that.
 _MAX_CONFIGMAP_BYTES = 8 * 2**20
@@ -175,17 +174,6 @@ class SelectedConfigMapsSource:
             raise _explain_status(response, self)
         return response.body
 
-    @staticmethod
-    def digest(raw: bytes) -> bytes:
-        """Returns a checksum of the ConfigMaps in the bytes that `fetch` returned.
-
-        It leaves out the list's own resourceVersion, which changes with every edit of any object in the cluster.
-        """
-        begin = max(raw.find(b'"items"'), 0)
-        digest = hashlib.sha256(_VERSION.sub(b"", raw[:begin], count=1))
-        digest.update(memoryview(raw)[begin:])
-        return digest.digest()
-
     def extract(self, raw: bytes) -> tuple[SelectedConfigMap, ...]:
         """Returns the ConfigMaps in the bytes that `fetch` returned, in order of name.
 
@@ -207,6 +195,36 @@ class SelectedConfigMapsSource:
         return tuple(
             replace(configmap, is_within_limit=position in within) for position, configmap in enumerate(selected)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ListBytes:
+    """The bytes of a list, to see whether the next list has the same ConfigMaps.
+
+    The list's own resourceVersion is left out, because it changes with every edit of any object in the cluster.
+
+    Attributes:
+        head: Everything before the items.
+        items: The rest.
+    """
+
+    # Not in the repr: they hold values of environment variables.
+    head: bytes = field(repr=False)
+    items: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, raw: bytes) -> ListBytes:
+        """Returns the parts of the bytes that `SelectedConfigMapsSource.fetch` returned."""
+        begin = max(raw.find(b'"items"'), 0)
+        return cls(_VERSION.sub(b"", raw[:begin], count=1), raw[begin:])
+
+    def matches(self, raw: bytes) -> bool:
+        """Whether a list has the same ConfigMaps.
+
+        It compares the bytes without copying them. A checksum would take longer than reading them.
+        """
+        head = raw[: len(raw) - len(self.items)]
+        return raw.endswith(self.items) and _VERSION.sub(b"", head, count=1) == self.head
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +266,12 @@ async def _send(
     """
     try:
         async with await request as response:
-            body = bytearray()
+            chunks: list[bytes] = []
+            size = 0
             async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > max_bytes:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > max_bytes:
                     raise SourceError(too_large, outcome="unavailable")
     except TimeoutError:
         raise SourceError(
@@ -268,7 +288,7 @@ async def _send(
             # A retry does not make a certificate valid.
             transient=not isinstance(error, aiohttp.ClientSSLError | ssl.SSLError),
         ) from None
-    return _Response(response.status, bytes(body), response.headers.get("Retry-After", ""))
+    return _Response(response.status, b"".join(chunks), response.headers.get("Retry-After", ""))
 
 
 def _explain_status(response: _Response, source: ConfigMapSource | SelectedConfigMapsSource) -> SourceError:

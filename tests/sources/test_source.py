@@ -29,7 +29,7 @@ from profiled_spawner.sources import cache as store
 from profiled_spawner.sources import several as selection
 from profiled_spawner.sources import shared_requests as reads
 from profiled_spawner.sources.cache import EscapingLog
-from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
+from profiled_spawner.sources.configmap import ConfigMapSource, ListBytes, SelectedConfigMapsSource
 from profiled_spawner.sources.several import read_documents
 from profiled_spawner.sources.source import Revision
 
@@ -384,16 +384,21 @@ def test_a_list_may_have_any_spaces_and_order(separators: tuple[str, str], names
         assert [found.name for found in SELECTED.extract(raw)] == names
 
 
-def test_the_lists_own_version_does_not_tell_it_from_another() -> None:
-    def digest(version: str, *items: dict[str, Any], separators: tuple[str, str] = (",", ":")) -> bytes:
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["compact", "usual"])
+def test_the_lists_own_version_does_not_tell_it_from_another(separators: tuple[str, str]) -> None:
+    def encode(version: str, *items: dict[str, Any]) -> bytes:
         answer = {"kind": "ConfigMapList", "metadata": {"resourceVersion": version}, "items": items}
-        return SELECTED.digest(json.dumps(answer, separators=separators).encode())
+        return json.dumps(answer, separators=separators).encode()
 
     one = configmap("one")
     edited = {**one, "metadata": {**one["metadata"], "resourceVersion": "9"}}
-    assert digest("1", one) == digest("22", one)
-    assert digest("1", one, separators=(", ", ": ")) == digest("22", one, separators=(", ", ": "))
-    assert len({digest("1"), digest("1", one), digest("1", edited), digest("1", one, edited)}) == 4
+    lists = [(), (one,), (edited,), (one, edited), (edited, one)]
+    for known in lists:
+        same = [ListBytes.of(encode("1", *known)).matches(encode("22", *items)) for items in lists]
+        assert same == [items is known for items in lists]
+    assert not ListBytes.of(encode("1", one)).matches(encode("22", one).replace(b"ConfigMapList", b"SecretList"))
+    assert not ListBytes.of(encode("1", one)).matches(b"")
+    assert "one" not in repr(ListBytes.of(encode("1", one)))
 
 
 def test_nothing_selected_is_no_fault() -> None:
