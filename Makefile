@@ -7,7 +7,7 @@ $(error Python 3.11 or later is needed; none was found. Name one with: make PYTH
 endif
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-export PYTHONPATH = tests
+export PYTHONPATH = tests/tools
 
 NEWEST = .venv/installed
 OLDEST = .venv-oldest/installed
@@ -19,7 +19,7 @@ DOCUMENT ?=
 # What `make lock` may move. To move one alone: make lock UPGRADE='--upgrade-package aiohttp'
 UPGRADE ?= --upgrade
 
-LOCKS = tests/locks
+LOCKS = tests/tools/locks
 INSTALL = -m pip install --quiet --require-hashes --only-binary :all: --requirement
 COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \
 	--generate-hashes --no-header $(UPGRADE)
@@ -43,7 +43,7 @@ test-newest: $(NEWEST)
 
 # A browser sees the same pages, and the tests' own API server is the same: both are looked at once.
 test-oldest: $(OLDEST)
-	.venv-oldest/bin/python -m pytest -m "not browser and not cluster" --ignore tests/test_sandbox_api.py $(ARGS)
+	.venv-oldest/bin/python -m pytest -m "not browser and not cluster" --ignore tests/tools_tests/test_sandbox_api.py $(ARGS)
 
 ## Runs the tests on the newest of everything, whatever is locked; says what fails and what is newer than the lock
 test-latest:
@@ -63,7 +63,7 @@ cluster-assets: $(NEWEST)
 
 ## Starts 20,000 servers, and shows that nothing piles up
 soak: $(NEWEST)
-	SOAK_SPAWNS=20000 .venv/bin/python -m pytest --quiet --capture=no tests/test_soak.py
+	SOAK_SPAWNS=20000 .venv/bin/python -m pytest --quiet --capture=no tests/product/test_soak.py
 
 ## Fuzzes whatever reads what others wrote, for FUZZ_SECONDS; what it learns and finds is kept under build/fuzz
 fuzz: .venv/fuzz-installed
@@ -109,22 +109,22 @@ docs: .venv/docs-installed
 
 ## Takes the docs' pictures of the hub anew, with a real browser
 screenshots: $(NEWEST)
-	SCREENSHOTS=docs/images .venv/bin/python -m pytest -m browser tests/test_browser.py
+	SCREENSHOTS=docs/images .venv/bin/python -m pytest -m browser tests/product/test_browser.py
 
 ## Builds the sdist and the wheel, and tries them in fresh environments, on the newest and the oldest dependencies
 wheel: .venv/release-installed
 	rm -rf dist
 	.venv/bin/python -m build --no-isolation --outdir dist .
 	.venv/bin/python -m twine check --strict dist/*
-	$(PYTHON) tests/try_wheel.py dist/*.whl $(LOCKS)/runtime.txt
-	$(PYTHON) tests/try_wheel.py dist/*.whl $(LOCKS)/oldest-runtime.txt
+	$(PYTHON) tests/tools/try_wheel.py dist/*.whl $(LOCKS)/runtime.txt
+	$(PYTHON) tests/tools/try_wheel.py dist/*.whl $(LOCKS)/oldest-runtime.txt
 
 ## Renews the lock files: what the other targets install, each in the newest version that pyproject.toml allows today
 lock: $(LOCKER)
 	@echo "Renewing $(LOCKS)."
 	@$(COMPILE) --group lock --output-file $(LOCKS)/lock.txt >/dev/null
 	@$(COMPILE) pyproject.toml --extra test --group build --output-file $(LOCKS)/test.txt >/dev/null
-	@$(COMPILE) pyproject.toml --extra test --group build --constraint tests/oldest.txt \
+	@$(COMPILE) pyproject.toml --extra test --group build --constraint $(LOCKS)/oldest.in \
 		--output-file $(LOCKS)/oldest.txt >/dev/null
 	@$(COMPILE) pyproject.toml --constraint $(LOCKS)/test.txt --output-file $(LOCKS)/runtime.txt >/dev/null
 	@$(COMPILE) pyproject.toml --constraint $(LOCKS)/oldest.txt --output-file $(LOCKS)/oldest-runtime.txt >/dev/null

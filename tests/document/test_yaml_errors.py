@@ -12,8 +12,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from profiled_spawner.document import yaml_errors as syntax
-from profiled_spawner.document import yaml_tree as tree
+from profiled_spawner.document import yaml_errors, yaml_tree
 from profiled_spawner.errors import DocumentError
 
 from .test_examples import INVALID, check, write
@@ -43,16 +42,16 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 
 def use(parser: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    loader: Any = getattr(yaml, "CSafeLoader", None) if parser == "libyaml" else tree._PythonLoader
+    loader: Any = getattr(yaml, "CSafeLoader", None) if parser == "libyaml" else yaml_tree._PythonLoader
     if loader is None:
         pytest.skip("PyYAML is built without libyaml")
-    monkeypatch.setattr(tree, "_Loader", loader)
+    monkeypatch.setattr(yaml_tree, "_Loader", loader)
 
 
 def refuse(text: str, **offsets: int) -> str:
     """What is said of a text; empty if it is read."""
     try:
-        tree.read_tree(text, **offsets)
+        yaml_tree.read_tree(text, **offsets)
     except DocumentError as refusal:
         (diagnostic,) = refusal.diagnostics
         return f"{diagnostic.line}:{diagnostic.column}: {diagnostic.what}"
@@ -318,7 +317,7 @@ def find_words(module: Any) -> list[str]:
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
-WORDS = "\n".join([*find_words(syntax), *find_words(tree)])
+WORDS = "\n".join([*find_words(yaml_errors), *find_words(yaml_tree)])
 
 
 def find_quoted(text: str, said: str) -> list[str]:

@@ -24,8 +24,7 @@ from prometheus_client import REGISTRY
 
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import DocumentError, SourceError
-from profiled_spawner.sources import cache as store_module
-from profiled_spawner.sources import shared_requests as reads_module
+from profiled_spawner.sources import cache, shared_requests
 from profiled_spawner.sources.cache import Snapshot, Store, get_store
 from profiled_spawner.sources.configmap import ConfigMapSource
 from profiled_spawner.sources.file import FileSource
@@ -224,7 +223,7 @@ async def test_retry_after_is_waited_for(
         pauses.append(seconds)
         await real_sleep(0)
 
-    monkeypatch.setattr(store_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(cache.asyncio, "sleep", sleep)
     await reader.read()
     assert pauses == [2]
 
@@ -518,7 +517,7 @@ async def test_what_everybody_gave_up_holds_up_nobody(
 ) -> None:
     # Either would hold up a read for longer than that has patience.
     for pause in ("_FIRST_PAUSE_SECONDS", "_LONGEST_PAUSE_SECONDS"):
-        monkeypatch.setattr(reads_module, pause, 3 * HANG_SECONDS)
+        monkeypatch.setattr(shared_requests, pause, 3 * HANG_SECONDS)
     reader = Reader(ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=3 * HANG_SECONDS))
     write_profiles(profiles("there"))
     failed = failed_reads(reader)
@@ -548,7 +547,7 @@ async def test_a_defect_in_parsing_is_an_invalid_document(
         raise ZeroDivisionError(text)
 
     write_profiles(profiles("x", "canary-value"))
-    monkeypatch.setattr(store_module, "parse_document", parse_document)
+    monkeypatch.setattr(cache, "parse_document", parse_document)
     with pytest.raises(DocumentError, match=r"by a defect of this package \(ZeroDivisionError\)") as caught:
         await reader.read()
     assert "canary" not in str(caught.value)

@@ -26,9 +26,7 @@ from kubernetes_asyncio.config import load_kube_config
 
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import DocumentError, ProfiledSpawnerError, SourceError
-from profiled_spawner.sources import cache as store
-from profiled_spawner.sources import last_good
-from profiled_spawner.sources import several as selection
+from profiled_spawner.sources import cache, last_good, several
 from profiled_spawner.sources.cache import EscapingLog, Snapshot
 from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
 from profiled_spawner.sources.extract import Text
@@ -83,8 +81,8 @@ class Hub:
     @staticmethod
     def restart() -> None:
         """Forgets whatever the process knows."""
-        store._stores.clear()
-        selection._selections.clear()
+        cache._stores.clear()
+        several._selections.clear()
         last_good._files.clear()
 
 

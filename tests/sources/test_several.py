@@ -19,9 +19,7 @@ from prometheus_client import REGISTRY
 
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import SourceError
-from profiled_spawner.sources import cache as store_module
-from profiled_spawner.sources import configmap as configmap_module
-from profiled_spawner.sources import several as selection_module
+from profiled_spawner.sources import cache, several
 from profiled_spawner.sources.cache import Snapshot
 from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
 from profiled_spawner.sources.file import FileSource
@@ -223,13 +221,13 @@ async def test_only_what_has_changed_is_parsed(
     reader: Reader, write_profiles: WriteProfiles, write_team: WriteTeam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed = []
-    parse_document = store_module.parse_document
+    parse_document = cache.parse_document
 
     def parse(text: str, *, source: str, **kwargs: Any) -> Any:
         parsed.append(source.partition("@")[0].rpartition("/")[2])
         return parse_document(text, source=source, **kwargs)
 
-    monkeypatch.setattr(store_module, "parse_document", parse)
+    monkeypatch.setattr(cache, "parse_document", parse)
     write_profiles(profiles("globals"))
     for name in ("one", "two", "three"):
         write_team(name, profiles("a"))
@@ -249,7 +247,7 @@ async def test_many_that_were_edited_at_once_are_parsed_in_turn(
     await reader.read()
     for number in range(30):
         write_team(f"team-{number:02}", profiles("a"))
-    parse_document, parsing, at_once = store_module.parse_document, set(), []
+    parse_document, parsing, at_once = cache.parse_document, set(), []
 
     def parse(text: str, *, source: str, **kwargs: Any) -> Any:
         parsing.add(source)
@@ -259,9 +257,9 @@ async def test_many_that_were_edited_at_once_are_parsed_in_turn(
         finally:
             parsing.remove(source)
 
-    monkeypatch.setattr(store_module, "parse_document", parse)
+    monkeypatch.setattr(cache, "parse_document", parse)
     # However busy the machine is.
-    monkeypatch.setattr(selection_module, "_TURN_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(several, "_TURN_SECONDS", HANG_SECONDS)
     assert len(await reader.labels()) == 31
     assert at_once == [1] * 30
 
@@ -561,7 +559,7 @@ async def test_more_than_can_be_read_is_not_read_at_all(
     write_profiles(profiles("globals"))
     write_team("one", profiles("a"))
     assert await reader.labels() == ["globals", "one/a"]
-    monkeypatch.setattr(configmap_module, "_MAX_SELECTED_BYTES", 2 * 2**20)
+    monkeypatch.setattr("profiled_spawner.sources.configmap._MAX_SELECTED_BYTES", 2 * 2**20)
     for name in ("two", "three", "four"):
         write_team(name, profiles("b") + "#" * (900 * 1024))
     assert await reader.labels() == ["globals", "one/a"]

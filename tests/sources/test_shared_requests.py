@@ -19,7 +19,7 @@ from kubernetes_asyncio.config import load_kube_config_from_dict
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import DocumentError, SourceError
-from profiled_spawner.sources import cache as store_module
+from profiled_spawner.sources import cache
 from profiled_spawner.sources.cache import Snapshot, Store, get_store
 from profiled_spawner.sources.configmap import ConfigMapSource
 from sandbox.api import EmbeddedAPI, Fault
@@ -144,14 +144,14 @@ async def test_a_read_in_flight_when_the_loop_ends_leaves_nothing(
 ) -> None:
     write_profiles(DOCUMENT)
     parses, ends = threading.Event(), threading.Event()
-    parse_document = store_module.parse_document
+    parse_document = cache.parse_document
 
     def parse(*args: Any, **kwargs: Any) -> Document:
         parses.set()
         ends.wait()
         return parse_document(*args, **kwargs)
 
-    monkeypatch.setattr(store_module, "parse_document", parse)
+    monkeypatch.setattr(cache, "parse_document", parse)
     if fault:
         break_reads(api, fault)
 

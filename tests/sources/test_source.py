@@ -25,9 +25,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from prometheus_client import REGISTRY
 
 from profiled_spawner.errors import DocumentError, SourceError
-from profiled_spawner.sources import cache as store
-from profiled_spawner.sources import several as selection
-from profiled_spawner.sources import shared_requests as reads
+from profiled_spawner.sources import cache, several, shared_requests
 from profiled_spawner.sources.cache import EscapingLog
 from profiled_spawner.sources.configmap import ConfigMapSource, ListBytes, SelectedConfigMapsSource
 from profiled_spawner.sources.several import read_documents
@@ -263,9 +261,9 @@ def test_every_response_leads_to_documents_or_a_fault(
     server.first = {"get": get, "list": listing}
     with contextlib.ExitStack() as stack:
         # Nothing is known from before, and retries are sent at once.
-        stack.enter_context(mock.patch.object(store, "_stores", WeakKeyDictionary()))
-        stack.enter_context(mock.patch.object(selection, "_selections", WeakKeyDictionary()))
-        stack.enter_context(mock.patch.object(reads, "_LONGEST_PAUSE_SECONDS", 0))
+        stack.enter_context(mock.patch.object(cache, "_stores", WeakKeyDictionary()))
+        stack.enter_context(mock.patch.object(several, "_selections", WeakKeyDictionary()))
+        stack.enter_context(mock.patch.object(shared_requests, "_LONGEST_PAUSE_SECONDS", 0))
         records = stack.enter_context(gathered())
         runner.run(read(api, policy))
     for record in records:

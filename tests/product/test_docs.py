@@ -1,0 +1,252 @@
+"""What README and docs/ show is what happens: YAML is what it says, and commands print what stands below them."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import prometheus_client
+import pytest
+import yaml
+from jupyterhub.app import JupyterHub
+from kubespawner import KubeSpawner
+from traitlets.config import Config
+
+from cluster.apiserver import ControlPlane
+from profiled_spawner import ProfiledKubeSpawner
+from profiled_spawner.command.main import main
+from profiled_spawner.document.parser import check_document
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+# What a reader of the console blocks has from elsewhere.
+OTHERS = {"cd", "docker", "git", "helm", "kubectl", "source", "twine"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code on a page, and the last profile document that the page shows before it."""
+
+    page: Path
+    text: str
+    document: str
+
+    @property
+    def commands(self) -> list[tuple[list[str], str]]:
+        """Each command's words, and what is shown below it."""
+        found = []
+        for block in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
+            line, _, shown = block.replace("\\\n", " ").partition("\n")
+            found.append((shlex.split(line, comments=True), shown))
+        return found
+
+
+def blocks_of(page: Path, language: str) -> list[Block]:
+    found = []
+    document = ""
+    for indent, name, text in re.findall(r"^( *)```(\w+)\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE):
+        body = re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)
+        if name == language:
+            found.append(Block(page, body, document))
+        if name == "yaml" and re.search("^profiles:", body, re.MULTILINE):
+            document = body
+    return found
+
+
+def blocks(language: str) -> list[Any]:
+    return [
+        pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in PAGES
+        for number, block in enumerate(blocks_of(page, language))
+    ]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory that readers are in: the checkout, with what a page has them write."""
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    (tmp_path / "secret-key").write_text("a-secret")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def check_profiles(text: str) -> None:
+    checked = check_document(text)
+    assert checked.errors == ()
+    assert checked.warnings == ()
+
+
+def check_values(values: dict[str, Any]) -> None:
+    """Values of the Zero to JupyterHub chart."""
+    config = values.get("hub", {}).get("config", {})
+    hub = JupyterHub(config=Config(config))
+    if "JupyterHub" in config:
+        assert issubclass(hub.spawner_class, KubeSpawner)
+    assert config.get("ProfiledKubeSpawner", {}).keys() <= ProfiledKubeSpawner.class_own_traits(config=True).keys()
+
+
+def check_rules(groups: list[dict[str, Any]]) -> None:
+    """Rules of Prometheus."""
+    series = {
+        sample for metric in prometheus_client.REGISTRY.collect() for sample in (metric.name, metric.name + "_total")
+    }
+    for rule in (rule for group in groups for rule in group["rules"]):
+        named = set(re.findall(r"profiled_spawner_\w+", rule["expr"]))
+        assert named
+        assert named <= series
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_yaml_of_the_docs_is_what_it_is_shown_as(block: Block) -> None:
+    shown = yaml.safe_load(block.text)
+    if "profiles" in shown:
+        check_profiles(block.text)
+    elif "groups" in shown:
+        check_rules(shown["groups"])
+    else:
+        assert shown.keys() <= {"hub", "singleuser"}
+        check_values(shown)
+
+
+def options_of(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    return set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+
+
+def make_targets() -> list[str]:
+    return re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", blocks("console"))
+def test_a_command_of_the_docs_prints_what_is_shown(
+    block: Block, desk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    (desk / "profiles.yaml").write_text(block.document)
+    for (program, *arguments), shown in block.commands:
+        if program == "kubectl" and "profiled-spawner" in arguments:
+            program, *arguments = arguments[arguments.index("--") + 1 :]
+        if program == "make":
+            assert arguments[0] in make_targets()
+        elif program != "profiled-spawner":
+            assert program in OTHERS
+            assert [word for word in arguments if word.startswith("deploy/") and not Path(word).exists()] == []
+        elif "--configmap" in arguments:
+            # On a cluster: the tests of the command do that.
+            given = {word for word in arguments if word.startswith("--")}
+            assert given <= options_of(arguments[0], capsys)
+            assert shown == ""
+        else:
+            arguments = arguments[: arguments.index(">")] if ">" in arguments else arguments
+            assert main(arguments) == os.EX_OK
+            printed = capsys.readouterr().out
+            assert shown in ("", printed)
+
+
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "jupyter-grace",
+        "namespace": "jhub",
+        "labels": {"component": "singleuser-server"},
+        "annotations": {
+            "hub.jupyter.org/username": "grace",
+            "profiled-spawner/applied": '["globals", "forecasting"]',
+            "profiled-spawner/source": "configmap/jhub/jupyter-singleuser-profiles@1",
+            # Of a hub that only observes; no pod has all three.
+            "profiled-spawner/observed": '{"applied": ["globals", "forecasting"], "source": "configmap/jhub/it@1"}',
+        },
+    },
+    "spec": {"containers": [{"name": "notebook", "image": "quay.io/example/forecast-notebook:3.6"}]},
+}
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "$ kubectl" in page.read_text()], ids=lambda page: page.stem
+)
+def test_kubectl_does_what_a_page_has_it_do(
+    page: Path, desk: Path, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl")
+    (desk / "kubeconfig").write_text(control_plane.kubeconfig(namespace="jhub"))
+    monkeypatch.setenv("KUBECONFIG", str(desk / "kubeconfig"))
+    control_plane.create_namespace("jhub")
+    subprocess.run("kubectl delete --ignore-not-found pod/jupyter-grace secret/team-s3 --now", shell=True, check=True)
+    control_plane.put(POD)
+    for block in blocks_of(page, "console"):
+        (desk / "profiles.yaml").write_text(block.document)
+        for line in re.findall(r"^\$ (kubectl (?:\\\n|.)*)$", block.text, re.MULTILINE):
+            if line.startswith(("kubectl exec", "kubectl logs")):
+                continue  # there is no kubelet, and no hub
+            done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+            while "can-i" in line and done.stdout == "no\n":
+                # A new Role is in force only after a moment.
+                done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+            assert done.returncode == os.EX_OK, done.stderr
+            if "get pods" in line:
+                assert "grace" in done.stdout
+                assert '["globals", "forecasting"]' in done.stdout
+
+
+def constants(module: Path) -> list[str]:
+    """Every text in a module, those between the fields of f-strings included."""
+    nodes = ast.walk(ast.parse(module.read_text()))
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def messages() -> list[str]:
+    rows = re.findall(r"^\| (`.*?)(?<!\\) \|", (ROOT / "docs" / "reference" / "messages.md").read_text(), re.MULTILINE)
+    return [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+
+
+@pytest.mark.parametrize("message", messages())
+def test_a_message_of_the_docs_is_one_that_there_is(message: str) -> None:
+    said = [text for module in (ROOT / "profiled_spawner").rglob("*.py") for text in constants(module)]
+    for part in filter(None, re.split(r"…|; |\.$", message)):
+        assert any(part.strip() in text for text in said), part
+
+
+def test_the_readmes_document_is_the_one_to_deploy() -> None:
+    (manifest,) = yaml.safe_load_all((ROOT / "deploy" / "configmap.yaml").read_text())
+    (deployed,) = manifest["data"].values()
+    shown = blocks_of(ROOT / "README.md", "yaml")[0]
+    assert yaml.safe_load(shown.text) == yaml.safe_load(deployed)
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
+def test_a_page_outside_the_site_links_to_what_is_there(page: Path) -> None:
+    # Those of the site are checked when it is built.
+    links = re.findall(r"\]\((?!https?://|mailto:)([^)#]+)", page.read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_address_of_the_project_is_everywhere_the_one_of_its_metadata() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    shown = [*PAGES, *(ROOT / "deploy").rglob("*.yaml"), ROOT / "pyproject.toml"]
+    addresses = {
+        address
+        for path in shown
+        for address in re.findall(r"https://[\w.]+/[\w-]+/jupyterhub-profiled-spawner", path.read_text())
+    }
+    assert addresses == {urls["Source"]}
+
+
+def test_every_module_is_in_the_table_of_the_architecture() -> None:
+    package = ROOT / "profiled_spawner"
+    modules = {".".join(path.relative_to(package).with_suffix("").parts) for path in package.rglob("*.py")}
+    rows = re.findall(r"^\| (`[a-z_.`, ]+`) \|", (ROOT / "docs" / "contributing.md").read_text(), re.MULTILINE)
+    table = {module for row in rows for module in re.findall(r"[a-z_.]+", row)}
+    assert {module for module in modules if "__" not in module} - table == set()
