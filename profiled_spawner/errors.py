@@ -130,7 +130,7 @@ class DocumentError(ProfiledSpawnerError):
         self.source = source
         super().__init__(diagnostics, omitted, source)
 
-    def again(self) -> DocumentError:
+    def without_traceback(self) -> DocumentError:
         """The same as one of its own, without what it was raised from and through.
 
         One that many spawns raise would gather their tracebacks; one that is kept would keep, by those, the client and
@@ -182,8 +182,8 @@ class SourceError(ProfiledSpawnerError):
         self.retry_after_seconds = retry_after_seconds
         super().__init__(message)
 
-    def again(self) -> SourceError:
-        """The same as one of its own, as `DocumentError.again` has it."""
+    def without_traceback(self) -> SourceError:
+        """The same as one of its own, as `DocumentError.without_traceback` has it."""
         return SourceError(
             str(self),
             outcome=self.outcome,

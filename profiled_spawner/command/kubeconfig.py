@@ -10,7 +10,8 @@ from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubernetes_asyncio.config import kube_config
 
 from ..errors import SourceError
-from ..sources.source import ConfigMapSource, Revision, SelectedConfigMap, SelectedConfigMapsSource
+from ..sources.configmap import ConfigMapSource, SelectedConfigMap, SelectedConfigMapsSource
+from ..sources.source import Revision
 
 __all__ = ["read_configmaps"]
 

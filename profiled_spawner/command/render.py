@@ -7,7 +7,7 @@ import asyncio
 
 import yaml
 
-from ..sources.cache import Reading
+from ..sources.cache import Snapshot
 from .inputs import EXIT_INVALID, EXIT_OK
 from .rendering import render_pod
 from .request import load_request
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     parsed, subject, size = request
     pod = asyncio.run(
         render_pod(
-            Reading(parsed.document, parsed.revision, selected=parsed.selected),
+            Snapshot(parsed.document, parsed.revision, selected=parsed.selected),
             subject,
             size=size,
             server=arguments.server or "",

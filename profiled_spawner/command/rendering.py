@@ -33,7 +33,7 @@ from ..document.model import Size
 from ..errors import PodError, ProfiledSpawnerError
 from ..hub.kubespawner import no_kubeconfig
 from ..hub.spawner import ProfiledKubeSpawner
-from ..sources.cache import Reading
+from ..sources.cache import Snapshot
 from .terminal import printable
 
 __all__ = ["RenderingError", "render_pod"]
@@ -66,7 +66,7 @@ class RenderingError(ProfiledSpawnerError):
 
 
 async def render_pod(
-    reading: Reading,
+    snapshot: Snapshot,
     subject: Subject,
     *,
     size: Size | None = None,
@@ -77,7 +77,7 @@ async def render_pod(
     """Makes the pod manifest of a server, as the hub would send it to Kubernetes.
 
     Args:
-        reading: The profiles and where they come from.
+        snapshot: The profiles and where they come from.
         subject: The user, and the image to run.
         size: The chosen size; None for no size.
         server: The name of a named server; empty for the default server.
@@ -95,7 +95,7 @@ async def render_pod(
     # The standard output is for the manifest alone; a configuration may print too.
     with contextlib.redirect_stdout(sys.stderr), _warnings_logged(), no_kubeconfig():
         try:
-            pod = await _make_pod(reading, subject, size, server, _load_config(config_file))
+            pod = await _make_pod(snapshot, subject, size, server, _load_config(config_file))
         except (Exception, SystemExit) as error:  # noqa: BLE001  a configuration is code that may raise anything
             failure = (
                 error.with_traceback(None)
@@ -118,7 +118,7 @@ def _load_config(config_file: Path | None) -> Config:
 
 
 async def _make_pod(
-    reading: Reading, subject: Subject, size: Size | None, server: str, config: Config
+    snapshot: Snapshot, subject: Subject, size: Size | None, server: str, config: Config
 ) -> dict[str, Any]:
     # Neither affects a manifest, and their packages may not be installed here.
     for unused in ("authenticator_class", "proxy_class"):
@@ -155,7 +155,7 @@ async def _make_pod(
             spawner.image = subject.image
             # Show what the server would get, even if the configuration sets observe_only.
             spawner.observe_only = False
-            spawner._reading, spawner._size = reading, size
+            spawner._snapshot, spawner._size = snapshot, size
             # Report the error to the caller, instead of logging it and refusing a start.
             spawner._refuse_pod = lambda error: error
             pod = await spawner.get_pod_manifest()

@@ -21,7 +21,7 @@ from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.document.quantity import Quantity, parse_quantity
 from profiled_spawner.errors import PodError
-from profiled_spawner.sources.cache import Reading
+from profiled_spawner.sources.cache import Snapshot
 from sandbox.api import EmbeddedAPI
 from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet
@@ -93,7 +93,7 @@ async def render(
     show_values: bool = True,
 ) -> dict[str, Any]:
     return await render_pod(
-        Reading(parse_document(document), "file/profiles.yaml"),
+        Snapshot(parse_document(document), "file/profiles.yaml"),
         Subject("ada", frozenset(groups), image),
         server=server,
         config_file=config,

@@ -20,7 +20,7 @@ from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.errors import DocumentError
 from profiled_spawner.hub.spawner import StartRefusedError
 from profiled_spawner.metrics import SPAWNS
-from profiled_spawner.sources.cache import Versions
+from profiled_spawner.sources.cache import DocumentCache
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
 from sandbox.waiting import SHORT_SECONDS, Clock, until
@@ -288,7 +288,7 @@ def fail(*_: object, **__: object) -> Any:
         ("profiled_spawner.hub.spawner.match_profiles", "", "KeyError"),
         ("profiled_spawner.hub.spawner.inject_profile", "", "KeyError"),
         ("profiled_spawner.hub.spawner.describe_resources", "", "KeyError"),
-        (Versions, "keep", "CancelledError"),
+        (DocumentCache, "update", "CancelledError"),
     ],
 )
 async def test_a_defect_of_ours_fails_no_start(

@@ -39,7 +39,7 @@ from profiled_spawner.command.main import main
 from profiled_spawner.errors import SourceError
 from profiled_spawner.hub.spawner import ProfilesUnavailableError
 from profiled_spawner.pod.redaction import MaskedPod, withhold_response_bodies
-from profiled_spawner.sources.source import ConfigMapSource
+from profiled_spawner.sources.configmap import ConfigMapSource
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet

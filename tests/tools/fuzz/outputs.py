@@ -26,8 +26,8 @@ from profiled_spawner.document.parser import ValidationResult, validate_document
 from profiled_spawner.errors import DocumentError, SourceError
 from profiled_spawner.hub.spawn_form import format_form
 from profiled_spawner.sources.extract import find_document
+from profiled_spawner.sources.file import FileSource
 from profiled_spawner.sources.several import read_documents
-from profiled_spawner.sources.source import FileSource
 
 from .canaries import KEY, find_canaries
 

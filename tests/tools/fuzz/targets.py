@@ -29,8 +29,9 @@ from profiled_spawner.document.quantity import (
     parse_quantity,
 )
 from profiled_spawner.errors import Diagnostic, DocumentError, QuantityError, SourceError
+from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
 from profiled_spawner.sources.extract import decode_text, find_document
-from profiled_spawner.sources.source import ConfigMapSource, Revision, SelectedConfigMapsSource
+from profiled_spawner.sources.source import Revision
 
 __all__ = ["KEY", "MARK", "TARGETS", "Target", "configmap", "document", "large", "manifest", "quantity"]
 
