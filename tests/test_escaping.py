@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from profiled_spawner.errors import Diagnostic, DocumentError, PodError, ChoiceError, SourceError
+from profiled_spawner.errors import ChoiceError, Diagnostic, DocumentError, PodError, SourceError
 from profiled_spawner.escaping import printable
 from profiled_spawner.sources.cache import EscapingLog
 

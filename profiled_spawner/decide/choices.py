@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from ..document.limits import MAX_CHOICES
 from ..document.model import DEFAULT_SIZE, GPU, Document, Entry, ImageChoice, Size
-from ..document.quantity import format_amount, is_whole_and_equal
+from ..document.quantity import Quantity, format_amount, format_cores, is_whole_and_equal
 from ..errors import ChoiceError
 from .matching import Subject, fits_person
-from .merging import Resources, merge_profiles, settle_resources
+from .merging import Resources, merge_profiles, reconcile_resources
 
 __all__ = [
     "OPTIONS_KEY",
@@ -21,8 +21,9 @@ __all__ = [
     "choose",
     "describe_resources",
     "describe_size",
-    "echo",
     "find_offer",
+    "quote_choice",
+    "rank_resource",
 ]
 
 C = TypeVar("C", bound=Entry)
@@ -30,9 +31,9 @@ C = TypeVar("C", bound=Entry)
 OPTIONS_KEY = "profiled"
 """The key of a server's options under which the choice is stored. No option of ``profile_list`` can collide with it."""
 
-_SHOWN = {"memory": "memory", "cpu": "CPU", GPU: "GPU"}
-_LONGEST_ECHO = 60
-_MOST_TOLD = 20
+_DISPLAY_NAMES = {"cpu": "CPU", GPU: "GPU"}
+_MAX_QUOTED = 60
+_MAX_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,7 @@ class Choice:
 def find_offer(document: Document, subject: Subject) -> Offer:
     """What the document offers to this user at this moment; the subject's image has no say.
 
-    Of images and of sizes, at most `MAX_CHOICES` each, the first of several ConfigMaps': nobody could use a form of
-    more.
+    Of images and of sizes, at most `MAX_CHOICES` each, the first of several ConfigMaps': nobody can use a longer form.
     """
     return Offer(
         tuple(islice((image for image in document.images if fits_person(image, subject)), MAX_CHOICES)),
@@ -87,7 +87,9 @@ def choose(offer: Offer, user: str, options: object) -> Choice:
     """
     options = {} if options is None else options
     if not isinstance(options, dict) or not options.keys() <= {"image", "size"}:
-        raise ChoiceError(f'the option {OPTIONS_KEY!r} must be {{"image": NAME, "size": NAME}}, and is {echo(options)}')
+        raise ChoiceError(
+            f'the option {OPTIONS_KEY!r} must be {{"image": NAME, "size": NAME}}, and is {quote_choice(options)}'
+        )
     image, size = options.get("image"), options.get("size")
     chosen = _find(offer.images, "image", image, user, ()) or next(iter(offer.images), None)
     if size == DEFAULT_SIZE:
@@ -102,43 +104,70 @@ def _find(choices: Sequence[C], noun: str, name: object, user: str, others: Sequ
     for choice in choices:
         if choice.name == name:
             return choice
-    names = [*others, *(choice.shown_name for choice in choices[:_MOST_TOLD])]
-    hint = f"choose one of: {', '.join(names)}{', …' if len(choices) > _MOST_TOLD else ''}"
-    raise ChoiceError(f"there is no {noun} {echo(name)} for {user}; {hint if names else f'no {noun} can be chosen'}")
+    names = [*others, *(choice.shown_name for choice in choices[:_MAX_LISTED])]
+    hint = f"choose one of: {', '.join(names)}{', …' if len(choices) > _MAX_LISTED else ''}"
+    raise ChoiceError(
+        f"there is no {noun} {quote_choice(name)} for {user}; {hint if names else f'no {noun} can be chosen'}"
+    )
 
 
 def describe_size(size: Size) -> str:
-    """What a size gives, as `describe_resources` has it; empty where that is no resources."""
-    return describe_resources(settle_resources(merge_profiles([size])), always=size.limits)
+    """The resources of a size, in the words of `describe_resources`; empty if it sets no resources."""
+    return describe_resources(reconcile_resources(merge_profiles([size])), always=size.limits)
 
 
 def describe_resources(resources: Resources, always: Collection[str] = ("memory", "cpu")) -> str:
-    """Limits and guarantees in a few words, such as ``memory 2Gi (1Gi guaranteed), CPU without limit``.
+    """Limits and guarantees in words: memory first, then CPU, then the others by name.
 
     Args:
         resources: What a container gets.
-        always: Resources to speak of even where there is nothing of them.
+        always: Resources to mention even if they have no limit and no guarantee.
+
+    Example:
+        ``8 GiB of memory (4 GiB guaranteed), 4 CPUs, 1 GPU``, or ``no memory limit, no GPU``.
     """
-    parts = []
-    for resource in sorted({*resources.limits, *resources.requests, *always}, key=_rank):
-        limit, request = resources.limits.get(resource), resources.requests.get(resource)
-        text = _SHOWN.get(resource, resource)
-        if limit:
-            text += f" {format_amount(resource, limit.value)}"
-        else:
-            text = f"no {text}" if is_whole_and_equal(resource) else f"{text} without limit"
-        if request and not (limit and request.value == limit.value):
-            text += f" ({format_amount(resource, request.value)} guaranteed)"
-        parts.append(text)
-    return ", ".join(parts)
+    return ", ".join(
+        _describe_resource(resource, resources)
+        for resource in sorted({*resources.limits, *resources.requests, *always}, key=rank_resource)
+    )
 
 
-def echo(choice: object) -> str:
-    """What was chosen, as a message can quote it: it may be anything that JSON has, of any length."""
+def _describe_resource(resource: str, resources: Resources) -> str:
+    limit, request = resources.limits.get(resource), resources.requests.get(resource)
+    name = _DISPLAY_NAMES.get(resource, resource)
+    if limit:
+        amount = _format_amount(resource, limit.value)
+        plural = "s" if name != resource and limit.value.amount > 1 else ""
+        text = f"{amount} of {name}" if _counts_bytes(resource) else f"{amount} {name}{plural}"
+    else:
+        text = f"no {name}" if is_whole_and_equal(resource) else f"no {name} limit"
+    if request and not (limit and request.value == limit.value):
+        text += f" ({_format_amount(resource, request.value)} guaranteed)"
+    return text
+
+
+def _format_amount(resource: str, quantity: Quantity) -> str:
+    """The amount with its unit in words, such as ``8 GiB``; CPUs as a decimal number, such as ``0.5``."""
+    if resource == "cpu":
+        return format_cores(quantity)
+    text = format_amount(resource, quantity)
+    if not _counts_bytes(resource):
+        return text
+    number = text.rstrip("KMGTPEik")
+    unit = text.removeprefix(number)
+    return f"{number} {unit}B" if unit else f"{number} bytes"
+
+
+def _counts_bytes(resource: str) -> bool:
+    return "/" not in resource and resource != "cpu"
+
+
+def quote_choice(choice: object) -> str:
+    """The choice as a message can quote it, shortened: it may be any JSON value, of any length."""
     shown = repr(choice)
-    return shown if len(shown) <= _LONGEST_ECHO else f"{shown[:_LONGEST_ECHO]}…"
+    return shown if len(shown) <= _MAX_QUOTED else f"{shown[:_MAX_QUOTED]}…"
 
 
-def _rank(resource: str) -> tuple[bool, bool, str]:
-    """Memory first, then the CPU, then the others by name."""
+def rank_resource(resource: str) -> tuple[bool, bool, str]:
+    """A sort key for resource names: memory first, then CPU, then the others by name."""
     return resource != "memory", resource != "cpu", resource

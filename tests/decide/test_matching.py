@@ -10,7 +10,7 @@ from profiled_spawner.decide.matching import MergeOrder, Subject, explain_match,
 from profiled_spawner.document.model import Document, Profile
 from profiled_spawner.document.parser import parse_document
 
-ADA = Subject("ada", frozenset({"forecasters", "staff"}), "quay.io/example/nb:3.6")
+ADA = Subject("ada", frozenset({"forecasters", "staff"}), "quay.io/example/nb:3.6", 0)
 DIGEST = "sha256:" + "0f4bb1c5" * 8
 
 
@@ -71,11 +71,11 @@ def test_who_a_profile_is_for(profile: str, who: bool, reason: str) -> None:
     ],
 )
 def test_usernames_are_compared_exactly(listed: str, user: str, fitting: bool) -> None:
-    assert fits(read(f"{{users: [{listed}]}}"), Subject(user, frozenset(), "nb")) is fitting
+    assert fits(read(f"{{users: [{listed}]}}"), Subject(user, frozenset(), "nb", 0)) is fitting
 
 
 def test_a_user_with_capitals_is_told_that_the_name_without_is_listed() -> None:
-    match = explain_match(read("{users: [ada]}"), Subject("Ada", frozenset(), "nb"))
+    match = explain_match(read("{users: [ada]}"), Subject("Ada", frozenset(), "nb", 0))
 
     assert not match.fits
     assert match.reasons[0] == "user Ada is not listed (ada is; names are compared exactly)"
@@ -148,9 +148,9 @@ def test_a_user_with_capitals_is_told_that_the_name_without_is_listed() -> None:
 )
 def test_which_image_an_entry_fits(entry: str, image: str, what: bool) -> None:
     profile = Profile(0, images=("other:1", entry))
-    match = explain_match(profile, Subject("ada", frozenset(), image))
+    match = explain_match(profile, Subject("ada", frozenset(), image, 0))
 
-    assert fits(profile, Subject("ada", frozenset(), image)) is what
+    assert fits(profile, Subject("ada", frozenset(), image, 0)) is what
     assert match.fits is what
     reason = f"image fits {entry}" if entry != image else "image is listed"
     assert match.reasons == ("for every user", reason if what else f"image is not other:1 or {entry}")
@@ -166,7 +166,7 @@ def test_which_image_an_entry_fits(entry: str, image: str, what: bool) -> None:
     ],
 )
 def test_a_hostile_pattern_comes_to_an_end(entry: str, image: str) -> None:
-    assert not fits(Profile(0, images=(entry,)), Subject("ada", frozenset(), image))
+    assert not fits(Profile(0, images=(entry,)), Subject("ada", frozenset(), image, 0))
 
 
 def test_an_empty_list_of_images_fits_nothing() -> None:
@@ -337,4 +337,4 @@ def test_profiles_that_are_not_numbered_by_their_positions_are_found_too() -> No
 @given(st.text("ab*", max_size=8), st.text("ab", max_size=5))
 @settings(deadline=None, max_examples=300)
 def test_patterns_fit_as_regular_expressions_do(entry: str, image: str) -> None:
-    assert fits(Profile(0, images=(entry,)), Subject("ada", frozenset(), image)) is oracle_fits_entry(entry, image)
+    assert fits(Profile(0, images=(entry,)), Subject("ada", frozenset(), image, 0)) is oracle_fits_entry(entry, image)

@@ -11,12 +11,12 @@ from fuzz.limits import call_within
 from fuzz.worst import FAMILIES, KNOWN, MEASURES, find_worst, measure_case
 from profiled_spawner.decide.choices import find_sizes
 from profiled_spawner.decide.matching import Subject, explain_match, match_profiles
-from profiled_spawner.decide.merging import check_applied, check_start, merge_profiles
+from profiled_spawner.decide.merging import check_merge_input, check_merge_result, merge_profiles
 from profiled_spawner.document.limits import MAX_IMAGE, MAX_PROFILES, find_excess, weigh
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.errors import DocumentError, PodError
 
-ADA = Subject("ada", frozenset(), "nb:1")
+ADA = Subject("ada", frozenset(), "nb:1", 0)
 
 
 def listed(item: str, count: int, separator: str = ", ") -> str:
@@ -231,8 +231,8 @@ def test_profiles_that_give_too_much_together_are_an_error_of_the_start(
     document = parse_document(f"profiles: [{', '.join(map(write, range(profiles)))}]")
 
     def start() -> None:
-        check_applied(document.profiles)
-        check_start(merge_profiles(document.profiles))
+        check_merge_input(document.profiles)
+        check_merge_result(merge_profiles(document.profiles))
 
     with pytest.raises(PodError) as caught:
         start()
@@ -255,7 +255,7 @@ def test_more_profiles_than_a_server_can_have_are_an_error_of_the_start() -> Non
 )
 def test_an_image_that_is_longer_than_any_fits_none(images: str, fits: bool) -> None:
     document = parse_document(f"profiles: [{{images: {images}}}]")
-    subject = Subject("ada", frozenset(), f"nb:{'1' * MAX_IMAGE}")
+    subject = Subject("ada", frozenset(), f"nb:{'1' * MAX_IMAGE}", 0)
 
     assert bool(match_profiles(document, subject)) is fits
     assert explain_match(document.profiles[0], subject).fits is fits

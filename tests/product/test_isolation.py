@@ -350,7 +350,7 @@ def test_everybody_gets_exactly_what_the_specification_says(rng: random.Random) 
         own_pod = make_own_pod(image, own)
         untouched = copy.deepcopy(own_pod)
 
-        applied = match_profiles(document, Subject(user, frozenset(groups), find_image(own_pod)), order)
+        applied = match_profiles(document, Subject(user, frozenset(groups), find_image(own_pod), 0), order)
         pod = inject_profile(own_pod, merge_profiles(applied), "file/profiles.yaml", str).pod
 
         assert_pod_is(pod, expect(profiles, user, groups, image, OWN_ENV, own, order))

@@ -44,8 +44,8 @@ def subjects_of(document: Document) -> Iterable[Subject]:
     images = {image.replace("*", "x") for profile in document.profiles for image in profile.images or ()}
     images = {image for image in images if image.strip() == image and image}
     for user, image in itertools.product(sorted(users)[:3] or ["ada"], sorted(images)[:3] or ["an-image"]):
-        yield Subject(user, frozenset(groups), image)
-    yield Subject("a-stranger", frozenset(), "an-image")
+        yield Subject(user, frozenset(groups), image, 0)
+    yield Subject("a-stranger", frozenset(), "an-image", 0)
 
 
 def test_the_pods_of_every_valid_example_are_accepted(server: Server, report: Report) -> None:

@@ -133,7 +133,7 @@ def test_what_is_accepted_of_a_section_is_accepted_by_the_server(
         if document is None:
             seen["refused by the parser"] += 1
             return
-        for pod in make_pods(document, Subject("ada", frozenset(), "an-image")):
+        for pod in make_pods(document, Subject("ada", frozenset(), "an-image", 0)):
             created = server.create(pod)
             assert not isinstance(created, StatusError), f"{section}: {json.dumps(value)}: {created}"
         seen["accepted by both"] += 1

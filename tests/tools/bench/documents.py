@@ -35,4 +35,4 @@ def _make_profile(number: int, users: int) -> str:
 
 def make_subject(number: int) -> Subject:
     """A user, whose image is one of those that the profiles name."""
-    return Subject(f"user-{number * 7 % 12_000:05d}", frozenset(), f"quay.io/example/lab-{number % 89}:1")
+    return Subject(f"user-{number * 7 % 12_000:05d}", frozenset(), f"quay.io/example/lab-{number % 89}:1", 0)

@@ -26,8 +26,8 @@ from profiled_spawner.document.parser import ValidationResult, validate_document
 from profiled_spawner.errors import DocumentError, SourceError
 from profiled_spawner.hub.spawn_form import format_form
 from profiled_spawner.sources.extract import find_document
+from profiled_spawner.sources.file import FileSource
 from profiled_spawner.sources.several import read_documents
-from profiled_spawner.sources.source import FileSource
 
 from .canaries import KEY, find_canaries
 
@@ -36,7 +36,7 @@ __all__ = ["Told", "find_leaks", "parse", "read_as_hub", "run_command", "run_ren
 Told = tuple[str, str]
 """An output's name, and what stands in it."""
 
-_SUBJECT = Subject("ada", frozenset({"forecasters"}), "quay.io/example/nb:1")
+_SUBJECT = Subject("ada", frozenset({"forecasters"}), "quay.io/example/nb:1", 0)
 _SUBJECT_ARGUMENTS = ("--user", "ada", "--group", "forecasters", "--image", "quay.io/example/nb:1")
 _SOURCE = "profiles.yaml"
 

@@ -17,7 +17,7 @@ from typing import TypeAlias
 from kubernetes.utils import parse_quantity as parse_independently
 
 from profiled_spawner.decide.matching import Subject, explain_match, match_profiles
-from profiled_spawner.decide.merging import merge_profiles, settle_resources
+from profiled_spawner.decide.merging import merge_profiles, reconcile_resources
 from profiled_spawner.document.limits import MAX_BYTES
 from profiled_spawner.document.model import Document
 from profiled_spawner.document.parser import MAX_DIAGNOSTICS, parse_document, validate_document
@@ -29,8 +29,9 @@ from profiled_spawner.document.quantity import (
     parse_quantity,
 )
 from profiled_spawner.errors import Diagnostic, DocumentError, QuantityError, SourceError
+from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
 from profiled_spawner.sources.extract import decode_text, find_document
-from profiled_spawner.sources.source import ConfigMapSource, Revision, SelectedConfigMapsSource
+from profiled_spawner.sources.source import Revision
 
 __all__ = ["KEY", "MARK", "TARGETS", "Target", "configmap", "document", "large", "manifest", "quantity"]
 
@@ -41,7 +42,7 @@ KEY = "jupyterhub-singleuser-profiles.yaml"
 MARK = b"\xff"
 """Stands between the parts of an input of `large`; no UTF-8 has it."""
 
-_SUBJECT = Subject("ada", frozenset({"forecasters"}), "quay.io/example/notebook:1")
+_SUBJECT = Subject("ada", frozenset({"forecasters"}), "quay.io/example/notebook:1", 0)
 
 # YAML ends a line with any of these.
 _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
@@ -188,7 +189,7 @@ def _consider_document(parsed: Document) -> None:
         assert all(explain_match(profile, _SUBJECT).reasons)
         assert profile.label.isprintable()
     for order in ("specificity", "document"):
-        settle_resources(merge_profiles(match_profiles(parsed, _SUBJECT, order)))
+        reconcile_resources(merge_profiles(match_profiles(parsed, _SUBJECT, order)))
 
 
 def _consider_diagnostics(diagnostics: tuple[Diagnostic, ...], text: str, *, column_offset: int = 0) -> None:

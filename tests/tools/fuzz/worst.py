@@ -24,7 +24,7 @@ from profiled_spawner.document.model import Document, combine_documents
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.errors import DocumentError
 from profiled_spawner.hub.spawn_form import format_form
-from profiled_spawner.sources.threads import background
+from profiled_spawner.sources.threads import low_latency
 
 from .limits import BeyondBoundsError, call_within, forget_peak_rss, peak_rss_bytes
 from .starting import measure_start
@@ -59,7 +59,7 @@ class Case:
     """
 
     texts: tuple[str, ...]
-    subject: Subject = field(default=Subject("ada", _GROUPS, "quay.io/example/notebook:1"))
+    subject: Subject = field(default=Subject("ada", _GROUPS, "quay.io/example/notebook:1", 0))
 
 
 Family = Callable[[int, int, int], Case]
@@ -132,7 +132,7 @@ def patterns(count: int, stars: int, length: int) -> Case:
     """Images with stars, against a long one that a person sent."""
     entries = (f"'{'*a' * stars}*{number}*'" for number in range(count))
     case = _profiles("{images: [" + ", ".join(entries) + "]}")
-    return Case(case.texts, Subject("ada", _GROUPS, "a" * max(1, length) + "b"))
+    return Case(case.texts, Subject("ada", _GROUPS, "a" * max(1, length) + "b", 0))
 
 
 def infixes(count: int, length: int, image: int) -> Case:
@@ -142,7 +142,7 @@ def infixes(count: int, length: int, image: int) -> Case:
         for number in range(count)
     )
     case = _profiles("{images: [" + ", ".join(entries) + "]}")
-    return Case(case.texts, Subject("ada", _GROUPS, "a" * max(1, image)))
+    return Case(case.texts, Subject("ada", _GROUPS, "a" * max(1, image), 0))
 
 
 def groups(profiles: int, each: int, kind: int) -> Case:
@@ -229,7 +229,7 @@ def matching(configmaps: int, patterns: int, length: int) -> Case:
         for _ in range(max(1, min(configmaps, 100)))
     )
     return Case(
-        tuple(f"profiles:\n- {{images: [{each}]}}\n" for each in entries), Subject("ada", _GROUPS, "a" * length)
+        tuple(f"profiles:\n- {{images: [{each}]}}\n" for each in entries), Subject("ada", _GROUPS, "a" * length, 0)
     )
 
 
@@ -400,7 +400,7 @@ def measure_case(case: Case, runs: int = 1) -> dict[str, float]:
         slowest = 0.0
         for text in case.texts:
             # As a hub reads it.
-            with background():
+            with low_latency(len(text)):
                 began = time.thread_time()
                 try:
                     documents.append(parse_document(text))
@@ -436,7 +436,7 @@ def measure_stall(case: Case, runs: int = 3) -> float:
     """
 
     def parse() -> None:
-        with background():
+        with low_latency(sum(map(len, case.texts))):
             for text in case.texts:
                 try:
                     parse_document(text)
