@@ -71,14 +71,16 @@ def make_schema() -> dict[str, Any]:
         ],
         "$defs": {
             "profile": _describe_mapping(
-                "A profile: its filters, and its settings. Every key is optional.", PROFILE_KEYS
+                "A profile: its filters, and its settings. Every key is optional.", PROFILE_KEYS, PROFILE_ADVICE
             ),
             "size": {
-                **_describe_mapping("What a person may choose for a server. Only the name is required.", SIZE_KEYS),
+                **_describe_mapping(
+                    "What a person may choose for a server. Only the name is required.", SIZE_KEYS, PROFILE_ADVICE
+                ),
                 "required": ["name"],
             },
             "image": {
-                **_describe_mapping("An image that a person may choose. Only the name is required.", IMAGE_KEYS),
+                **_describe_mapping("An image that a person may choose. Only the name is required.", IMAGE_KEYS, {}),
                 "required": ["name"],
             },
             **{name: PROFILE_KEYS[name].describe() for name in _SHARED},
@@ -91,13 +93,13 @@ def make_schema() -> dict[str, Any]:
 _SHARED = [name for name, key in PROFILE_KEYS.items() if SIZE_KEYS.get(name) is key]
 
 
-def _describe_mapping(description: str, keys: Mapping[str, Key]) -> Schema:
+def _describe_mapping(description: str, keys: Mapping[str, Key], advice: Mapping[str, str]) -> Schema:
     return {
         "description": description,
         "type": "object",
         "properties": {
             **{name: {"$ref": f"#/$defs/{name}"} if name in _SHARED else key.describe() for name, key in keys.items()},
-            **_deprecated(PROFILE_ADVICE),
+            **_deprecated(advice),
         },
         "additionalProperties": False,
     }

@@ -7,7 +7,7 @@ Which keys there are, `model` defines, and what each may hold, `sections` and `k
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from collections.abc import Mapping as MappingABC
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,35 +28,14 @@ __all__ = ["MAX_DIAGNOSTICS", "ValidationResult", "parse_document", "validate_do
 
 E = TypeVar("E", bound=Entry)
 
-_DOCUMENT_KEYS = ("timezone", "profiles", "sizes", "images")
+_DOCUMENT_KEYS = ("profiles", "sizes", "images", "timezone")
 
-
-class _Kind(NamedTuple):
-    """A kind of entry: its keys, what it is called, and what a node must be to be one."""
-
-    keys: MappingABC[str, Key]
-    noun: str
-    wanted: str
-    is_choice: bool
-
-
-_KINDS: MappingABC[type[Entry], _Kind] = {
-    Profile: _Kind(PROFILE_KEYS, "a profile", "a mapping, such as {name: …, users: […], env: {…}}", is_choice=False),
-    Size: _Kind(SIZE_KEYS, "a size", "a mapping, such as {name: …, resources: {…}}", is_choice=True),
-    ImageChoice: _Kind(IMAGE_KEYS, "an image", "a mapping, such as {name: …, image: …}", is_choice=True),
-}
-# Keys of this format and of manifests, which are nobody's secret wherever they are.
-_WORDS = frozenset(
-    {
-        *("apiVersion", "kind", "metadata", "data", "spec", "limits", "requests", "value", "valueFrom"),
-        *(*_DOCUMENT_KEYS, *(key for kind in _KINDS.values() for key in kind.keys)),
-    }
-)
 
 _UNDER_RESOURCES = "write it under 'resources'"
 _NO_SERVICE_ACCOUNT = "profiles give no service account; KubeSpawner's service_account is for every server"
 _OF_PROFILE_LIST = (
-    "a key of KubeSpawner's profile_list, which stays in the hub's configuration; here, people choose 'sizes'"
+    "a key of KubeSpawner's profile_list, which stays in the hub's configuration; here, people choose 'images' and "
+    "'sizes'"
 )
 _PROFILE_HINTS = MappingProxyType(
     {
@@ -74,11 +53,69 @@ _PROFILE_HINTS = MappingProxyType(
 """What to do about keys of other places and of KubeSpawner, in a profile or a size."""
 _DOCUMENT_HINTS = MappingProxyType(
     {
-        "profile_list": "KubeSpawner's profile_list stays in the hub's configuration; a document has profiles, sizes",
+        "profile_list": (
+            "KubeSpawner's profile_list stays in the hub's configuration; a document has profiles, sizes, images"
+        ),
         **dict.fromkeys(
             ("anchors", "common", "defaults", "definitions", "shared", "templates"),
-            "a document has profiles, sizes; put an anchor (&) where its value is first used",
+            "a document has profiles, sizes, images; put an anchor (&) where its value is first used",
         ),
+    }
+)
+
+
+_IMAGE_HINTS = MappingProxyType(
+    {
+        "display_name": "write 'name'",
+        "kubespawner_override": (
+            "write 'image' and 'default_url' here, and what else it changes in a profile for the image"
+        ),
+        "default": "the first image that a person may choose is the default",
+        **dict.fromkeys(
+            ("env", "env_from", "resources", "gpu", "volumes"), "write it in a profile for the image, or in a size"
+        ),
+    }
+)
+"""The same, in an image that people may choose."""
+
+
+class _Kind(NamedTuple):
+    """A kind of entry: its keys, what errors call it, what a node must be, and what to do about other keys."""
+
+    keys: MappingABC[str, Key]
+    noun: str
+    wanted: str
+    hints: MappingABC[str, str]
+    ignored: Container[str]
+    is_choice: bool
+
+
+_KINDS: MappingABC[type[Entry], _Kind] = {
+    Profile: _Kind(
+        PROFILE_KEYS,
+        "a profile",
+        "a mapping, such as {name: …, users: […], env: {…}}",
+        _PROFILE_HINTS,
+        PROFILE_ADVICE,
+        is_choice=False,
+    ),
+    Size: _Kind(
+        SIZE_KEYS,
+        "a size",
+        "a mapping, such as {name: …, resources: {…}}",
+        _PROFILE_HINTS,
+        PROFILE_ADVICE,
+        is_choice=True,
+    ),
+    ImageChoice: _Kind(
+        IMAGE_KEYS, "an image", "a mapping, such as {name: …, image: …}", _IMAGE_HINTS, (), is_choice=True
+    ),
+}
+# Keys of this format and of manifests, which are nobody's secret wherever they are.
+_WORDS = frozenset(
+    {
+        *("apiVersion", "kind", "metadata", "data", "spec", "limits", "requests", "value", "valueFrom"),
+        *(*_DOCUMENT_KEYS, *(key for kind in _KINDS.values() for key in kind.keys)),
     }
 )
 
@@ -211,11 +248,11 @@ class _Parser:
 
     def parse_entry(self, kind: type[E], node: Node, path: tuple[str, int]) -> E:
         """Reads a profile, a size or an image."""
-        validator, (keys, noun, wanted, is_choice) = self.validator, _KINDS[kind]
+        validator, (keys, noun, wanted, hints, ignored, is_choice) = self.validator, _KINDS[kind]
         if not isinstance(node, Mapping):
             validator.wrong_type(node, path, wanted)
             return kind(path[1])
-        entries = validator.known_entries(node, path, tuple(keys), noun, ignored=PROFILE_ADVICE, hints=_PROFILE_HINTS)
+        entries = validator.known_entries(node, path, tuple(keys), noun, ignored=ignored, hints=hints)
         if is_choice and "name" not in entries:
             validator.error(node, path, "has no 'name', by which people choose it")
         entry = kind(path[1], **self.sections(entries, path, keys))

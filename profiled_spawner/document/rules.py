@@ -86,7 +86,7 @@ OBJECT_NAME = Rule(
 
 # In front, [ begins an IPv6 address; + is for a digest's algorithm alone.
 IMAGE = Rule(
-    r"(?:\[[0-9A-Fa-f:]*\][A-Za-z0-9._/:-]*|[A-Za-z0-9][A-Za-z0-9._/:-]*)(?:@[A-Za-z0-9._+:-]+)?",
+    r"(?!.*://)(?:\[[0-9A-Fa-f:]*\][A-Za-z0-9._/:-]*|[A-Za-z0-9][A-Za-z0-9._/:-]*)(?:@[A-Za-z0-9._+:-]+)?",
     "not the name of an image, such as quay.io/example/notebook:1.0",
     longest=MAX_IMAGE,
 )

@@ -86,7 +86,7 @@ class Period:
 
     def __post_init__(self) -> None:
         if self.end <= self.start:
-            raise TimeError("until is not after from, so this would never apply")
+            raise TimeError("must be after 'from', or this never applies")
 
     def covers(self, moment: float) -> bool:
         """Whether the moment is within it."""

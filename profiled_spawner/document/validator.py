@@ -24,7 +24,7 @@ HIDDEN = "…"
 """Replaces a key in a path if it may be a secret in the wrong place; line and column say where it is."""
 
 # Of the keys that an object may have.
-_MOST_SHOWN = 15
+_MOST_SHOWN = 16
 
 Path: TypeAlias = tuple[str | int | Scalar, ...]
 """Steps from the document's root: keys and positions. A scalar is a key that an error quotes only if it may."""
@@ -264,15 +264,13 @@ class Validator:
             wanted: What it must be.
             empty: How to write that there is none, if that is possible.
         """
-        step = self._shown(path[-1])
-        name = step if isinstance(step, str) and step != HIDDEN else "this"
         if isinstance(node, Scalar) and (node.is_empty or (node.is_null and empty)):
             otherwise = ", or leave the key out" if len(path) > 1 else ""
             hint = f"; write '{empty}' for none{otherwise}" if empty else ""
             self.error(node, path, f"{'is null' if node.value else 'has no value'}{hint}")
             return
         hint = "; put it in brackets, [ and ]" if isinstance(node, Scalar) and wanted == "a list" else ""
-        self.error(node, path, f"{name} must be {wanted}{hint}")
+        self.error(node, path, f"must be {wanted}{hint}")
 
 
 def _enter_env(node: Sequence | Mapping) -> Iterator[tuple[Node, _Where]]:

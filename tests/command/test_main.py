@@ -376,7 +376,6 @@ class TestSource:
             ),
             pytest.param(["explain", "a", "--user", "", "--image", "b"], "--user: must not be empty", id="no user"),
             pytest.param(["explain", "a", "--user", "\udcff", "--image", "b"], "--user: not UTF-8 text", id="bytes"),
-            pytest.param(["explain", "a", "--user", "b"], "arguments are required: --image", id="no image"),
         ],
     )
     def test_wrong_usage_is_told(self, run: Run, arguments: list[str], message: str) -> None:

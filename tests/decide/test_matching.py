@@ -1,14 +1,25 @@
 """A profile fits where both who and what fit, and the profiles that fit are in the order in which they are merged."""
 
 import re
+from dataclasses import replace
+from datetime import UTC
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiled_spawner.decide.matching import MergeOrder, Subject, explain_match, fits, match_profiles, order_profiles
+from profiled_spawner.decide.matching import (
+    MergeOrder,
+    Subject,
+    explain_match,
+    explain_period,
+    fits,
+    match_profiles,
+    order_profiles,
+)
 from profiled_spawner.document.model import Document, Profile
 from profiled_spawner.document.parser import parse_document
+from profiled_spawner.document.times import ALWAYS, Period, parse_start
 
 ADA = Subject("ada", frozenset({"forecasters", "staff"}), "quay.io/example/nb:3.6", 0)
 DIGEST = "sha256:" + "0f4bb1c5" * 8
@@ -261,7 +272,9 @@ def oracle_fits(profile: Profile, subject: Subject) -> bool:
     named_user = profile.users is not None and (subject.user in profile.users or "*" in profile.users)
     named_group = profile.groups is not None and any(group in profile.groups for group in subject.groups)
     who = (profile.users is None and profile.groups is None) or named_user or named_group
-    return who and (profile.images is None or any(oracle_fits_entry(entry, subject.image) for entry in profile.images))
+    when = not (subject.at < profile.period.start or subject.at >= profile.period.end)
+    what = profile.images is None or any(oracle_fits_entry(entry, subject.image) for entry in profile.images)
+    return who and what and when
 
 
 def oracle_fits_entry(entry: str, image: str) -> bool:
@@ -299,13 +312,12 @@ profiles = st.builds(
     users=st.none() | st.frozensets(names, max_size=2),
     groups=st.none() | st.frozensets(groups, max_size=2),
     images=st.none() | st.lists(entries, max_size=3).map(tuple),
+    period=st.just(ALWAYS) | st.builds(lambda start, length: Period(start, start + length), *[st.integers(1, 5)] * 2),
 )
 documents = st.lists(profiles, max_size=12).map(
-    lambda found: Document(
-        tuple(Profile(index, None, each.images, each.users, each.groups) for index, each in enumerate(found))
-    )
+    lambda found: Document(tuple(replace(each, index=index) for index, each in enumerate(found)))
 )
-subjects = st.builds(Subject, user=names, groups=st.frozensets(groups, max_size=2), image=images)
+subjects = st.builds(Subject, user=names, groups=st.frozensets(groups, max_size=2), image=images, at=st.integers(0, 10))
 
 
 @given(documents, subjects)
@@ -338,3 +350,39 @@ def test_profiles_that_are_not_numbered_by_their_positions_are_found_too() -> No
 @settings(deadline=None, max_examples=300)
 def test_patterns_fit_as_regular_expressions_do(entry: str, image: str) -> None:
     assert fits(Profile(0, images=(entry,)), Subject("ada", frozenset(), image, 0)) is oracle_fits_entry(entry, image)
+
+
+@pytest.mark.parametrize(
+    ("at", "fitting", "reason"),
+    [
+        pytest.param("2026-11-30T23:59:59", False, "from 1 December", id="not yet"),
+        pytest.param("2026-12-01", True, "until the end of 24 December", id="its first second"),
+        pytest.param("2026-12-24T23:59:59", True, "until the end of 24 December", id="its last second"),
+        pytest.param("2026-12-25", False, "only until the end of 24 December", id="over"),
+    ],
+)
+def test_a_period_says_when_it_applies(at: str, fitting: bool, reason: str) -> None:
+    document = parse_document(
+        "timezone: Europe/Athens\nprofiles: [{from: 2026-12-01, until: 2026-12-24}, {name: without a period}]"
+    )
+    subject = Subject("ada", frozenset(), "nb", parse_start(at, document.timezone))
+
+    match = explain_match(document.profiles[0], subject, document.timezone)
+
+    assert (match.fits, match.reasons) == (fitting, ("for every user", "for every image", reason))
+    assert (document.profiles[0] in match_profiles(document, subject)) is fitting
+    assert explain_match(document.profiles[1], subject).reasons == ("for every user", "for every image")
+
+
+@pytest.mark.parametrize(
+    ("period", "expected"),
+    [
+        pytest.param(ALWAYS, "", id="without bounds"),
+        pytest.param(Period(start=-10), "", id="begun, and without an end"),
+        pytest.param(Period(start=86_400), "from 2 January", id="not begun"),
+        pytest.param(Period(end=86_400), "until the end of 1 January", id="with an end"),
+        pytest.param(Period(end=0), "only until the end of 31 December 1969", id="ended"),
+    ],
+)
+def test_of_a_period_the_next_bound_is_told(period: Period, expected: str) -> None:
+    assert explain_period(period, UTC, 0) == expected

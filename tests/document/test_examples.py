@@ -8,13 +8,15 @@ Errors and warnings stand one to a line: ``LINE:COLUMN: PATH: what``, without th
 """
 
 import json
+import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from profiled_spawner.document.model import Document, EnvVarSource, Profile, Size
+from profiled_spawner.document.model import Document, Entry, EnvVarSource, ImageChoice, Profile, Size
 from profiled_spawner.document.parser import ValidationResult, parse_document, validate_document
 from profiled_spawner.document.templates import Template
 from profiled_spawner.errors import Diagnostic, DocumentError
@@ -75,12 +77,30 @@ def describe(profile: Profile) -> dict[str, Any]:
     for key in ("env_from", "node_tolerations", "node_affinity", "volumes", "node_selector", "labels", "annotations"):
         if getattr(profile, key):
             said[key] = to_plain(getattr(profile, key))
+    said |= describe_period(profile)
     if isinstance(profile, Size) and profile.description is not None:
         said["description"] = profile.description
     for kind, amounts in (("limits", profile.limits), ("requests", profile.requests)):
         if amounts:
             said[kind] = {resource: quantity and quantity.text for resource, quantity in amounts.items()}
     return said
+
+
+def describe_period(entry: Entry) -> dict[str, Any]:
+    """When an entry applies, in UTC."""
+    found = {}
+    for key, instant in (("from", entry.period.start), ("until", entry.period.end)):
+        if math.isfinite(instant):
+            found[key] = datetime.fromtimestamp(instant, UTC).isoformat()
+    return found
+
+
+def describe_image(image: ImageChoice) -> dict[str, Any]:
+    """What an image that people may choose says, without what it leaves out."""
+    said = {key: getattr(image, key) for key in ("name", "description", "image", "default_url")}
+    said["image_pull_secrets"] = image.image_pull_secrets and list(image.image_pull_secrets)
+    said |= {"users": image.users and sorted(image.users), "groups": image.groups and sorted(image.groups)}
+    return {key: value for key, value in said.items() if value is not None} | describe_period(image)
 
 
 def to_plain(value: Any) -> Any:
@@ -102,6 +122,9 @@ def test_a_valid_example_says_what_is_beside_it(path: Path) -> None:
     actual: Any = [describe(profile) for profile in profiles]
     if sizes:
         actual = {"profiles": actual, "sizes": [describe(size) for size in sizes]}
+    if checked.document.images:
+        actual = {"profiles": actual} if isinstance(actual, list) else actual
+        actual["images"] = [describe_image(image) for image in checked.document.images]
     assert actual == json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert [profile.index for profile in profiles] == list(range(len(profiles)))
     assert [size.index for size in sizes] == list(range(len(sizes)))

@@ -37,6 +37,7 @@ BEYOND_SCHEMA = re.compile(
     "|must have at least one term|has a term without|must be the name of one node|must name at least one"
     "|must request storage"
     "|not the name of a Kubernetes object|on one line and without"  # of a template filled in
+    "|is not an IANA time zone|does not exist in|exists twice|must be after 'from'|is not in the calendar|has hour"
     "|could be the same for two people|could make a variable that belongs to the hub"
 )
 

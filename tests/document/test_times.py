@@ -445,7 +445,7 @@ def test_a_period_without_bounds_covers_every_moment(moment: float) -> None:
     ],
 )
 def test_an_empty_period_is_refused(start: str, end: str) -> None:
-    with pytest.raises(TimeError, match="until is not after from, so this would never apply"):
+    with pytest.raises(TimeError, match="must be after 'from', or this never applies"):
         Period(parse_start(start, UTC), parse_end(end, UTC))
 
 
