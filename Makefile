@@ -25,7 +25,7 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.1
 	--generate-hashes --no-header $(UPGRADE)
 
 .PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz fuzz-short worst canary
-.PHONY: bench bench-short lint wheel lock clean
+.PHONY: mutants mutants-short bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -81,6 +81,14 @@ worst: $(NEWEST)
 canary: $(NEWEST)
 	.venv/bin/python -m fuzz.canary $(ARGS)
 
+## Runs the tests on mutants of document, decide and pod, and says which survive; with --draw, draws them anew
+mutants: .venv/mutants-installed
+	.venv/bin/python -m mutants $(ARGS)
+
+# A few that must be killed, by the tests of their own modules: shows that the tool still finds and runs mutants.
+mutants-short: .venv/mutants-installed
+	.venv/bin/python -m mutants --list tests/tools/mutants/short.txt --least 100
+
 ## Measures what profiles cost a hub, and writes it into docs/costs.md; wants half an hour and an idle machine
 bench: $(BENCH)
 	.venv-bench/bin/python -m bench --docs $(ARGS)
@@ -131,7 +139,7 @@ lock: $(LOCKER)
 	@$(COMPILE) pyproject.toml --extra bench --group build --constraint $(LOCKS)/test.txt \
 		--output-file $(LOCKS)/bench.txt >/dev/null
 	@# These share .venv, so each keeps the versions of those before it.
-	@held="--constraint $(LOCKS)/test.txt"; for extra in docs lint release fuzz; do \
+	@held="--constraint $(LOCKS)/test.txt"; for extra in docs lint release fuzz mutants; do \
 		$(COMPILE) pyproject.toml $$held --extra $$extra --output-file $(LOCKS)/$$extra.txt >/dev/null || exit; \
 		held="$$held --constraint $(LOCKS)/$$extra.txt"; done
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from ..decide.choices import describe_size, echo
+from ..decide.choices import describe_size, quote_choice
 from ..document.model import DEFAULT_SIZE, Size
 
 __all__ = ["FIELD", "format_form"]
@@ -28,12 +28,12 @@ def format_form(sizes: Sequence[Size], choice: object = None) -> str:
     if not sizes and not is_gone:
         return ""
     chosen = DEFAULT_SIZE if is_gone or not choice else choice
-    rows = [(DEFAULT_SIZE, "Default", "What the server is given without a size.", "")]
+    rows = [(DEFAULT_SIZE, "Default", "The usual memory and CPU of your server.", "")]
     rows += [(size.name or "", size.name or "", size.description or "", describe_size(size)) for size in sizes]
     options = "".join(
         _format_option(f"{FIELD}-{number}", *row, checked=row[0] == chosen) for number, row in enumerate(rows)
     )
-    notice = f"<p>The size {escape(echo(choice))}, which was chosen last, is not available now.</p>" if is_gone else ""
+    notice = f"<p>Your last size, {escape(quote_choice(choice))}, is not available now.</p>" if is_gone else ""
     return f"""\
 <fieldset id="profiled-sizes" class="my-4">
 <legend>Size</legend>

@@ -22,7 +22,7 @@ from traitlets import Bool, Enum, Instance, Unicode, default
 from .. import metrics
 from ..decide.choices import choose_size, describe_resources, find_sizes
 from ..decide.matching import Subject, match_profiles
-from ..decide.merging import EffectiveProfile, check_applied, merge_profiles
+from ..decide.merging import EffectiveProfile, check_merge_input, merge_profiles
 from ..document.limits import MAX_IMAGE
 from ..document.model import DEFAULT_SIZE, Profile, Size
 from ..errors import DocumentError, PodError, ProfiledSpawnerError, SizeError, SourceError
@@ -456,7 +456,7 @@ class ProfiledKubeSpawner(HostSpawner):
         applied = (*applied, size) if size else applied
         # The event loop runs other tasks between the steps, because each may take some milliseconds.
         await asyncio.sleep(0)
-        check_applied(applied)
+        check_merge_input(applied)
         effective = merge_profiles(applied)
         await asyncio.sleep(0)
         expand = expand_together(effective, self.expand_fields)

@@ -36,9 +36,17 @@ from kubernetes_asyncio.client import (
     V1VolumeMount,
 )
 
-from ..decide.merging import EffectiveProfile, Resources, Setting, check_start, combine_terms, settle_resources
-from ..document.model import EnvValue, EnvVarSource, is_hub_owned
+from ..decide.merging import (
+    EffectiveProfile,
+    Resources,
+    Setting,
+    check_merge_result,
+    combine_terms,
+    reconcile_resources,
+)
+from ..document.model import EnvValue, EnvVarSource
 from ..document.quantity import Quantity, format_bytes, format_cores, parse_quantity
+from ..document.rules import is_hub_owned
 from ..document.templates import Template, expand_template
 from ..errors import PodError, QuantityError
 
@@ -125,11 +133,11 @@ def inject_profile(
         expand: Replaces KubeSpawner's fields, such as ``{username}``, in a template. `expand_together` makes it fast.
 
     Raises:
-        PodError: The settings exceed the limits of a start (see `check_start`), a volume or a mount is in the pod
-            already, the node affinity has too many alternatives, or a template may expand to another person's name
-            (see `expand_template`).
+        PodError: The settings exceed the limits of a start (see `check_merge_result`), a volume or a mount is in the
+            pod already, the node affinity has too many alternatives, or a template may expand to another person's
+            name (see `expand_template`).
     """
-    check_start(effective)
+    check_merge_result(effective)
     containers = list(pod.spec.containers)
     position = _find_notebook(containers)
     container = containers[position]
@@ -166,7 +174,7 @@ class _Amounts:
     def of(cls, container: Any, effective: EffectiveProfile) -> _Amounts:
         own = _get(container, "resources")
         quantities = {kind: _parse_quantities(_get(own, kind) or {}) for kind in _KINDS}
-        resources = settle_resources(effective, quantities["limits"], quantities["requests"])
+        resources = reconcile_resources(effective, quantities["limits"], quantities["requests"])
         return cls(own, quantities, effective, resources)
 
     def requirements(self) -> Any:

@@ -511,7 +511,7 @@ def test_the_settled_resources_are_told() -> None:
         "memory": "1Gi"
     }
     assert [str(conflict) for conflict in injection.resources.conflicts] == [
-        "memory: the guarantee of 2147483648 (the hub) is not the limit of 1Gi (small); the limit is used for both"
+        "memory: the guarantee of 2147483648 (the hub) is above the limit of 1Gi (small); the limit is used for both"
     ]
 
 

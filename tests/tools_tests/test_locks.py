@@ -39,7 +39,11 @@ DEMANDS["test"] += GROUPS["build"] + PROJECT["build-system"]["requires"]
 DEMANDS["bench"] += GROUPS["build"]
 
 # What shares an environment, or is compared: a package has one version in all of them.
-TOGETHER = [["test", "runtime", "docs", "lint", "release", "fuzz"], ["test", "bench"], ["oldest", "oldest-runtime"]]
+TOGETHER = [
+    ["test", "runtime", "docs", "lint", "release", "fuzz", "mutants"],
+    ["test", "bench"],
+    ["oldest", "oldest-runtime"],
+]
 
 
 def test_every_lock_file_is_of_this_table() -> None:

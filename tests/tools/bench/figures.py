@@ -237,7 +237,7 @@ async def measure_growth(far_side: FarSide, scale: Scale) -> AsyncIterator[Figur
         for profiles, values in added.items():
             values.append(await added_cost(far_side, profiles, scale.burst))
     smallest, largest = added.values()
-    name = f"what of it is ours, {scale.profiles[-1]:,} profiles"
+    name = f"our share, {scale.profiles[-1]:,} profiles"
     yield Figure(name, "ms", largest, f"{scale.profiles[0]:,} profiles", smallest, "ratio", 1.3)
 
 
@@ -283,7 +283,7 @@ async def measure_blocking(far_side: FarSide, scale: Scale) -> AsyncIterator[Fig
         kind: [max(value - base, 1e-3) for value, base in zip(cpu[kind], cpu["stock"], strict=True)]
         for kind in ("ours", "blocking")
     }
-    yield Figure(f"{name}: the same, over stock KubeSpawner", "ms", over["ours"], "blocking", over["blocking"], "gain")
+    yield Figure(f"{name}: the same, vs. stock KubeSpawner", "ms", over["ours"], "blocking", over["blocking"], "gain")
     yield Figure(f"{name}: longest stall", "ms", stall["ours"], "blocking", stall["blocking"], "gain", 200)
     yield Figure(f"{name}: longest stall", "ms", stall["ours"], "stock KubeSpawner", stall["stock"], "ratio")
 
