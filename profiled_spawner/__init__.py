@@ -1,4 +1,7 @@
-"""Environment variables and limits for JupyterHub servers from a ConfigMap that is read at every start."""
+"""Sets environment variables and limits of JupyterHub servers, from a ConfigMap that is read at every start.
+
+`__all__` is the public Python API; the reference lists it, with the other public interfaces.
+"""
 
 __version__ = "0.1.0.dev0"
 
@@ -11,7 +14,7 @@ __all__ = ["ProfiledKubeSpawner", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    # The command does without JupyterHub and KubeSpawner, whose import takes about a second.
+    # Import the spawner on first use: JupyterHub and KubeSpawner take about a second, and the command needs neither.
     if name == "ProfiledKubeSpawner":
         from .hub.spawner import ProfiledKubeSpawner
 

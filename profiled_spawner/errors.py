@@ -1,9 +1,10 @@
-"""What can be wrong, and how it is said.
+"""All exceptions of the package, and the `Diagnostic` values that describe the errors of a document.
 
-Every exception of the package derives from `ProfiledSpawnerError`. What is wrong with a text is said in
-`Diagnostic` values, which say where, what, and what to do about it; what is wrong with reading one is a
-`SourceError`. Neither ever holds the value of an environment variable: whoever makes one sees to that. As text, each
-is printable, whatever it quotes.
+- Every exception derives from `ProfiledSpawnerError`.
+- A `Diagnostic` says where, what, and how to fix it. A `DocumentError` holds all of a document's diagnostics.
+- A `SourceError` means that the document could not be read at all.
+- No exception and no diagnostic holds the value of an environment variable. The code that creates one ensures that.
+- As text, each is safe to print: control characters are escaped.
 """
 
 from __future__ import annotations
@@ -25,33 +26,42 @@ __all__ = [
     "QuantityError",
     "SizeError",
     "SourceError",
-    "count_errors",
-    "count_omitted",
+    "TimeError",
+    "format_error_count",
+    "format_omitted_count",
     "format_path",
 ]
 
 
 class ProfiledSpawnerError(Exception):
-    """The base of every exception that this package raises."""
+    """The base class of every exception of this package."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
 
 
 class QuantityError(ProfiledSpawnerError, ValueError):
-    """A text is not a Kubernetes quantity, or not one that its resource can have."""
+    """A text is not a Kubernetes quantity, or the resource cannot have this quantity."""
+
+
+class TimeError(ProfiledSpawnerError, ValueError):
+    """A text is not a date, a time or a time zone, or not one that there is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One thing that is wrong with a document, or may not be what its author meant.
+    """One error or warning about a document.
 
     Attributes:
-        what: What is wrong and what to do about it: a sentence without a capital or a full stop.
-        path: Where in the document, such as ``profiles[2].resources.mem_limit``; empty for all of it.
-        line: Line of the text, from 1; 0 where there is none to name.
-        column: Column of that line in characters, from 1; 0 where there is none to name.
-        severity: A document with an error is not used; a warning changes nothing.
+        what: The problem and how to fix it, as a sentence without a capital and a full stop.
+        path: The place in the document, such as ``profiles[2].resources.mem_limit``. Empty: the whole document.
+        line: The line, counted from 1. 0: unknown.
+        column: The column in characters, counted from 1. 0: unknown.
+        severity: A document with an error is not used. A warning has no effect on its use.
+
+    Example:
+        ``line 14, column 18: profiles[1].resources.mem_limit: 2GB is not a Kubernetes quantity; did you mean 2Gi or
+        2G?``
     """
 
     what: str
@@ -67,7 +77,14 @@ class Diagnostic:
 
 
 def format_path(steps: Sequence[str | int]) -> str:
-    """A `Diagnostic`'s path from its steps: keys and positions, from the document's root."""
+    """Formats the path of a `Diagnostic`.
+
+    Args:
+        steps: Mapping keys and list positions, from the document's root.
+
+    Example:
+        ``["profiles", 2, "env", "my key"]`` becomes ``profiles[2].env["my key"]``.
+    """
     path = ""
     for step in steps:
         if isinstance(step, int):
@@ -80,26 +97,31 @@ def format_path(steps: Sequence[str | int]) -> str:
 
 
 MAX_ERRORS = 1_000
-"""How many errors of a document are counted: nobody reads more, and each takes time."""
+"""Stop counting a document's errors here: nobody reads more, and finding each takes time."""
 
 
-def count_errors(number: int) -> str:
-    """How many errors there are, such as ``1 error``, ``2 errors`` or ``1000 errors or more``."""
+def format_error_count(number: int) -> str:
+    """Formats a number of errors: ``1 error``, ``2 errors``, or ``1000 errors or more`` at `MAX_ERRORS`."""
     return f"{number} error{'s' if number > 1 else ''}{' or more' if number >= MAX_ERRORS else ''}"
 
 
-def count_omitted(listed: int, omitted: int) -> str:
-    """How many errors are not listed, such as ``12 more`` or ``900 or more``."""
+def format_omitted_count(listed: int, omitted: int) -> str:
+    """Formats the number of errors that are not listed: ``12 more``, or ``900 or more`` if counting stopped.
+
+    Args:
+        listed: The number of errors that are listed.
+        omitted: The number of errors that are not.
+    """
     return f"{omitted} or more" if listed + omitted >= MAX_ERRORS else f"{omitted} more"
 
 
 class DocumentError(ProfiledSpawnerError):
-    """A text is not a profile document.
+    """A text is not a valid profile document.
 
     Attributes:
-        diagnostics: What is wrong, in the order of the text; never empty.
-        omitted: How many more errors there are than `diagnostics` lists.
-        source: What the text was read from, as a person knows it; may be empty.
+        diagnostics: The errors, in the order of the text. Never empty.
+        omitted: The number of further errors that `diagnostics` does not list.
+        source: Where the text was read from, such as ``configmap/jhub/profiles``. It may be empty.
     """
 
     def __init__(self, diagnostics: Sequence[Diagnostic], *, omitted: int = 0, source: str = "") -> None:
@@ -108,7 +130,7 @@ class DocumentError(ProfiledSpawnerError):
         self.source = source
         super().__init__(diagnostics, omitted, source)
 
-    def again(self) -> DocumentError:
+    def without_traceback(self) -> DocumentError:
         """The same as one of its own, without what it was raised from and through.
 
         One that many spawns raise would gather their tracebacks; one that is kept would keep, by those, the client and
@@ -119,29 +141,32 @@ class DocumentError(ProfiledSpawnerError):
     def __str__(self) -> str:
         listed = len(self.diagnostics)
         source = printable(self.source) or "the document"
-        lines = [f"{source} has {count_errors(listed + self.omitted)}:"]
+        lines = [f"{source} has {format_error_count(listed + self.omitted)}:"]
         lines += [f"  {diagnostic}" for diagnostic in self.diagnostics]
         if self.omitted:
-            lines.append(f"  … and {count_omitted(listed, self.omitted)}")
+            lines.append(f"  … and {format_omitted_count(listed, self.omitted)}")
         return "\n".join(lines)
 
 
 class PodError(ProfiledSpawnerError):
-    """What valid profiles give a server cannot go together, or not with what its pod already has."""
+    """The profiles are valid, but this server's pod cannot be built from them.
+
+    Their settings conflict with each other or with the pod, or they exceed what one server may get.
+    """
 
 
 class SizeError(ProfiledSpawnerError):
-    """A size was chosen that is not there, or not for whom it was chosen. Says for whom, and what there is."""
+    """The chosen size does not exist, or the user may not have it. The message lists the user's sizes."""
 
 
 class SourceError(ProfiledSpawnerError):
     """The text of a document could not be read.
 
     Attributes:
-        outcome: What kind of failure, as the metrics name it: nothing came back (`unavailable`), the reader
-            may not read it (`refused`), or it is not there (`missing`).
-        transient: Whether the same request may well succeed when it is sent again.
-        retry_after_seconds: How long the other side asked to wait before that; 0 if it did not.
+        outcome: The kind of failure, as in the metrics: ``unavailable`` (no answer), ``refused`` (no permission) or
+            ``missing`` (it does not exist).
+        transient: Whether a retry may succeed.
+        retry_after_seconds: How long the server asked to wait before a retry. 0: it did not ask.
     """
 
     def __init__(
@@ -157,8 +182,8 @@ class SourceError(ProfiledSpawnerError):
         self.retry_after_seconds = retry_after_seconds
         super().__init__(message)
 
-    def again(self) -> SourceError:
-        """The same as one of its own, as `DocumentError.again` has it."""
+    def without_traceback(self) -> SourceError:
+        """The same as one of its own, as `DocumentError.without_traceback` has it."""
         return SourceError(
             str(self),
             outcome=self.outcome,

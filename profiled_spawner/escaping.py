@@ -1,4 +1,4 @@
-"""How texts that others wrote stand in ours: on one line, with nothing in them that steers a terminal or a log.
+"""Makes untrusted text safe to print on one line of a terminal or a log.
 
 Names, images, paths and answers come from a document, a person or the API server. None of them is trusted.
 """
@@ -9,7 +9,14 @@ __all__ = ["printable"]
 
 
 def printable(text: str) -> str:
-    """The text on one line, with an escape in place of every character that cannot be seen."""
+    r"""Escapes every character that is not printable (`str.isprintable`).
+
+    Returns:
+        One line, without control characters.
+
+    Example:
+        A line end becomes the two characters ``\n``.
+    """
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

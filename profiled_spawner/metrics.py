@@ -1,14 +1,14 @@
-"""The Prometheus series, on the hub's own ``/hub/metrics``.
+"""The Prometheus metrics, which the hub serves at ``/hub/metrics``.
 
-JupyterHub serves the default registry of prometheus_client, so a series exists for the process, not for a loop.
-Labels hold outcomes and sources, never what a document says.
+JupyterHub serves the default registry of prometheus_client, so there is one set of metrics per process.
+Labels hold outcomes and sources, never the content of a document.
 """
 
 from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-__all__ = ["DOCUMENT_AGE", "DOCUMENT_VALID", "PARSES", "READS", "READ_DURATION", "SPAWNS", "forget"]
+__all__ = ["DOCUMENT_AGE", "DOCUMENT_VALID", "PARSES", "READS", "READ_DURATION", "SPAWNS", "remove_series"]
 
 READS = Counter(
     "profiled_spawner_reads_total",
@@ -42,14 +42,14 @@ SPAWNS = Counter(
     "(observe_only); or failed, or refused.",
     ["outcome"],
 )
-# An increase from nothing at all is none to Prometheus: each outcome begins at 0.
+# Prometheus needs an initial 0 to see the first increase.
 for _outcome in ("current", "last_good", "ignored", "observed", "failed", "refused"):
     SPAWNS.labels(_outcome)
 
 
-def forget(source: str) -> None:
-    """Removes all that is said of a document whose source is gone; should it come back, its counters begin at 0."""
-    # How long requests took is said of the request for all of them, which goes on.
+def remove_series(source: str) -> None:
+    """Removes the series of a source that is gone. If it comes back, its counters start at 0."""
+    # READ_DURATION stays: it belongs to the request for all selected ConfigMaps, not to a single one.
     for metric in (READS, PARSES, DOCUMENT_VALID, DOCUMENT_AGE):
         labels = {tuple(sample.labels.values()) for family in metric.collect() for sample in family.samples}
         for each in labels:

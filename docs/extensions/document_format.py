@@ -118,7 +118,8 @@ def _reference(part: Schema) -> str:
 def _resolve(part: Schema, definitions: dict[str, Schema]) -> Schema:
     name = _reference(part)
     # What stands beside a reference is said of this use of it.
-    return {**definitions[name], **part} if name else part
+    beside = {key: value for key, value in part.items() if key != "$ref"}
+    return {**_resolve(definitions[name], definitions), **beside} if name else part
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

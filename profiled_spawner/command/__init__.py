@@ -1,1 +1,1 @@
-"""The command ``profiled-spawner``: what people ask of a document, without a hub. Begin with `main`."""
+"""The command ``profiled-spawner``: checks and explains documents without a hub. Begin with `main`."""

@@ -1,4 +1,4 @@
-"""``profiled-spawner completion``: what a shell needs to complete the command's arguments."""
+"""``profiled-spawner completion``: a bash script that completes the command's arguments."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import argparse
 import shlex
 from collections.abc import Iterator
 
-from .inputs import GOOD
+from .inputs import EXIT_OK
 
 __all__ = ["run"]
 
-# What completes nothing is left to the shell, which then offers files.
+# Without a match, the script returns nothing, and the shell completes file names.
 _SCRIPT = """\
 _profiled_spawner() {{
   local current=${{COMP_WORDS[COMP_CWORD]}} words=
@@ -27,14 +27,14 @@ complete -o default -F _profiled_spawner profiled-spawner
 
 def run(_: argparse.Namespace) -> int:
     """Prints the script, and returns the exit code."""
-    # It imports this module only by name.
+    # Imported here to avoid a cycle: `main` imports this module by name.
     from .main import make_parser
 
     parser = make_parser()
     (commands,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     cases = [case for name, command in commands.items() for case in _write_cases(name, command)]
     print(_SCRIPT.format(commands=shlex.quote(" ".join([*commands, "--help", "--version"])), cases="\n".join(cases)))
-    return GOOD
+    return EXIT_OK
 
 
 def _write_cases(name: str, command: argparse.ArgumentParser) -> Iterator[str]:

@@ -1,33 +1,35 @@
-"""What `validate` tells of a document: to people, to programs, and to GitHub Actions."""
+"""Formats the errors and warnings of a document: for people, for programs, and for GitHub Actions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from ..document.parser import Checked
-from ..errors import Diagnostic, count_errors, count_omitted
+from ..document.parser import ValidationResult
+from ..errors import Diagnostic, format_error_count, format_omitted_count
 from .terminal import Style, printable
 
 __all__ = ["format_for_github", "format_text", "to_json"]
 
 
-def format_text(source: str, checked: Checked, style: Style) -> str:
-    """One line for each diagnostic, which editors and terminals can follow, and a summary.
+def format_text(source: str, checked: ValidationResult, style: Style) -> str:
+    """One line for each diagnostic, in the order of the text, and a summary.
+
+    A line begins with ``file:line:column``, which editors and terminals turn into a link.
 
     Args:
-        source: What the document was read from; for a file its path.
-        checked: What there is to say of it.
-        style: How to set things off.
+        source: Where the document was read from; for a file, its path.
+        checked: The errors and warnings.
+        style: The colours.
     """
     name = printable(source)
     lines = []
-    for diagnostic in _in_order(checked):
+    for diagnostic in _sort(checked):
         severity = f"{diagnostic.severity}:"
         severity = style.red(severity) if diagnostic.severity == "error" else style.yellow(severity)
         lines.append(f"{style.bold(name + _place(diagnostic))}: {severity} {printable(_describe(diagnostic))}")
     if checked.omitted:
-        lines.append(f"…and {count_omitted(len(checked.errors), checked.omitted)} errors")
+        lines.append(f"…and {format_omitted_count(len(checked.errors), checked.omitted)} errors")
     summary = _summarize(checked)
     if checked.document is None:
         lines.append(style.red(summary))
@@ -38,18 +40,18 @@ def format_text(source: str, checked: Checked, style: Style) -> str:
     return "\n".join(lines)
 
 
-def format_for_github(source: str, file: str | None, checked: Checked) -> str:
-    """Annotations of a workflow run, and a summary for its log.
+def format_for_github(source: str, file: str | None, checked: ValidationResult) -> str:
+    """GitHub's workflow commands that annotate a file, and a summary for the log.
 
     See https://docs.github.com/actions/reference/workflow-commands-for-github-actions.
 
     Args:
-        source: What the document was read from.
-        file: The file that can be annotated, as seen from the workspace; None if it was none.
-        checked: What there is to say of it.
+        source: Where the document was read from.
+        file: The file to annotate, relative to the workspace. None: the document is not from a file.
+        checked: The errors and warnings.
     """
     lines = []
-    for diagnostic in _in_order(checked):
+    for diagnostic in _sort(checked):
         properties = {"title": "Invalid profile document" if diagnostic.severity == "error" else "Profile document"}
         message = _describe(diagnostic)
         if file is None:
@@ -61,29 +63,29 @@ def format_for_github(source: str, file: str | None, checked: Checked) -> str:
         shown = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
         lines.append(f"::{diagnostic.severity} {shown}::{_escape(message)}")
     if checked.omitted:
-        lines.append(f"...and {count_omitted(len(checked.errors), checked.omitted)} errors")
+        lines.append(f"...and {format_omitted_count(len(checked.errors), checked.omitted)} errors")
     lines.append(_summarize(checked))
     return "\n".join(lines)
 
 
-def to_json(source: str, checked: Checked) -> dict[str, Any]:
-    """The same as an object of JSON.
+def to_json(source: str, checked: ValidationResult) -> dict[str, Any]:
+    """A JSON object, which the reference describes: it is a public format.
 
     Args:
-        source: What the document was read from.
-        checked: What there is to say of it.
+        source: Where the document was read from.
+        checked: The errors and warnings.
     """
     return {
         "source": source,
         "valid": checked.document is not None,
         "profiles": None if checked.document is None else len(checked.document.profiles),
-        "errors": _list(checked.errors),
+        "errors": _to_list(checked.errors),
         "omitted": checked.omitted,
-        "warnings": _list(checked.warnings),
+        "warnings": _to_list(checked.warnings),
     }
 
 
-def _in_order(checked: Checked) -> list[Diagnostic]:
+def _sort(checked: ValidationResult) -> list[Diagnostic]:
     return sorted((*checked.errors, *checked.warnings), key=lambda each: (each.line, each.column))
 
 
@@ -95,11 +97,11 @@ def _describe(diagnostic: Diagnostic) -> str:
     return f"{diagnostic.path}: {diagnostic.what}" if diagnostic.path else diagnostic.what
 
 
-def _summarize(checked: Checked) -> str:
+def _summarize(checked: ValidationResult) -> str:
     warnings = [_count(len(checked.warnings), "warning")] if checked.warnings else []
     if checked.document is None:
-        errors = count_errors(len(checked.errors) + checked.omitted)
-        return f"{', '.join([errors, *warnings])}; a hub goes on with the last good document, if it has one"
+        errors = format_error_count(len(checked.errors) + checked.omitted)
+        return f"{', '.join([errors, *warnings])}; a hub keeps using the last good document, if it has one"
     return ", ".join([_count(len(checked.document.profiles), "profile"), "no errors", *warnings])
 
 
@@ -107,7 +109,7 @@ def _count(number: int, what: str) -> str:
     return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
 
 
-def _list(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
+def _to_list(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
     return [
         {"line": each.line or None, "column": each.column or None, "path": each.path, "what": each.what}
         for each in diagnostics

@@ -1,7 +1,7 @@
-"""Document and subject to what `explain` tells: who is given what, and by which profile.
+"""Explains what a document gives to a subject, and which profile sets what, as text and as JSON.
 
-The same matching and merging as a spawn's, without a hub: what the hub's own settings give a server is not known
-here. Values are only told to who asks for them.
+It uses the same matching and merging as a spawn, but no hub: the hub's own settings are not included. Values of
+environment variables are masked unless asked for.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..decide.matching import Match, MergeOrder, Subject, check_number, explain_match, order_profiles
+from ..decide.choices import rank_resource
+from ..decide.matching import Match, MergeOrder, Subject, check_profile_count, explain_match, order_profiles
 from ..decide.merging import (
     EffectiveProfile,
     Resources,
     Setting,
-    check_applied,
-    check_start,
+    check_merge_input,
+    check_merge_result,
     combine_terms,
     merge_profiles,
-    settle_resources,
+    reconcile_resources,
 )
 from ..document.kubernetes import find_alternatives
 from ..document.model import Document, EnvValue, EnvVarSource, Object, Size
@@ -31,7 +32,7 @@ __all__ = ["Explanation", "explain_document", "format_text", "to_json"]
 
 _MASK = "***"
 
-# Adds to what is told of a setting which profile gave it.
+# Adds a setting's origin to its JSON object: the index of the profile that set it.
 _WithOrigin = Callable[[dict[str, Any], Setting[Any]], dict[str, Any]]
 _Amounts = Mapping[str, Setting[Quantity | None]]
 
@@ -41,11 +42,11 @@ class Explanation:
     """What a document gives to one subject.
 
     Attributes:
-        subject: Whose server it is and what it runs.
-        order: How the profiles that fit were put in order.
-        matches: Every profile of the document, in its order, and whether it fits.
-        effective: The profiles that fit, merged, and the size that was chosen.
-        resources: Their resources, settled as if the hub's settings gave none.
+        subject: The user and the image.
+        order: The merge order.
+        matches: For every profile of the document, in its order, whether it fits and why.
+        effective: The merged settings of the profiles that fit, and of the chosen size.
+        resources: The limits and requests, if the hub's own settings have none.
     """
 
     subject: Subject
@@ -56,17 +57,17 @@ class Explanation:
 
     @property
     def limits(self) -> _Amounts:
-        """Limits by resource; one without a quantity is taken away, and so is a GPU by 0."""
+        """Limits by resource. A value of None removes a limit, and so does a zero of a GPU."""
         return _with_removed(self.resources.limits, self.effective.limits)
 
     @property
     def requests(self) -> _Amounts:
-        """Guarantees by resource, likewise."""
+        """Requests (guarantees) by resource. A value of None removes one, and so does a zero of a GPU."""
         return _with_removed(self.resources.requests, self.effective.requests)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the profiles that fit disagree about, and what of it hides the rest."""
+        """One sentence for each conflict, for variables that hide others, and for limits that a start would exceed."""
         warnings = [str(conflict) for conflict in self.resources.conflicts]
         for setting in self.effective.env_from:
             prefix = setting.value.get("prefix")
@@ -74,12 +75,12 @@ class Explanation:
             if hidden:
                 names = ", ".join(hidden[:3]) + (f" and {len(hidden) - 3} more" if hidden[3:] else "")
                 warnings.append(
-                    f"{names}: listed in env, which Kubernetes lets win over {_describe_source(setting.value)}"
+                    f"{names}: set in env, which for Kubernetes overrides {_describe_source(setting.value)}"
                 )
         try:
-            check_number(len(self.effective.applied))
-            check_applied(self.effective.applied)
-            check_start(self.effective)
+            check_profile_count(len(self.effective.applied))
+            check_merge_input(self.effective.applied)
+            check_merge_result(self.effective)
             combine_terms(setting.value for setting in self.effective.node_requirements)
         except PodError as error:
             warnings.append(f"no server can start: {error}")
@@ -89,28 +90,37 @@ class Explanation:
 def explain_document(
     document: Document, subject: Subject, order: MergeOrder = "specificity", size: Size | None = None
 ) -> Explanation:
-    """Finds what a document gives to a subject, with a size if one is chosen, and why."""
+    """Matches and merges the profiles of a document for a subject.
+
+    Args:
+        document: The document.
+        subject: The user and the image.
+        order: The merge order.
+        size: The chosen size, which overrides every profile; None for no size.
+    """
     matches = tuple(explain_match(profile, subject) for profile in document.profiles)
     applied = order_profiles((match.profile for match in matches if match.fits), order)
     effective = merge_profiles((*applied, size) if size else applied)
-    return Explanation(subject, order, matches, effective, settle_resources(effective))
+    return Explanation(subject, order, matches, effective, reconcile_resources(effective))
 
 
 def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str, Any]:
-    """An explanation as an object of JSON, in which profiles are known by their index among all of them.
+    """The explanation as a JSON object. It refers to a profile by its index among all profiles.
+
+    The reference describes the object: it is a public format.
 
     Args:
-        explanation: What to tell.
-        show_values: Whether values of environment variables are told.
+        explanation: What to show.
+        show_values: Show the values of environment variables; otherwise they are ``***``.
     """
     subject, effective = explanation.subject, explanation.effective
     size = next((each.name for each in effective.applied if isinstance(each, Size)), None)
-    # Not their own index, which is that in their own ConfigMap's document.
+    # `Profile.index` does not do: it counts within the profile's own ConfigMap.
     indices = {id(match.profile): index for index, match in enumerate(explanation.matches)}
 
-    def with_origin(told: dict[str, Any], setting: Setting[Any]) -> dict[str, Any]:
-        # A size is none of them.
-        return {**told, "profile": indices.get(id(setting.profile))}
+    def with_origin(shown: dict[str, Any], setting: Setting[Any]) -> dict[str, Any]:
+        # A size has no index: its settings get None.
+        return {**shown, "profile": indices.get(id(setting.profile))}
 
     return {
         "subject": {"user": subject.user, "groups": sorted(subject.groups), "image": subject.image},
@@ -134,18 +144,18 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
             "limits": _amounts_to_json(explanation.limits, with_origin),
             "requests": _amounts_to_json(explanation.requests, with_origin),
         },
-        **{section: told for section, told in _sections_to_json(effective, with_origin) if told},
+        **{section: shown for section, shown in _sections_to_json(effective, with_origin) if shown},
         "warnings": list(explanation.warnings),
     }
 
 
 def format_text(explanation: Explanation, style: Style, *, show_values: bool = False) -> str:
-    """An explanation as text for people.
+    """The explanation as text for people.
 
     Args:
-        explanation: What to tell.
-        style: How to set things off.
-        show_values: Whether values of environment variables are told.
+        explanation: What to show.
+        style: The colours.
+        show_values: Show the values of environment variables; otherwise they are ``***``.
     """
     sections = [
         _format_subject(explanation.subject, style),
@@ -164,15 +174,11 @@ def format_text(explanation: Explanation, style: Style, *, show_values: bool = F
     return "\n\n".join("\n".join(lines) for lines in sections)
 
 
-def _with_removed(settled: Mapping[str, Setting[Quantity]], given: _Amounts) -> _Amounts:
-    amounts = {name: setting for name, setting in given.items() if not setting.value or not setting.value.amount}
-    amounts |= {name: Setting(setting.value, setting.profile) for name, setting in settled.items()}
-    return {name: amounts[name] for name in sorted(amounts, key=_rank)}
-
-
-def _rank(resource: str) -> tuple[bool, bool, str]:
-    """Memory first, then the CPU, then the others by name."""
-    return resource != "memory", resource != "cpu", resource
+def _with_removed(reconciled: Mapping[str, Setting[Quantity]], merged: _Amounts) -> _Amounts:
+    """The reconciled amounts, and those that the profiles remove: they are in `merged` only."""
+    amounts = {name: setting for name, setting in merged.items() if not setting.value or not setting.value.amount}
+    amounts |= {name: Setting(setting.value, setting.profile) for name, setting in reconciled.items()}
+    return {name: amounts[name] for name in sorted(amounts, key=rank_resource)}
 
 
 def _env_to_json(value: EnvValue, show_values: bool) -> dict[str, Any]:
@@ -202,14 +208,14 @@ def _sections_to_json(effective: EffectiveProfile, with_origin: _WithOrigin) -> 
         "required": objects(effective.node_requirements, "terms"),
         "preferred": objects(effective.node_preferences, "term"),
     }
-    yield "node_affinity", {kind: told for kind, told in affinity.items() if told}
+    yield "node_affinity", {kind: shown for kind, shown in affinity.items() if shown}
     yield "volumes", objects(effective.volumes, "volume")
     yield "labels", texts(effective.labels)
     yield "annotations", texts(effective.annotations)
 
 
 def _to_plain(value: Any) -> Any:
-    """An object of the document as JSON has it."""
+    """An object of the document as JSON types."""
     if isinstance(value, Mapping):
         return {name: _to_plain(each) for name, each in value.items()}
     if isinstance(value, tuple):
@@ -236,9 +242,9 @@ def _format_profiles(explanation: Explanation, style: Style) -> list[str]:
         row = "  ".join(cells).rstrip()
         lines.append(f"  {style.green('✔')} {row}" if match.fits else style.dim(f"  ✘ {row}"))
     if applied:
-        how = "least specific first" if explanation.order == "specificity" else "in the document's order"
+        order = "this order" if explanation.order == "specificity" else "the document's order"
         names = printable(", ".join(profile.label for profile in applied))
-        lines += ["", f"{style.bold('Applied')}, {how}, the later winning: {names}"]
+        lines += ["", f"{style.bold('Applied')} in {order}; later overrides earlier: {names}"]
     return lines
 
 
@@ -269,7 +275,7 @@ def _format_resources(explanation: Explanation, style: Style) -> list[str]:
     limits, requests = explanation.limits, explanation.requests
     rows = [
         [resource if position == 0 else "", *row]
-        for resource in sorted({*limits, *requests}, key=_rank)
+        for resource in sorted({*limits, *requests}, key=rank_resource)
         for position, row in enumerate(_describe_resource(limits.get(resource), requests.get(resource)))
     ]
     return [style.bold("Resources"), *(_table(rows, style) or ["  nothing from profiles"])]
@@ -375,8 +381,8 @@ def _describe_resource(
     if request is not None:
         yield "guarantee", _format_amount(request), _origin(request)
     if limit and limit.value and limit.value.amount and (request is None or request.value is None):
-        unless = "; the hub's settings may give one" if request is None else ""
-        yield "guarantee", f"({limit.value})", f"reserved by Kubernetes, for want of a guarantee{unless}"
+        unless = ", unless the hub sets one" if request is None else ""
+        yield "guarantee", f"({limit.value})", f"no guarantee set: Kubernetes reserves the limit{unless}"
 
 
 def _format_amount(setting: Setting[Quantity | None]) -> str:

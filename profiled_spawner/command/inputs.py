@@ -1,4 +1,4 @@
-"""What a command is given: files, standard input or live ConfigMaps, and what there is to say of each."""
+"""Reads and checks the inputs of a command: files, standard input, or live ConfigMaps."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..document.model import Combination, Document, combine_documents
-from ..document.parser import Checked, check_document
+from ..document.parser import ValidationResult, validate_document
 from ..errors import Diagnostic, DocumentError, SourceError
 from ..sources.extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 
 __all__ = [
-    "GOOD",
-    "NOT_GOOD",
-    "UNUSABLE",
+    "EXIT_INVALID",
+    "EXIT_OK",
+    "EXIT_UNUSABLE",
     "Input",
     "check_inputs",
     "read_inputs",
 ]
 
-GOOD, NOT_GOOD, UNUSABLE = 0, 1, 2
-"""Exit codes: all is well; the document is not, or not for this server; it could not be looked at."""
+EXIT_OK, EXIT_INVALID, EXIT_UNUSABLE = 0, 1, 2
+"""Exit codes: success; the document has errors or cannot be used for this server; the input cannot be read."""
 
 API_TIMEOUT_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A source that was read.
+    """One input, after reading.
 
     Attributes:
-        name: What diagnostics call it.
-        revision: What a pod's annotation calls it.
-        file: The file that diagnostics can be attached to; None where it is none.
-        text: What was found in it; an error where that is no text.
-        configmap: The ConfigMap that was selected beside the main one; None for the main one itself, or a file.
+        name: The name for diagnostics.
+        revision: The name and version for the pod's annotation ``profiled-spawner/source``.
+        file: The path, for diagnostics that name a file; None if the input is not a file.
+        text: The text of the document, or an error if the input has none.
+        configmap: The name of the ConfigMap, if a label selector selected it; None for the main one, or a file.
     """
 
     name: str
@@ -49,10 +49,15 @@ class Input:
 
 
 def read_inputs(arguments: argparse.Namespace, source: str) -> list[Input]:
-    """Reads one source, or the live ConfigMaps if the arguments name some: the main one first.
+    """Reads the live ConfigMaps that the arguments name, the main one first; without any, reads `source`.
+
+    Args:
+        arguments: The command's arguments.
+        source: A path, or ``-`` for the standard input.
 
     Raises:
-        SourceError: It cannot be read.
+        SourceError: The file, the standard input or the main ConfigMap cannot be read. A selected ConfigMap that
+            cannot be used is an `Input` with an error.
     """
     if arguments.configmap:
         namespace, name = arguments.configmap
@@ -68,7 +73,7 @@ def read_inputs(arguments: argparse.Namespace, source: str) -> list[Input]:
 
 
 def _read_file(path: str) -> bytes:
-    # One byte more than is allowed, to see that there is more.
+    # Read one byte more than the limit, to detect that the file is too large.
     size = MAX_MANIFEST_BYTES + 1
     try:
         if path != "-":
@@ -102,7 +107,12 @@ def _read_configmaps(namespace: str, name: str, key: str, label_selector: str) -
     return inputs
 
 
-def check_inputs(sources: Sequence[Input]) -> list[Checked]:
+def check_inputs(sources: Sequence[Input]) -> list[ValidationResult]:
+    """Checks each document, and whether the selected ones fit together within the limits.
+
+    Returns:
+        A result for each input, in the same order.
+    """
     checks = [_check_one(source) for source in sources]
     good = [(position, checked.document) for position, checked in enumerate(checks) if position and checked.document]
     for left_out in combine_documents(Document(), [document for _, document in good]).left_out:
@@ -110,12 +120,12 @@ def check_inputs(sources: Sequence[Input]) -> list[Checked]:
     return checks
 
 
-def _check_one(source: Input) -> Checked:
+def _check_one(source: Input) -> ValidationResult:
     text = source.text
     if isinstance(text, DocumentError):
         return _refuse(text)
-    return check_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
+    return validate_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
 
 
-def _refuse(error: DocumentError) -> Checked:
-    return Checked(None, error.diagnostics, error.omitted, ())
+def _refuse(error: DocumentError) -> ValidationResult:
+    return ValidationResult(None, error.diagnostics, error.omitted, ())

@@ -1,4 +1,4 @@
-"""Live ConfigMaps, read by a person: with their kubeconfig, or in a pod with its service account."""
+"""Reads live ConfigMaps as the person who runs the command: with a kubeconfig, or a pod's service account."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from kubernetes_asyncio.client import ApiClient, Configuration, CoreV1Api
 from kubernetes_asyncio.config import kube_config
 
 from ..errors import SourceError
-from ..sources.source import ConfigMapSource, Revision, SelectedConfigMap, SelectedConfigMapsSource
+from ..sources.configmap import ConfigMapSource, SelectedConfigMap, SelectedConfigMapsSource
+from ..sources.source import Revision
 
 __all__ = ["read_configmaps"]
 
@@ -20,27 +21,30 @@ _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 async def read_configmaps(
     namespace: str, name: str, key: str, *, label_selector: str, timeout_seconds: float
 ) -> tuple[Revision, tuple[SelectedConfigMap, ...]]:
-    """Reads a ConfigMap once, as `kubectl` would, and those beside it that a label selector selects.
+    """Reads a ConfigMap once, with the credentials that `kubectl` would use, and the ConfigMaps of a label selector.
 
     Args:
-        namespace: Its namespace; empty for that of the kubeconfig's current context.
-        name: Its name.
-        key: The key of its ``data`` that holds the document.
-        label_selector: Which others are read; empty for none.
-        timeout_seconds: How long to wait for the API server.
+        namespace: The namespace. Empty: the namespace of the kubeconfig's current context.
+        name: The name of the main ConfigMap.
+        key: The key in ``data`` that holds the document.
+        label_selector: Selects further ConfigMaps. Empty: none.
+        timeout_seconds: The timeout of each request.
+
+    Returns:
+        The main document, and the selected ConfigMaps.
 
     Raises:
-        SourceError: They cannot be read, or the first has no such key.
+        SourceError: The ConfigMaps cannot be read, or the main one has no such key.
     """
     configuration = Configuration()
     try:
         own_namespace = await _load_config(configuration)
     except config.ConfigException as error:
-        raise SourceError(f"no way to a cluster: {error}", outcome="unavailable") from None
-    except Exception as error:  # noqa: BLE001  what is wrong with a kubeconfig is not to be quoted: it holds tokens
+        raise SourceError(f"cannot connect to a cluster: {error}", outcome="unavailable") from None
+    except Exception as error:  # noqa: BLE001  do not quote it: a kubeconfig holds tokens
         kind = type(error).__name__
         raise SourceError(
-            f"no way to a cluster: the kubeconfig cannot be used ({kind})", outcome="unavailable"
+            f"cannot connect to a cluster: the kubeconfig cannot be used ({kind})", outcome="unavailable"
         ) from None
     namespace = namespace or own_namespace
     async with ApiClient(configuration) as client:
@@ -57,7 +61,7 @@ async def _fetch(source: ConfigMapSource | SelectedConfigMapsSource, verb: str, 
     try:
         return await source.fetch()
     except SourceError as error:
-        # Its own words are for a hub and whoever administers it.
+        # The error's own words are for the admins of a hub.
         if error.outcome == "missing" and isinstance(source, ConfigMapSource):
             what = f"there is no ConfigMap {source.configmap!r} in namespace {source.namespace!r}"
         elif error.outcome == "refused":
@@ -71,7 +75,7 @@ async def _fetch(source: ConfigMapSource | SelectedConfigMapsSource, verb: str, 
 
 
 async def _load_config(configuration: Configuration) -> str:
-    """Fills in the way to the API server, and returns the namespace that one is in there."""
+    """Fills in the API server's address and credentials, and returns the current namespace."""
     if not _has_kubeconfig():
         return _load_pod_config(configuration)
     await config.load_kube_config(client_configuration=configuration)

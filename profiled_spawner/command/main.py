@@ -1,7 +1,7 @@
-"""The command ``profiled-spawner``: its arguments, and what it answers to each error.
+"""The command ``profiled-spawner``: parses its arguments, runs a subcommand, and reports errors.
 
-`validate`, `explain` and `schema` start in the time that a YAML parser takes to load: whatever belongs to JupyterHub,
-KubeSpawner or the Kubernetes client is imported only where it is used.
+To start fast, it imports JupyterHub, KubeSpawner and the Kubernetes client only where they are used. `validate`,
+`explain` and `schema` do not need them.
 """
 
 from __future__ import annotations
@@ -17,31 +17,34 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..document.model import DEFAULT_SIZE
 from ..errors import PodError, ProfiledSpawnerError, SizeError
-from .inputs import NOT_GOOD, UNUSABLE
-from .terminal import prepare, printable, tell
+from .inputs import EXIT_INVALID, EXIT_UNUSABLE
+from .terminal import escape_unencodable, print_notice, printable
 
 __all__ = ["main", "make_parser"]
 
 DEFAULT_KEY = "jupyterhub-singleuser-profiles.yaml"
-"""The default of `ProfiledKubeSpawner.configmap_key`, which this module cannot import."""
+"""The default of `ProfiledKubeSpawner.configmap_key`, repeated here because importing the spawner is slow."""
 
-# What a shell reports of a command that Ctrl-C or a closed pipe ended.
-_INTERRUPTED, _NOBODY_READS = 130, 141
+# The exit codes that a shell shows for SIGINT and SIGPIPE.
+_EXIT_INTERRUPTED, _EXIT_BROKEN_PIPE = 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit code.
+    """Runs the command.
 
     Args:
-        argv: Arguments without the command's name; by default those that the process was given.
+        argv: Arguments without the command's name; by default those of the process.
+
+    Returns:
+        The exit code, as ``profiled-spawner --help`` lists them. Errors are printed, not raised.
 
     Raises:
         SystemExit: The arguments are wrong, or ask for help or the version.
     """
-    # A standard output that was closed is None; print() lets that pass, a flush would not.
+    # A closed standard output is None. print() ignores that, but flush() would fail.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the process ends
-    prepare(sys.stdout)
-    prepare(sys.stderr)
+    escape_unencodable(sys.stdout)
+    escape_unencodable(sys.stderr)
     try:
         parser = make_parser()
         arguments = parser.parse_args(argv)
@@ -50,22 +53,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = import_module(f"{__package__}.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except ProfiledSpawnerError as error:
-        tell(str(error))
-        return NOT_GOOD if isinstance(error, SizeError | PodError) else UNUSABLE
+        print_notice(str(error))
+        return EXIT_INVALID if isinstance(error, SizeError | PodError) else EXIT_UNUSABLE
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return _EXIT_INTERRUPTED
     except OSError as error:
-        # Python flushes once more when it ends, and would complain then.
+        # Python flushes again at exit, and would print an error then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
-            return _NOBODY_READS
-        tell(f"nothing can be written: {error.strerror}")
-        return UNUSABLE
+            return _EXIT_BROKEN_PIPE
+        print_notice(f"cannot write the output: {error.strerror}")
+        return EXIT_UNUSABLE
     return code
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors, which may quote an argument, cannot steer the terminal."""
+    """An argument parser that escapes its error messages, because they may quote an argument."""
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
@@ -76,8 +79,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="profiled-spawner",
         description="Checks and explains the profiles that ProfiledKubeSpawner gives to JupyterHub servers.",
-        epilog="Exit codes: 0 good; 1 the document is not, or not for this server; 2 wrong usage, or the source or the "
-        "hub's configuration cannot be used.",
+        epilog="Exit codes: 0: success; 1: the document has errors, or cannot be used for this server; 2: wrong usage, "
+        "or the source or the hub's configuration cannot be used.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
@@ -85,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     def add_command(name: str, summary: str, more: str = "") -> Any:
         return commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}")
 
-    validate = add_command("validate", "tell every error of a document, and what may not be meant")
+    validate = add_command("validate", "list every error and warning of a document")
     _add_source(validate, several=True)
     validate.add_argument("--strict", action="store_true", help="exit with 1 on warnings too")
     validate.add_argument(
@@ -97,8 +100,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     explain = add_command(
         "explain",
-        "tell which profiles fit a server, why, and what they give it",
-        "What the hub's own settings give a server is not known here; see render.",
+        "show which profiles fit a server, why, and the resulting settings",
+        "The hub's own settings are not included; render includes them.",
     )
     _add_source(explain)
     _add_subject(explain)
@@ -106,25 +109,25 @@ def make_parser() -> argparse.ArgumentParser:
         "--merge-order",
         choices=["specificity", "document"],
         default="specificity",
-        help="which profile wins, as ProfiledKubeSpawner.merge_order (default: specificity)",
+        help="the order of merging, as in ProfiledKubeSpawner.merge_order (default: specificity)",
     )
-    _add_show_values(explain, "environment variables' values instead of ***")
+    _add_show_values(explain, "the values of environment variables instead of ***")
     explain.add_argument(
         "--format", choices=["text", "json"], default="text", help="text for people (the default), or json"
     )
 
     render = add_command(
         "render",
-        "show the pod manifest that a server would be started with, without a cluster",
-        "Group overrides are applied; no hook and no profile_list is run.",
+        "show the pod manifest of a server, without a cluster",
+        "Group overrides are applied. Hooks and profile_list are not run.",
     )
     _add_source(render)
     _add_subject(render)
-    render.add_argument("--server", metavar="NAME", type=_text, help="a named server; the default one without")
+    render.add_argument("--server", metavar="NAME", type=_text, help="the name of a named server")
     render.add_argument(
-        "--config", metavar="FILE", type=Path, help="the hub's jupyterhub_config.py, which is run; none by default"
+        "--config", metavar="FILE", type=Path, help="a jupyterhub_config.py to run for the hub's settings"
     )
-    _add_show_values(render, "environment variables' values instead of ***, the hub's own among them")
+    _add_show_values(render, "the values of environment variables instead of ***, including the hub's own")
     render.add_argument("--format", choices=["yaml", "json"], default="yaml", help="yaml (the default), or json")
 
     add_command("schema", "print the document's JSON Schema, for editors")
@@ -143,20 +146,20 @@ def _add_source(command: argparse.ArgumentParser, *, several: bool = False) -> N
         metavar="SOURCE",
         nargs="*" if several else "?",
         default=[] if several else None,
-        help="a file that holds the document or a ConfigMap manifest; - is the standard input"
-        f"{'; there may be several files, each checked by itself' if several else ''}",
+        help="a file with the document or a ConfigMap manifest; - is the standard input"
+        f"{'; several files are checked separately' if several else ''}",
     )
     source.add_argument(
         "--configmap",
         metavar="[NAMESPACE/]NAME",
         type=_configmap,
-        help="a live ConfigMap in place of SOURCE, read through your kubeconfig",
+        help="read a live ConfigMap with your kubeconfig, instead of SOURCE",
     )
     command.add_argument(
         "--label-selector",
         metavar="SELECTOR",
         type=_text,
-        help="with --configmap: further ConfigMaps beside it, as ProfiledKubeSpawner.configmap_label_selector",
+        help="with --configmap: also read these ConfigMaps, as ProfiledKubeSpawner.configmap_label_selector does",
     )
     command.add_argument(
         "--key",
@@ -174,15 +177,15 @@ def _add_subject(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=_text,
-        help="a group of the user; as often as need be",
+        help="a JupyterHub group of the user; may be repeated",
     )
-    command.add_argument("--image", metavar="IMAGE", required=True, type=_text, help="the image that the server runs")
+    command.add_argument("--image", metavar="IMAGE", required=True, type=_text, help="the image of the server")
     command.add_argument(
         "--size",
         metavar="NAME",
         default=DEFAULT_SIZE,
         type=_text,
-        help="the size that is chosen (default: %(default)s, which is none)",
+        help="the chosen size (default: %(default)s, which means no size)",
     )
 
 

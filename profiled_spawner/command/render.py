@@ -1,4 +1,4 @@
-"""``profiled-spawner render``: the pod manifest that a server would be started with."""
+"""``profiled-spawner render``: the pod manifest of a server, without a cluster."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import asyncio
 
 import yaml
 
-from ..sources.cache import Reading
-from .inputs import GOOD, NOT_GOOD
+from ..sources.cache import Snapshot
+from .inputs import EXIT_INVALID, EXIT_OK
 from .rendering import render_pod
-from .request import parse_request
+from .request import load_request
 from .terminal import print_json
 
 __all__ = ["run"]
@@ -18,13 +18,13 @@ __all__ = ["run"]
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the manifest, and returns the exit code."""
-    request = parse_request(arguments)
+    request = load_request(arguments)
     if request is None:
-        return NOT_GOOD
+        return EXIT_INVALID
     parsed, subject, size = request
     pod = asyncio.run(
         render_pod(
-            Reading(parsed.document, parsed.revision, selected=parsed.selected),
+            Snapshot(parsed.document, parsed.revision, selected=parsed.selected),
             subject,
             size=size,
             server=arguments.server or "",
@@ -36,4 +36,4 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(pod)
     else:
         print(yaml.safe_dump(pod, sort_keys=False), end="")
-    return GOOD if parsed.complete else NOT_GOOD
+    return EXIT_OK if parsed.complete else EXIT_INVALID

@@ -1,8 +1,8 @@
-"""The pod manifest that `ProfiledKubeSpawner` makes, without a hub and without a cluster.
+"""Makes a server's pod manifest with `ProfiledKubeSpawner`, without a running hub and without a cluster.
 
-What the hub does before it asks for a manifest is done here with JupyterHub's own parts: a user with groups in a
-database in memory, a spawner with the configuration, a server, group overrides. Nothing is contacted and no
-kubeconfig is read; no hook and no `profile_list` is run, and there is no authenticator.
+It prepares a spawner as a hub does, with JupyterHub's own classes: a user with groups in an in-memory database, the
+configuration, a server, group overrides. It contacts nothing and reads no kubeconfig. It runs no hook and no
+`profile_list`, and has no authenticator.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from ..document.model import Size
 from ..errors import PodError, ProfiledSpawnerError
 from ..hub.kubespawner import no_kubeconfig
 from ..hub.spawner import ProfiledKubeSpawner
-from ..sources.cache import Reading
+from ..sources.cache import Snapshot
 from .terminal import printable
 
 __all__ = ["RenderingError", "render_pod"]
 
 _MASK = "***"
-# The hub makes one for each start.
-_TOKEN = "(made at every start)"
+# A placeholder for the API token, which the hub generates at each start.
+_TOKEN = "(generated at each start)"
 
-# What a user of JupyterHub takes from the hub's settings on the way to a spawner.
+# The hub's settings that jupyterhub.user.User passes on to a spawner.
 _HUB_SETTINGS = (
     "admin_access",
     "base_url",
@@ -62,11 +62,11 @@ _TRAIT = re.compile(r"The ('\w+') trait of ")
 
 
 class RenderingError(ProfiledSpawnerError):
-    """The hub's configuration cannot be run, or no manifest can be made with it."""
+    """The hub's configuration raised an error, or no manifest can be made with it."""
 
 
 async def render_pod(
-    reading: Reading,
+    snapshot: Snapshot,
     subject: Subject,
     *,
     size: Size | None = None,
@@ -74,26 +74,29 @@ async def render_pod(
     config_file: Path | None = None,
     show_values: bool = False,
 ) -> dict[str, Any]:
-    """Makes the pod manifest of a server, as Kubernetes would be sent it.
+    """Makes the pod manifest of a server, as the hub would send it to Kubernetes.
 
     Args:
-        reading: The profiles and where they come from.
-        subject: Whose server it is, and the image that the user's choice comes to.
-        size: What is chosen for a size.
-        server: The name of a named server.
-        config_file: A ``jupyterhub_config.py``. It is run, as the hub runs it.
-        show_values: Whether environment variables keep their values: those of profiles, of settings and the hub's.
+        snapshot: The profiles and where they come from.
+        subject: The user, and the image to run.
+        size: The chosen size; None for no size.
+        server: The name of a named server; empty for the default server.
+        config_file: A ``jupyterhub_config.py``. Its code is run, as a hub does.
+        show_values: Show the values of environment variables; otherwise they are ``***``.
+
+    Returns:
+        The manifest as JSON types.
 
     Raises:
-        PodError: What the profiles give does not go together, or not with what the configuration gives.
-        RenderingError: The configuration cannot be run, or no manifest can be made with it. The message of an
-            exception that is not this package's own, which may quote a value, is only in it with `show_values`.
+        PodError: The profiles' settings conflict with each other or with the configuration's.
+        RenderingError: The configuration raised an error, or no manifest can be made with it. Messages of exceptions
+            that are not this package's own may quote values: they are included only with `show_values`.
     """
-    # What a configuration prints is not part of the manifest.
+    # The standard output is for the manifest alone; a configuration may print too.
     with contextlib.redirect_stdout(sys.stderr), _warnings_logged(), no_kubeconfig():
         try:
-            pod = await _make_pod(reading, subject, size, server, _load_config(config_file))
-        except (Exception, SystemExit) as error:  # noqa: BLE001  a configuration is code, and can raise anything
+            pod = await _make_pod(snapshot, subject, size, server, _load_config(config_file))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a configuration is code that may raise anything
             failure = (
                 error.with_traceback(None)
                 if isinstance(error, RenderingError | PodError)
@@ -101,7 +104,7 @@ async def render_pod(
             )
         else:
             return pod if show_values else _mask_env(pod)
-    # Outside the handler, so that no traceback leads to the configuration's own error.
+    # Raise outside the handler: otherwise the configuration's own error would be in the traceback.
     raise failure
 
 
@@ -115,9 +118,9 @@ def _load_config(config_file: Path | None) -> Config:
 
 
 async def _make_pod(
-    reading: Reading, subject: Subject, size: Size | None, server: str, config: Config
+    snapshot: Snapshot, subject: Subject, size: Size | None, server: str, config: Config
 ) -> dict[str, Any]:
-    # Neither has a part in a manifest, and the packages that they come from need not be here.
+    # Neither affects a manifest, and their packages may not be installed here.
     for unused in ("authenticator_class", "proxy_class"):
         config.JupyterHub.pop(unused, None)
     hub = JupyterHub(config=config, log=logging.getLogger("jupyterhub"))
@@ -127,7 +130,7 @@ async def _make_pod(
     settings["spawner_class"] = (
         hub.spawner_class if issubclass(hub.spawner_class, ProfiledKubeSpawner) else ProfiledKubeSpawner
     )
-    # As the hub has it, this setting has the last word; it holds the cookies' options.
+    # As in the hub, tornado_settings override the others. They hold the cookie options.
     settings |= hub.tornado_settings
 
     with _database() as database:
@@ -139,7 +142,7 @@ async def _make_pod(
         user = User(orm_user, settings)
         spawner = user.spawners[server]
         try:
-            # From here on as User.spawn, but for what is not in a manifest.
+            # From here on it follows User.spawn, without the parts that do not affect a manifest.
             orm_server = orm.Server(base_url=url_path_join(user.base_url, url_escape_path(server), "/"))
             database.add(orm_server)
             database.commit()
@@ -150,10 +153,10 @@ async def _make_pod(
             if hasattr(spawner, "apply_group_overrides"):
                 await spawner.apply_group_overrides()
             spawner.image = subject.image
-            # What the server would be given is asked for, also while the hub only observes.
+            # Show what the server would get, even if the configuration sets observe_only.
             spawner.observe_only = False
-            spawner._reading, spawner._size = reading, size
-            # Whoever asks for the pod is told what is wrong with it; no start is refused, and nothing logged.
+            spawner._snapshot, spawner._size = snapshot, size
+            # Report the error to the caller, instead of logging it and refusing a start.
             spawner._refuse_pod = lambda error: error
             pod = await spawner.get_pod_manifest()
             manifest: dict[str, Any] = spawner.api.api_client.sanitize_for_serialization(pod)
@@ -164,7 +167,7 @@ async def _make_pod(
 
 @contextlib.contextmanager
 def _database() -> Iterator[Session]:
-    """JupyterHub's database, in memory; its own way to one migrates, and logs that."""
+    """JupyterHub's database in memory. JupyterHub's own function would run migrations, and log them."""
     engine = create_engine("sqlite://")
     try:
         orm.Base.metadata.create_all(engine)
@@ -175,7 +178,7 @@ def _database() -> Iterator[Session]:
 
 
 class _Formatter(logging.Formatter):
-    """Escapes in a message what could steer the terminal."""
+    """Escapes control characters in messages."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's own name
         return printable(super().formatMessage(record))
@@ -183,7 +186,7 @@ class _Formatter(logging.Formatter):
 
 @contextlib.contextmanager
 def _warnings_logged() -> Iterator[None]:
-    """Sends warnings to the standard error, and what is less than that nowhere."""
+    """Logs warnings and errors to the standard error, and nothing below."""
     handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(_Formatter("profiled-spawner: %(levelname)s: %(message)s"))
@@ -206,7 +209,7 @@ def _mask_env(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explain(error: BaseException, config_file: Path | None, show_values: bool) -> str:
-    """One sentence on what went wrong, and on which line of the configuration."""
+    """Explains an error in one sentence, with the line of the configuration that caused it."""
     kind = type(error).__name__
     trait = _TRAIT.match(str(error)) if isinstance(error, TraitError) else None
     if isinstance(error, SyntaxError):
@@ -217,7 +220,7 @@ def _explain(error: BaseException, config_file: Path | None, show_values: bool) 
         what = f"{kind}: {' '.join(str(error).split())}"
     else:
         what = f"{kind}: {trait[1]} cannot have this value" if trait else kind
-        what += " (the message may hold values; --show-values shows it)"
+        what += " (the message may contain values; --show-values shows it)"
     return printable(f"{_find_place(error, config_file)}: {what}")
 
 
@@ -232,4 +235,4 @@ def _find_place(error: BaseException, config_file: Path | None) -> str:
     places = [f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}" for frame in frames]
     hosts = [place for place in places if place.startswith(("jupyterhub.", "kubespawner."))]
     where = f" ({hosts[-1]})" if hosts else ""
-    return f"no pod can be made{f' with {config_file}' if config_file else ''}{where}"
+    return f"cannot make the pod{f' with {config_file}' if config_file else ''}{where}"

@@ -1,7 +1,6 @@
-"""What the command may show on a terminal: colours where there are any, characters that it has, columns that line up.
+"""Output to a terminal: colours if it has them, aligned columns, and characters that its encoding has.
 
-Nothing of what is shown can steer the terminal: names, images and values come from a document that somebody else
-may have written.
+Names, images and values come from documents, which are not trusted: control characters are escaped.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from typing import Any, TextIO
 
 from ..escaping import printable
 
-__all__ = ["Style", "align", "find_style", "prepare", "print_json", "printable", "tell"]
+__all__ = ["Style", "align", "choose_style", "escape_unencodable", "print_json", "print_notice", "printable"]
 
-# What texts of ours are made of, for terminals that have ASCII alone.
+# Replacements for our own characters, for terminals with ASCII only.
 _ASCII = {"…": "...", "✔": "+", "✘": "-", "⚠": "!", "·": "."}
 
-# A value may be 128 KiB; what stands right of it need not be.
+# Do not pad columns to the width of a longer cell: a value may have 128 KiB.
 _WIDEST_COLUMN = 48
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How texts are set off, which on a terminal without colours is not at all.
+    """Colours and bold text; without colours, texts stay as they are.
 
     Attributes:
-        colour: Whether there are colours.
+        colour: Whether to use them.
     """
 
     colour: bool = False
@@ -56,10 +55,11 @@ class Style:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and text else text
 
 
-def find_style(stream: TextIO) -> Style:
-    """The style that a stream can show and its user wants.
+def choose_style(stream: TextIO) -> Style:
+    """The style for a stream: colours on a terminal, unless the user chose otherwise.
 
-    ``NO_COLOR`` and ``FORCE_COLOR`` are https://no-color.org and https://force-color.org.
+    The user chooses with the environment variables ``NO_COLOR`` (https://no-color.org) and ``FORCE_COLOR``
+    (https://force-color.org).
     """
     if os.environ.get("NO_COLOR"):
         return Style()
@@ -68,16 +68,20 @@ def find_style(stream: TextIO) -> Style:
     return Style(colour=stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
-def prepare(stream: TextIO) -> None:
-    """Lets a stream take every character: one that its encoding lacks becomes something in ASCII."""
+def escape_unencodable(stream: TextIO) -> None:
+    """Lets a stream accept every character: those that its encoding lacks are replaced with ASCII."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=_ERRORS)
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Makes the cells of a table printable and pads them, so that its columns line up.
+    """Escapes the cells of a table, and pads them so that the columns are aligned.
 
-    A cell that is too wide for that is not padded.
+    Args:
+        rows: Rows of equal length.
+
+    Returns:
+        The rows. Cells wider than 48 are not padded, and do not widen their column.
     """
     shown = [[printable(cell) for cell in row] for row in rows]
     widths = [
@@ -88,7 +92,7 @@ def align(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _width(text: str) -> int:
-    """How many cells of a terminal the text takes."""
+    """The width of a text on a terminal: East Asian wide characters take two cells, combining ones none."""
     if text.isascii():
         return len(text)
     return sum(
@@ -107,11 +111,11 @@ _ERRORS = "profiled_spawner.ascii"
 codecs.register_error(_ERRORS, _replace)
 
 
-def tell(what: str) -> None:
-    """Prints one line of the command's own on the standard error."""
-    print(f"profiled-spawner: {printable(what)}", file=sys.stderr)
+def print_notice(text: str) -> None:
+    """Prints one line of the command itself, as ``profiled-spawner: …``, to the standard error."""
+    print(f"profiled-spawner: {printable(text)}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
-    """Prints a value in ASCII, which says the same everywhere and cannot steer a terminal."""
+    """Prints a value as JSON in ASCII, which is the same in every encoding and safe on a terminal."""
     print(json.dumps(value, indent=2))

@@ -1,4 +1,4 @@
-"""``profiled-spawner validate``: every error of a document, and what may not be meant."""
+"""``profiled-spawner validate``: all errors and warnings of documents."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import argparse
 import os
 import sys
 
-from ..document.parser import Checked
+from ..document.parser import ValidationResult
 from ..errors import SourceError
 from . import diagnosis
-from .inputs import GOOD, NOT_GOOD, UNUSABLE, Input, check_inputs, read_inputs
-from .terminal import find_style, print_json, tell
+from .inputs import EXIT_INVALID, EXIT_OK, EXIT_UNUSABLE, Input, check_inputs, read_inputs
+from .terminal import choose_style, print_json, print_notice
 
 __all__ = ["run"]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what is wrong, and returns the exit code. Several files are checked each by itself."""
-    runs: list[list[tuple[Input, Checked]]] = []
+    """Checks each file by itself, prints the errors and warnings, and returns the exit code.
+
+    Files that cannot be read are reported after the others.
+    """
+    runs: list[list[tuple[Input, ValidationResult]]] = []
     faults: list[str] = []
     for source in arguments.source or [""]:
         try:
@@ -37,21 +40,21 @@ def run(arguments: argparse.Namespace) -> int:
         for check in checks:
             print(_format(*check, arguments.format))
     for fault in faults:
-        tell(fault)
+        print_notice(fault)
     if faults:
-        return UNUSABLE
-    not_good = any(checked.errors or (arguments.strict and checked.warnings) for _, checked in checks)
-    return NOT_GOOD if not_good else GOOD
+        return EXIT_UNUSABLE
+    invalid = any(checked.errors or (arguments.strict and checked.warnings) for _, checked in checks)
+    return EXIT_INVALID if invalid else EXIT_OK
 
 
-def _format(source: Input, checked: Checked, form: str) -> str:
+def _format(source: Input, checked: ValidationResult, form: str) -> str:
     if form == "github":
-        # GitHub takes a path to be relative to the workspace, whichever directory this step is in.
+        # GitHub resolves paths relative to the workspace, whatever the working directory of the step.
         file = source.file and os.path.relpath(source.file, os.environ.get("GITHUB_WORKSPACE") or None)
         return diagnosis.format_for_github(source.name, file, checked)
-    return diagnosis.format_text(source.name, checked, find_style(sys.stdout))
+    return diagnosis.format_text(source.name, checked, choose_style(sys.stdout))
 
 
-def _to_json(checks: list[tuple[Input, Checked]], arguments: argparse.Namespace) -> dict[str, object]:
+def _to_json(checks: list[tuple[Input, ValidationResult]], arguments: argparse.Namespace) -> dict[str, object]:
     main, *others = (diagnosis.to_json(source.name, checked) for source, checked in checks)
     return main | {"selected": others} if arguments.label_selector else main

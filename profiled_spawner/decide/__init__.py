@@ -1,5 +1,5 @@
-"""A document and a subject in; what the subject gets, what it may choose, and why, out.
+"""Decides what a server gets, which sizes its user may choose, and why. Input: a document and a subject.
 
-Pure: the same input always gives the same result. It does not know where the document came from, or what a pod looks
-like. Begin with `matching`, then `merging`.
+Pure functions: the same input always gives the same result. They do not know where the document came from, or what a
+pod looks like. Begin with `matching`, then read `merging`.
 """

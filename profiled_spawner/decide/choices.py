@@ -1,4 +1,4 @@
-"""Which sizes a person may choose, and what each gives."""
+"""Finds the sizes that a person may choose, and describes what a size gives."""
 
 from __future__ import annotations
 
@@ -7,36 +7,40 @@ from itertools import islice
 
 from ..document.limits import MAX_SIZES
 from ..document.model import DEFAULT_SIZE, GPU, Document, Size
-from ..document.quantity import format_amount, is_whole_and_equal
+from ..document.quantity import Quantity, format_amount, format_cores, is_whole_and_equal
 from ..errors import SizeError
 from .matching import Subject, fits
-from .merging import Resources, merge_profiles, settle_resources
+from .merging import Resources, merge_profiles, reconcile_resources
 
-__all__ = ["choose_size", "describe_resources", "describe_size", "echo", "find_sizes"]
+__all__ = ["choose_size", "describe_resources", "describe_size", "find_sizes", "quote_choice", "rank_resource"]
 
-_SHOWN = {"memory": "memory", "cpu": "CPU", GPU: "GPU"}
-_LONGEST_ECHO = 60
-_MOST_TOLD = 20
+_DISPLAY_NAMES = {"cpu": "CPU", GPU: "GPU"}
+_MAX_QUOTED = 60
+_MAX_LISTED = 20
 
 
 def find_sizes(document: Document, subject: Subject) -> tuple[Size, ...]:
-    """The sizes that are for this user, in the document's order; the image has no say.
+    """The sizes that the user may choose, in the document's order. The image makes no difference.
 
-    They are at most `MAX_SIZES`, the first of several ConfigMaps' sizes: a form of more would be of no use to anybody.
+    Returns:
+        At most `MAX_SIZES`. Several ConfigMaps together may have more, but nobody can use a longer form.
     """
     return tuple(islice((size for size in document.sizes if fits(size, subject)), MAX_SIZES))
 
 
 def choose_size(document: Document, subject: Subject, choice: object) -> Size | None:
-    """The size that was chosen for the subject's server; None where that is ``default``, or nothing.
+    """The size that was chosen for a server.
 
     Args:
-        document: Where the sizes are.
-        subject: Whose server it is, whoever chooses.
-        choice: The name of a size. Through the REST API it may be anything that JSON has.
+        document: The document with the sizes.
+        subject: The server's owner, even if somebody else chooses.
+        choice: The name of a size. It is untrusted: through the REST API, it may be any JSON value.
+
+    Returns:
+        None if the choice is ``default``, empty or missing.
 
     Raises:
-        SizeError: There is no such size for the subject. Whether there is one for others is not told.
+        SizeError: The user has no such size. The message does not reveal whether others have it.
     """
     if choice in (None, "", DEFAULT_SIZE):
         return None
@@ -45,44 +49,69 @@ def choose_size(document: Document, subject: Subject, choice: object) -> Size | 
         if size.name == choice:
             return size
     raise SizeError(
-        f"there is no size {echo(choice)} for {subject.user}; "
-        f"choose one of: {', '.join([DEFAULT_SIZE, *(size.shown_name for size in sizes[:_MOST_TOLD])])}"
-        f"{', …' if len(sizes) > _MOST_TOLD else ''}"
+        f"there is no size {quote_choice(choice)} for {subject.user}; "
+        f"choose one of: {', '.join([DEFAULT_SIZE, *(size.shown_name for size in sizes[:_MAX_LISTED])])}"
+        f"{', …' if len(sizes) > _MAX_LISTED else ''}"
     )
 
 
 def describe_size(size: Size) -> str:
-    """What a size gives, as `describe_resources` has it; empty where that is no resources."""
-    return describe_resources(settle_resources(merge_profiles([size])), always=size.limits)
+    """The resources of a size, in the words of `describe_resources`; empty if it sets no resources."""
+    return describe_resources(reconcile_resources(merge_profiles([size])), always=size.limits)
 
 
 def describe_resources(resources: Resources, always: Collection[str] = ("memory", "cpu")) -> str:
-    """Limits and guarantees in a few words, such as ``memory 2Gi (1Gi guaranteed), CPU without limit``.
+    """Limits and guarantees in words: memory first, then CPU, then the others by name.
 
     Args:
         resources: What a container gets.
-        always: Resources to speak of even where there is nothing of them.
+        always: Resources to mention even if they have no limit and no guarantee.
+
+    Example:
+        ``8 GiB of memory (4 GiB guaranteed), 4 CPUs, 1 GPU``, or ``no memory limit, no GPU``.
     """
-    parts = []
-    for resource in sorted({*resources.limits, *resources.requests, *always}, key=_rank):
-        limit, request = resources.limits.get(resource), resources.requests.get(resource)
-        text = _SHOWN.get(resource, resource)
-        if limit:
-            text += f" {format_amount(resource, limit.value)}"
-        else:
-            text = f"no {text}" if is_whole_and_equal(resource) else f"{text} without limit"
-        if request and not (limit and request.value == limit.value):
-            text += f" ({format_amount(resource, request.value)} guaranteed)"
-        parts.append(text)
-    return ", ".join(parts)
+    return ", ".join(
+        _describe_resource(resource, resources)
+        for resource in sorted({*resources.limits, *resources.requests, *always}, key=rank_resource)
+    )
 
 
-def echo(choice: object) -> str:
-    """What was chosen, as a message can quote it: it may be anything that JSON has, of any length."""
+def _describe_resource(resource: str, resources: Resources) -> str:
+    limit, request = resources.limits.get(resource), resources.requests.get(resource)
+    name = _DISPLAY_NAMES.get(resource, resource)
+    if limit:
+        amount = _format_amount(resource, limit.value)
+        plural = "s" if name != resource and limit.value.amount > 1 else ""
+        text = f"{amount} of {name}" if _counts_bytes(resource) else f"{amount} {name}{plural}"
+    else:
+        text = f"no {name}" if is_whole_and_equal(resource) else f"no {name} limit"
+    if request and not (limit and request.value == limit.value):
+        text += f" ({_format_amount(resource, request.value)} guaranteed)"
+    return text
+
+
+def _format_amount(resource: str, quantity: Quantity) -> str:
+    """The amount with its unit in words, such as ``8 GiB``; CPUs as a decimal number, such as ``0.5``."""
+    if resource == "cpu":
+        return format_cores(quantity)
+    text = format_amount(resource, quantity)
+    if not _counts_bytes(resource):
+        return text
+    number = text.rstrip("KMGTPEik")
+    unit = text.removeprefix(number)
+    return f"{number} {unit}B" if unit else f"{number} bytes"
+
+
+def _counts_bytes(resource: str) -> bool:
+    return "/" not in resource and resource != "cpu"
+
+
+def quote_choice(choice: object) -> str:
+    """The choice as a message can quote it, shortened: it may be any JSON value, of any length."""
     shown = repr(choice)
-    return shown if len(shown) <= _LONGEST_ECHO else f"{shown[:_LONGEST_ECHO]}…"
+    return shown if len(shown) <= _MAX_QUOTED else f"{shown[:_MAX_QUOTED]}…"
 
 
-def _rank(resource: str) -> tuple[bool, bool, str]:
-    """Memory first, then the CPU, then the others by name."""
+def rank_resource(resource: str) -> tuple[bool, bool, str]:
+    """A sort key for resource names: memory first, then CPU, then the others by name."""
     return resource != "memory", resource != "cpu", resource

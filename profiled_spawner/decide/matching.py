@@ -1,4 +1,4 @@
-"""Document and subject to the profiles that fit, in the order in which they are merged, each with its reasons."""
+"""Finds the profiles that fit a subject, in merge order, and explains why each fits or does not."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, TypeAlias
 
+from ..document.index import NameIndex
 from ..document.limits import MAX_IMAGE, MAX_PROFILES
-from ..document.model import EVERYONE, Document, Names, Profile
+from ..document.model import EVERYONE, Document, Profile
 from ..errors import PodError
 
 __all__ = [
     "Match",
     "MergeOrder",
     "Subject",
-    "check_number",
+    "check_profile_count",
     "explain_match",
     "fits",
     "match_profiles",
@@ -28,12 +29,12 @@ MergeOrder: TypeAlias = Literal["specificity", "document"]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose server it is and what it runs.
+    """The server that profiles are matched with: its user and its image.
 
     Attributes:
-        user: The JupyterHub username, as JupyterHub has it.
-        groups: The JupyterHub groups that the user is in.
-        image: The image of the notebook container, as its manifest has it.
+        user: The JupyterHub username of the server's owner.
+        groups: The owner's JupyterHub groups.
+        image: The image of the notebook container, exactly as in the pod's manifest.
     """
 
     user: str
@@ -47,8 +48,8 @@ class Match:
 
     Attributes:
         profile: The profile.
-        fits: Whether both who and what fit.
-        reasons: What was found of each filter, who first: short texts for people.
+        fits: Whether both filters match: who (`users`, `groups`) and what (`images`).
+        reasons: Two short texts for people: why the user matches or not, then why the image does.
     """
 
     profile: Profile
@@ -57,68 +58,86 @@ class Match:
 
 
 def match_profiles(document: Document, subject: Subject, order: MergeOrder = "specificity") -> tuple[Profile, ...]:
-    """The profiles that fit the subject, least specific first (or in the document's order).
+    """The profiles that fit the subject, in merge order: later overrides earlier.
 
-    They are those that `fits` fits. Only those that name the user, one of the groups or the image are looked at.
+    It returns the same profiles as testing each with `fits`. It is faster: it uses the document's index, and only
+    looks at profiles that name the user, one of the groups or the image.
+
+    Args:
+        document: The document.
+        subject: The user and the image.
+        order: ``specificity``: profiles without filters, then those with one (who or what), then those with both; the
+            document's order among equals. ``document``: the document's order.
 
     Raises:
-        PodError: They are more than `MAX_PROFILES`.
+        PodError: More than `MAX_PROFILES` profiles fit.
     """
     index = document.index
-    spellings = _spellings(subject.image)
-    # What names one of the two, and is found by it, fits.
-    one: set[int] = set()
-    for positions in chain(_find_who(index.who, subject), _find_what(index.what, spellings)):
-        one |= positions
-        check_number(len(one))
-    who = set[int]().union(*_find_who(index.both, subject))
-    both = set[int]().union(*(who & what for what in _find_what(index.both, spellings)))
-    check_number(len(index.neither) + len(one) + len(both))
-    found = [index.neither, one, both] if order == "specificity" else [index.neither | one | both]
+    images = _equivalent_images(subject.image)
+    # A profile with a single filter fits if it is found by that filter.
+    one_filter: set[int] = set()
+    for positions in chain(_lookup_user(index.who, subject), _lookup_image(index.what, images)):
+        one_filter |= positions
+        check_profile_count(len(one_filter))
+    who = set[int]().union(*_lookup_user(index.both, subject))
+    both = set[int]().union(*(who & what for what in _lookup_image(index.both, images)))
+    check_profile_count(len(index.neither) + len(one_filter) + len(both))
+    found = [index.neither, one_filter, both] if order == "specificity" else [index.neither | one_filter | both]
     profiles = document.profiles
     return tuple([profiles[position] for positions in found for position in sorted(positions)])
 
 
-def check_number(profiles: int) -> None:
-    """Checks that one server can have so many profiles.
+def check_profile_count(profiles: int) -> None:
+    """Checks that one server may have this number of profiles.
 
     Raises:
-        PodError: It cannot.
+        PodError: There are more than `MAX_PROFILES`.
     """
     if profiles > MAX_PROFILES:
         raise PodError(f"more than {MAX_PROFILES} profiles fit, and a server can have no more")
 
 
 def order_profiles(profiles: Iterable[Profile], order: MergeOrder = "specificity") -> tuple[Profile, ...]:
-    """Profiles, given in the document's order, in the order in which they are merged: the later wins."""
+    """Sorts profiles into merge order: later overrides earlier.
+
+    Args:
+        profiles: Profiles in the document's order.
+        order: As for `match_profiles`.
+    """
     if order == "document":
         return tuple(profiles)
     return tuple(sorted(profiles, key=_specificity))
 
 
 def fits(profile: Profile, subject: Subject) -> bool:
-    """Whether the profile is for this user and for this image."""
+    """Whether both filters of the profile match: this user (or one of the groups), and this image.
+
+    Example:
+        A profile with ``users: [ada]`` and ``groups: [forecasters]`` fits ada, and every member of forecasters.
+    """
     users, groups = profile.users, profile.groups
     who = (
         (users is None and groups is None)
         or (users is not None and (subject.user in users or EVERYONE in users))
         or (groups is not None and not groups.isdisjoint(subject.groups))
     )
-    return who and (profile.images is None or _find_entry(profile.images, subject.image) is not None)
+    return who and (profile.images is None or _find_matching_entry(profile.images, subject.image) is not None)
 
 
 def explain_match(profile: Profile, subject: Subject) -> Match:
-    """Says whether the profile fits as `fits` does, and why."""
+    """Explains why a profile fits or does not. `Match.fits` is always what `fits` returns."""
     who, who_reason = _explain_who(profile, subject)
     what, what_reason = _explain_what(profile, subject)
     return Match(profile, who and what, (who_reason, what_reason))
 
 
 def _specificity(profile: Profile) -> int:
+    """How many of its two filters the profile sets: 0, 1 or 2."""
     return profile.names_who + profile.names_what
 
 
-def _find_who(names: Names, subject: Subject) -> Iterator[AbstractSet[int]]:
+def _lookup_user(names: NameIndex, subject: Subject) -> Iterator[AbstractSet[int]]:
+    """Positions of the profiles that list the user, then of those that list each group."""
     if subject.user in names.users:
         yield names.users[subject.user]
     for group in subject.groups:
@@ -126,8 +145,9 @@ def _find_who(names: Names, subject: Subject) -> Iterator[AbstractSet[int]]:
             yield names.groups[group]
 
 
-def _find_what(names: Names, spellings: Iterable[str]) -> Iterator[AbstractSet[int]]:
-    for image in spellings:
+def _lookup_image(names: NameIndex, images: Iterable[str]) -> Iterator[AbstractSet[int]]:
+    """Positions of the profiles that list one of the images, or a pattern that matches one."""
+    for image in images:
         if image in names.images:
             yield names.images[image]
         for first, last in names.pattern_lengths:
@@ -135,15 +155,20 @@ def _find_what(names: Names, spellings: Iterable[str]) -> Iterator[AbstractSet[i
             if begin > end:
                 continue
             for between, positions in names.patterns.get((image[:begin], image[end:]), {}).items():
-                if _has_in_turn(between, image, begin, end):
+                if _contains_in_order(between, image, begin, end):
                     yield positions
 
 
-def _spellings(image: str) -> list[str]:
-    """The image as it is, and as it may be written too; nothing of one that is longer than any image.
+def _equivalent_images(image: str) -> list[str]:
+    """The ways to write an image reference that name the same image. The first is the image itself.
 
-    ``:latest`` is what an image without a tag means. Where there is a digest, the tag means nothing: container runtimes
-    pull by the digest.
+    An image without a tag is ``:latest``. With a digest, the tag has no effect: container runtimes pull by digest.
+
+    Returns:
+        An empty list if the image is longer than `MAX_IMAGE`, which no image in a registry is.
+
+    Example:
+        ``quay.io/example/nb`` gives that and ``quay.io/example/nb:latest``.
     """
     if len(image) > MAX_IMAGE:
         return []
@@ -159,28 +184,29 @@ def _spellings(image: str) -> list[str]:
     return [image]
 
 
-def _find_entry(entries: Iterable[str], image: str) -> str | None:
-    """The first entry that fits the image."""
-    spellings = _spellings(image)
+def _find_matching_entry(entries: Iterable[str], image: str) -> str | None:
+    """The first entry of a profile's `images` that matches the image."""
+    images = _equivalent_images(image)
     for entry in entries:
-        if entry == EVERYONE or any(_fits_entry(entry, spelling) for spelling in spellings):
+        if entry == EVERYONE or any(_matches_pattern(entry, each) for each in images):
             return entry
     return None
 
 
-def _fits_entry(entry: str, image: str) -> bool:
-    if EVERYONE not in entry:
-        return entry == image
-    first, *between, last = entry.split(EVERYONE)
+def _matches_pattern(pattern: str, image: str) -> bool:
+    """Whether the whole image matches; a star matches any run of characters."""
+    if EVERYONE not in pattern:
+        return pattern == image
+    first, *between, last = pattern.split(EVERYONE)
     begin, end = len(first), len(image) - len(last)
-    fits_ends = begin <= end and image.startswith(first) and image.endswith(last)
-    return fits_ends and _has_in_turn(between, image, begin, end)
+    ends_match = begin <= end and image.startswith(first) and image.endswith(last)
+    return ends_match and _contains_in_order(between, image, begin, end)
 
 
-def _has_in_turn(parts: Iterable[str], image: str, begin: int, end: int) -> bool:
-    """Whether the image has the parts one behind the other, from `begin` to `end`.
+def _contains_in_order(parts: Iterable[str], image: str, begin: int, end: int) -> bool:
+    """Whether ``image[begin:end]`` contains the parts, one after the other, without overlap.
 
-    By hand, since a regular expression with many stars can take exponentially long on a hostile image.
+    This is not a regular expression: one with many stars can take exponential time on a hostile image.
     """
     for part in parts:
         found = image.find(part, begin, end)
@@ -203,32 +229,34 @@ def _explain_who(profile: Profile, subject: Subject) -> tuple[bool, str]:
         return True, f"member of {', '.join(shared)}"
     if not users and not groups:
         return False, "for nobody (an empty list)"
-    missed = []
+    mismatches = []
     if users:
-        missed.append(f"user {subject.user} is not listed{_near(subject.user, users)}")
+        mismatches.append(f"user {subject.user} is not listed{_case_hint(subject.user, users)}")
     if groups:
-        missed.append(f"not a member of {_some(sorted(groups))}")
-    return False, ", ".join(missed)
+        mismatches.append(f"not a member of {_list_some(sorted(groups))}")
+    return False, ", ".join(mismatches)
 
 
 def _explain_what(profile: Profile, subject: Subject) -> tuple[bool, str]:
     if profile.images is None:
         return True, "for every image"
-    entry = _find_entry(profile.images, subject.image)
+    entry = _find_matching_entry(profile.images, subject.image)
     if entry is not None:
         return True, f"image fits {entry}" if entry != subject.image else "image is listed"
     if not profile.images:
         return False, "for no image (an empty list)"
-    return False, f"image is not {_some(profile.images)}"
+    return False, f"image is not {_list_some(profile.images)}"
 
 
-def _near(user: str, users: frozenset[str]) -> str:
+def _case_hint(user: str, users: frozenset[str]) -> str:
+    """A hint if only the capitals differ: JupyterHub lower-cases usernames by default."""
     if user != user.lower() and user.lower() in users:
         return f" ({user.lower()} is; names are compared exactly)"
     return ""
 
 
-def _some(names: Iterable[str], most: int = 3) -> str:
+def _list_some(names: Iterable[str], maximum: int = 3) -> str:
+    """The first names, such as ``a or b or c or 2 more``."""
     names = list(names)
-    shown = " or ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} or {len(names) - most} more"
+    shown = " or ".join(names[:maximum])
+    return shown if len(names) <= maximum else f"{shown} or {len(names) - maximum} more"

@@ -1,7 +1,7 @@
-"""The profiles that fit to one effective profile, each field knowing where it came from.
+"""Merges the profiles that fit into one effective profile. Each setting keeps the profile that it came from.
 
-`merge_profiles` knows the document alone. `settle_resources` then weighs what it says against what the hub's own
-settings gave, so that Kubernetes accepts the sum.
+`merge_profiles` looks at profiles alone. `reconcile_resources` then adds the limits and requests of the hub's own
+settings, and corrects combinations that Kubernetes would refuse.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ __all__ = [
     "EffectiveProfile",
     "Resources",
     "Setting",
-    "check_applied",
-    "check_start",
+    "check_merge_input",
+    "check_merge_result",
     "combine_terms",
     "merge_profiles",
-    "settle_resources",
+    "reconcile_resources",
 ]
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
-# What profiles give: values by name, and objects of many values.
+# Sections that map a name to one value, and sections whose objects hold many values.
 _NAMED_VALUES = ("env", "limits", "requests", "node_selector", "labels", "annotations")
 _OBJECTS = ("env_from", "node_tolerations", "node_affinity", "volumes")
 
@@ -40,36 +40,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Setting(Generic[T]):
-    """A value and where it came from.
+    """A value and its origin.
 
     Attributes:
         value: The value.
-        profile: The profile that gave it; None where the hub's own settings did.
+        profile: The profile that set the value. None: the hub's own settings set it.
     """
 
-    # An environment variable's value, among others: not for logs and tracebacks.
+    # It may be the value of an environment variable, so keep it out of logs and tracebacks.
     value: T = field(repr=False)
     profile: Profile | None
 
 
 @dataclass(frozen=True, slots=True)
 class EffectiveProfile:
-    """What the profiles that fit give together.
+    """The merged settings of all profiles that fit.
 
-    A value of None takes away what the hub's own settings gave.
+    A setting whose value is None removes what the hub's own settings gave.
 
     Attributes:
-        applied: The profiles, least specific first.
+        applied: The profiles in merge order: later overrides earlier.
         env: Environment variables by name.
-        limits: Limits by Kubernetes' names of resources.
-        requests: Guarantees likewise.
-        env_from: Kubernetes' EnvFromSource objects, the later winning over the earlier.
-        node_selector: What a node's labels must be.
-        node_tolerations: Kubernetes' Toleration objects, each once.
-        node_requirements: For each profile that requires something of a node, its NodeSelectorTerm objects, of
-            which one must hold.
+        limits: Limits by Kubernetes' resource name, such as ``memory``.
+        requests: Requests (guarantees) by Kubernetes' resource name.
+        env_from: Kubernetes' EnvFromSource objects. Later overrides earlier.
+        node_selector: Required node labels: name to value.
+        node_tolerations: Kubernetes' Toleration objects, without duplicates.
+        node_requirements: The NodeSelectorTerm objects of each profile that has any. Terms of one profile are
+            alternatives; every profile's requirement must hold. See `combine_terms`.
         node_preferences: Kubernetes' PreferredSchedulingTerm objects.
-        volumes: Volumes with their mounts; no name and no path is there twice.
+        volumes: Volumes, each with its mount. Names and mount paths are unique.
         labels: Labels by name.
         annotations: Annotations by name.
     """
@@ -90,12 +90,15 @@ class EffectiveProfile:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A guarantee that had to become the limit, because Kubernetes refuses what was asked for.
+    """A guarantee that the limit replaced, because Kubernetes refuses the two together.
+
+    As text it is one sentence, such as ``memory: the guarantee of 2Gi (a) is above the limit of 1Gi (b); the limit is
+    used for both``.
 
     Attributes:
-        resource: The resource by Kubernetes' name.
-        limit: The limit, which is the guarantee now.
-        request: The guarantee that was asked for, and by whom.
+        resource: Kubernetes' name of the resource.
+        limit: The limit, which is now the guarantee too.
+        request: The guarantee that was replaced.
     """
 
     resource: str
@@ -103,21 +106,25 @@ class Conflict:
     request: Setting[Quantity]
 
     def __str__(self) -> str:
-        asked, given = (
+        request, limit = (
             f"{setting.value} ({setting.profile.label if setting.profile else 'the hub'})"
             for setting in (self.request, self.limit)
         )
-        return f"{self.resource}: the guarantee of {asked} is not the limit of {given}; the limit is used for both"
+        # The guarantee of a GPU may be below its limit: the two must be equal.
+        relation = "is above" if self.request.value > self.limit.value else "differs from"
+        return (
+            f"{self.resource}: the guarantee of {request} {relation} the limit of {limit}; the limit is used for both"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The resources of a container, settled.
+    """The limits and requests of a container, in a combination that Kubernetes accepts.
 
     Attributes:
-        limits: Limits by Kubernetes' names of resources.
-        requests: Guarantees likewise.
-        conflicts: The guarantees that the limits overruled.
+        limits: Limits by Kubernetes' resource name.
+        requests: Requests (guarantees) by Kubernetes' resource name.
+        conflicts: The guarantees that a limit replaced.
     """
 
     limits: Mapping[str, Setting[Quantity]]
@@ -126,9 +133,21 @@ class Resources:
 
 
 def merge_profiles(applied: Iterable[Profile]) -> EffectiveProfile:
-    """Merges profiles, least specific first: the later wins, field by field, or comes behind the earlier."""
+    """Merges profiles. Later profiles override earlier ones, setting by setting.
+
+    Args:
+        applied: The profiles in merge order, as `match_profiles` returns them.
+
+    Returns:
+        For named settings (`env`, `limits`, `labels`, …), the last profile that sets a name. For `volumes`, the last
+        profile that uses a name or a mount path. Tolerations, node requirements and preferences are added up, and so
+        is `env_from`.
+
+    Example:
+        ``{env: {A: 1, B: 1}}`` and ``{env: {A: 2}}`` give ``A=2`` from the second, and ``B=1`` from the first.
+    """
     profiles = tuple(applied)
-    # Dictionaries by content, because there may be many of each.
+    # Find duplicates by key: a search through a list would be slow for many objects.
     env_from: dict[Hashable, Setting[Object]] = {}
     tolerations: dict[Hashable, Setting[Object]] = {}
     requirements: list[Setting[tuple[Object, ...]]] = []
@@ -137,22 +156,22 @@ def merge_profiles(applied: Iterable[Profile]) -> EffectiveProfile:
     mounted: dict[str, str] = {}
     for profile in profiles:
         for each in profile.env_from:
-            # The last of the same counts, as it does for Kubernetes.
-            frozen = _freeze(each)
-            env_from.pop(frozen, None)
-            env_from[frozen] = Setting(each, profile)
+            # Keep the last duplicate: for Kubernetes, later sources override earlier ones.
+            key = _to_key(each)
+            env_from.pop(key, None)
+            env_from[key] = Setting(each, profile)
         for each in profile.node_tolerations:
-            tolerations.setdefault(_freeze(each), Setting(each, profile))
+            tolerations.setdefault(_to_key(each), Setting(each, profile))
         if _REQUIRED in profile.node_affinity:
             requirements.append(Setting(profile.node_affinity[_REQUIRED]["nodeSelectorTerms"], profile))
         preferences += [Setting(each, profile) for each in profile.node_affinity.get(_PREFERRED, ())]
         for each in profile.volumes:
             name: str = each["name"]
             path: str = each["mountPath"].rstrip("/")
-            for taken in {name, mounted.get(path, name)}:
-                less_specific = volumes.pop(taken, None)
-                if less_specific:
-                    del mounted[less_specific.value["mountPath"].rstrip("/")]
+            for used_name in {name, mounted.get(path, name)}:
+                overridden = volumes.pop(used_name, None)
+                if overridden:
+                    del mounted[overridden.value["mountPath"].rstrip("/")]
             volumes[name] = Setting(each, profile)
             mounted[path] = name
     return EffectiveProfile(
@@ -171,11 +190,11 @@ def merge_profiles(applied: Iterable[Profile]) -> EffectiveProfile:
     )
 
 
-def check_start(effective: EffectiveProfile) -> None:
-    """Checks that one server can have what its profiles give it together.
+def check_merge_result(effective: EffectiveProfile) -> None:
+    """Checks that the merged settings stay within the limits for one server (`document.limits`).
 
     Raises:
-        PodError: It cannot. The message names the limit, and the profiles that give most.
+        PodError: A limit is exceeded. The message names the limit and the profiles that contribute most.
     """
     settings: dict[str, Mapping[str, Setting[Any]] | tuple[Setting[Any], ...]] = {
         "env": effective.env,
@@ -203,180 +222,200 @@ def check_start(effective: EffectiveProfile) -> None:
     section = settings[name]
     weights: dict[str, int] = {}
     for setting in section.values() if isinstance(section, Mapping) else section:
-        giver = setting.profile.label if setting.profile else "the hub"
-        longer = len(setting.value) if isinstance(setting.value, str) else weigh(setting.value)[1]
-        weights[giver] = weights.get(giver, 0) + 1 + longer
+        origin = setting.profile.label if setting.profile else "the hub"
+        length = len(setting.value) if isinstance(setting.value, str) else weigh(setting.value)[1]
+        weights[origin] = weights.get(origin, 0) + 1 + length
     raise PodError(f"the profiles that fit give {what} ({name}); most of it is from {_name_heaviest(weights)}")
 
 
-def check_applied(applied: Sequence[Profile]) -> None:
-    """Checks that merging the profiles takes no longer than a start may.
+def check_merge_input(applied: Sequence[Profile]) -> None:
+    """Checks the size of the profiles before they are merged, so that merging cannot take long.
 
     Raises:
-        PodError: They give more than `MAX_VALUES` values together, or more than `MAX_OBJECT_VALUES` within objects.
+        PodError: Together, the profiles have more than `MAX_VALUES` named values, or more than `MAX_OBJECT_VALUES`
+            values within objects. The message names the profiles that contribute most.
     """
-    for most, sections, what in (
+    for maximum, sections, what in (
         (MAX_VALUES, _NAMED_VALUES, "values"),
         (MAX_OBJECT_VALUES, _OBJECTS, "values within objects"),
     ):
         values = 0
         weights: list[int] = []
         for profile in applied:
-            given = 0
+            count = 0
             for name in sections:
                 section = getattr(profile, name)
                 if section:
-                    given += weigh(section)[0] if sections is _OBJECTS else len(section)
-            values += given
-            weights.append(given)
-            if values > most:
+                    count += weigh(section)[0] if sections is _OBJECTS else len(section)
+            values += count
+            weights.append(count)
+            if values > maximum:
                 heaviest = {profile.label: weight for profile, weight in zip(applied, weights, strict=False) if weight}
                 raise PodError(
-                    f"the profiles that fit give more than {most:,} {what} together, and a server can have no more; "
+                    f"the profiles that fit give more than {maximum:,} {what} together, and a server can have no more; "
                     f"most of it is from {_name_heaviest(heaviest)}"
                 )
 
 
-def _name_heaviest(weights: Mapping[str, int], most: int = 3) -> str:
+def _name_heaviest(weights: Mapping[str, int], maximum: int = 3) -> str:
+    """The names with the largest weights, such as ``a and b and c and 2 more``."""
     names = [name[:100] for name in sorted(weights, key=lambda name: -weights[name])]
-    return " and ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    return " and ".join(names[:maximum]) + (f" and {len(names) - maximum:,} more" if len(names) > maximum else "")
 
 
 def combine_terms(requirements: Iterable[Sequence[Object]]) -> tuple[Object, ...]:
-    """Kubernetes' NodeSelectorTerm objects of which one holds exactly where one of each requirement's holds.
+    """Combines node requirements, all of which must hold, into one list of NodeSelectorTerm objects.
 
-    Kubernetes knows alternatives of conjunctions and no more than that, so every alternative of one is joined with
-    every one of the others.
+    Kubernetes ORs the terms of a list, and ANDs the expressions of a term
+    (https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#node-affinity). So the result has a term
+    for every combination of the requirements' terms.
 
     Args:
-        requirements: NodeSelectorTerm objects, of which one is enough to fulfil the requirement.
+        requirements: For each requirement its NodeSelectorTerm objects. One matching term fulfils the requirement.
+
+    Returns:
+        Terms without duplicates. A node that matches one of them fulfils every requirement, and the reverse.
 
     Raises:
-        PodError: There are more than `MAX_TERMS`, or they have more than `MAX_EXPRESSIONS` together, or more values
-            than `MAX_OBJECT_VALUES`.
+        PodError: The result has more than `MAX_TERMS` terms, `MAX_EXPRESSIONS` expressions or `MAX_OBJECT_VALUES`
+            values.
+
+    Example:
+        ``[[a, b], [c]]`` becomes ``[a AND c, b AND c]``.
     """
     given = [tuple(terms) for terms in requirements]
     if len(given) <= 1:
         return given[0] if given else ()
-    expressions = _Expressions()
-    # Each alternative is a number with a bit for each of its expressions: to join two takes no time, nor to compare.
+    bitmasks = _ExpressionBitmasks()
+    # A term is a bitmask of its expressions: joining and comparing terms is then fast.
     combined = [0]
     seen: set[frozenset[int]] = set()
     for terms in given:
-        # Kubernetes has it that no node fits a term without expressions.
-        alternatives = dict.fromkeys(filter(None, map(expressions.number, terms)))
+        # A term without expressions matches no node, says Kubernetes.
+        alternatives = dict.fromkeys(filter(None, map(bitmasks.from_term, terms)))
         if not alternatives:
             return ({},)
         if frozenset(alternatives) in seen:
             continue
         seen.add(frozenset(alternatives))
         if len(combined) * len(alternatives) > MAX_TERMS:
-            raise _too_much(f"{MAX_TERMS} alternatives")
+            raise _requirement_error(f"{MAX_TERMS} alternatives")
         combined = list(dict.fromkeys([one | other for one in combined for other in alternatives]))
         if sum(map(int.bit_count, combined)) > MAX_EXPRESSIONS:
-            raise _too_much(f"{MAX_EXPRESSIONS:,} expressions")
-    joined = tuple(map(expressions.term, combined))
-    # An alternative names again what others name too, with all its values.
+            raise _requirement_error(f"{MAX_EXPRESSIONS:,} expressions")
+    joined = tuple(map(bitmasks.to_term, combined))
+    # Terms that share an expression each repeat all its values.
     if (
-        sum(len(each.get("values") or ()) for term in joined for both in term.values() for each in both)
+        sum(len(each.get("values") or ()) for term in joined for listed in term.values() for each in listed)
         > MAX_OBJECT_VALUES
     ):
-        raise _too_much(f"{MAX_OBJECT_VALUES:,} values")
+        raise _requirement_error(f"{MAX_OBJECT_VALUES:,} values")
     return joined
 
 
-def _too_much(what: str) -> PodError:
+def _requirement_error(limit: str) -> PodError:
     return PodError(
-        f"what the profiles require of a node comes to more than {what} together; require labels that have fewer"
+        f"combined, the node requirements of the profiles have more than {limit}; simplify their node_affinity"
     )
 
 
-class _Expressions:
-    """The expressions of terms, each once, by a bit of its own."""
+class _ExpressionBitmasks:
+    """Terms as bitmasks: each distinct expression has one bit."""
 
     def __init__(self) -> None:
         self._bits: dict[Hashable, int] = {}
-        self._found: list[tuple[str, Any]] = []
+        self._expressions: list[tuple[str, Any]] = []
 
-    def number(self, term: Object) -> int:
-        """The bits of a term's expressions."""
-        number = 0
-        for key in ("matchExpressions", "matchFields"):
-            for expression in term.get(key) or ():
-                frozen = key, _freeze(expression)
-                if frozen not in self._bits:
-                    self._bits[frozen] = 1 << len(self._found)
-                    self._found.append((key, expression))
-                number |= self._bits[frozen]
-        return number
+    def from_term(self, term: Object) -> int:
+        """The bitmask of the term's expressions; 0 if it has none."""
+        bitmask = 0
+        for kind in ("matchExpressions", "matchFields"):
+            for expression in term.get(kind) or ():
+                key = kind, _to_key(expression)
+                if key not in self._bits:
+                    self._bits[key] = 1 << len(self._expressions)
+                    self._expressions.append((kind, expression))
+                bitmask |= self._bits[key]
+        return bitmask
 
-    def term(self, number: int) -> Object:
-        """The term that has these bits."""
-        joined: dict[str, list[Any]] = {}
-        while number:
-            bit = number & -number
-            key, expression = self._found[bit.bit_length() - 1]
-            joined.setdefault(key, []).append(expression)
-            number ^= bit
-        return MappingProxyType({key: tuple(both) for key, both in joined.items()})
+    def to_term(self, bitmask: int) -> Object:
+        """The term with the expressions of the bitmask."""
+        term: dict[str, list[Any]] = {}
+        while bitmask:
+            lowest_bit = bitmask & -bitmask
+            kind, expression = self._expressions[lowest_bit.bit_length() - 1]
+            term.setdefault(kind, []).append(expression)
+            bitmask ^= lowest_bit
+        return MappingProxyType({kind: tuple(expressions) for kind, expressions in term.items()})
 
 
-def _freeze(value: Any) -> Hashable:
-    """What is equal for equal objects, and can be a key."""
+def _to_key(value: Any) -> Hashable:
+    """A hashable key: equal objects have equal keys."""
     if isinstance(value, MappingProxyType | dict):
         try:
             return frozenset(value.items())
         except TypeError:
-            pass  # an object within it
-        return frozenset((name, _freeze(each)) for name, each in value.items())
+            pass  # It contains another object, which is not hashable.
+        return frozenset((name, _to_key(each)) for name, each in value.items())
     if isinstance(value, tuple | list):
-        return tuple(_freeze(each) for each in value)
+        return tuple(_to_key(each) for each in value)
     hashable: Hashable = value
     return hashable
 
 
 def _merge(profiles: Iterable[Profile], section: str) -> Mapping[str, Setting[Any]]:
-    # Many profiles may give the same, and only the last of them counts: a Setting is made for that alone.
-    givers: dict[str, Profile] = {}
+    # Many profiles may set the same name. Find the last one first, and make a Setting only for that.
+    origins: dict[str, Profile] = {}
     for profile in profiles:
-        given = getattr(profile, section)
-        if given:
-            givers.update(dict.fromkeys(given, profile))
+        values = getattr(profile, section)
+        if values:
+            origins.update(dict.fromkeys(values, profile))
     return MappingProxyType(
-        {name: Setting(getattr(profile, section)[name], profile) for name, profile in givers.items()}
+        {name: Setting(getattr(profile, section)[name], profile) for name, profile in origins.items()}
     )
 
 
-def settle_resources(
+def reconcile_resources(
     effective: EffectiveProfile,
     own_limits: Mapping[str, Quantity] = MappingProxyType({}),
     own_requests: Mapping[str, Quantity] = MappingProxyType({}),
 ) -> Resources:
-    """Puts the effective profile's resources over the hub's own, and lets limits win over guarantees.
+    """Overrides the hub's own limits and requests with the profiles', and makes the two consistent.
 
-    Where Kubernetes wants a request to equal its limit (a GPU's), whichever of the two is missing is filled in. Zero of
-    such a resource is none: it has neither. A pod that names it is let onto the nodes that are kept for it
-    (Kubernetes' ExtendedResourceToleration), whatever the amount.
+    - A request above its limit becomes the limit: Kubernetes would refuse the pod.
+    - For a resource whose request must equal its limit, such as a GPU, the missing one of the two is filled in
+      (`is_whole_and_equal`).
+    - Zero of such a resource removes it. A pod that names a GPU may run on GPU nodes, whatever the amount: see
+      ExtendedResourceToleration in
+      https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#extendedresourcetoleration.
 
     Args:
-        effective: What the profiles give.
-        own_limits: The limits that the hub's settings gave the container.
-        own_requests: Its guarantees likewise.
+        effective: The merged profiles.
+        own_limits: The container's limits from the hub's own settings.
+        own_requests: The container's requests from the hub's own settings.
+
+    Returns:
+        The limits, the requests, and the requests that had to change. Where the hub's own settings set both, they are
+        left as they are.
+
+    Example:
+        A limit of ``memory: 1Gi`` from a profile, and a request of ``memory: 2Gi`` from the hub, give 1Gi for both, and
+        one `Conflict`.
     """
-    limits = _overlay(own_limits, effective.limits)
-    requests = _overlay(own_requests, effective.requests)
+    limits = _override(own_limits, effective.limits)
+    requests = _override(own_requests, effective.requests)
     conflicts = []
     for resource, limit in list(limits.items()):
         request = requests.get(resource, limit)
-        equal = is_whole_and_equal(resource)
+        must_be_equal = is_whole_and_equal(resource)
         if limit.profile is None and request.profile is None:
-            continue  # the hub's own affair
-        if equal and limit.profile is None and not request.value.amount:
+            continue  # Neither is from a profile: leave it.
+        if must_be_equal and limit.profile is None and not request.value.amount:
             limits[resource] = request
-        elif request.value > limit.value or (equal and request.value != limit.value):
+        elif request.value > limit.value or (must_be_equal and request.value != limit.value):
             conflicts.append(Conflict(resource, limit, request))
             requests[resource] = limit
-        elif equal:
+        elif must_be_equal:
             requests[resource] = request
     for resource, request in list(requests.items()):
         if resource in limits or not is_whole_and_equal(resource):
@@ -384,13 +423,14 @@ def settle_resources(
         if request.profile is not None:
             limits[resource] = request
         elif resource in effective.limits:
-            # A profile took away the limit, without which Kubernetes takes no such request.
+            # A profile removed the limit. Kubernetes refuses this request without it.
             del requests[resource]
     limits, requests = _without_zeros(limits), _without_zeros(requests)
     return Resources(MappingProxyType(limits), MappingProxyType(requests), tuple(conflicts))
 
 
 def _without_zeros(amounts: dict[str, Setting[Quantity]]) -> dict[str, Setting[Quantity]]:
+    """Removes what a profile set to zero, if its limit and request must be equal."""
     return {
         resource: setting
         for resource, setting in amounts.items()
@@ -398,13 +438,14 @@ def _without_zeros(amounts: dict[str, Setting[Quantity]]) -> dict[str, Setting[Q
     }
 
 
-def _overlay(
-    own: Mapping[str, Quantity], given: Mapping[str, Setting[Quantity | None]]
+def _override(
+    own: Mapping[str, Quantity], profiles: Mapping[str, Setting[Quantity | None]]
 ) -> dict[str, Setting[Quantity]]:
-    settled: dict[str, Setting[Quantity]] = {name: Setting(quantity, None) for name, quantity in own.items()}
-    for name, setting in given.items():
+    """The hub's own amounts, overridden by the profiles'; None removes one."""
+    amounts: dict[str, Setting[Quantity]] = {name: Setting(quantity, None) for name, quantity in own.items()}
+    for name, setting in profiles.items():
         if setting.value is None:
-            settled.pop(name, None)
+            amounts.pop(name, None)
         else:
-            settled[name] = cast("Setting[Quantity]", setting)
-    return settled
+            amounts[name] = cast("Setting[Quantity]", setting)
+    return amounts

@@ -1,46 +1,66 @@
-"""Kubernetes' objects that a profile may hold, as far as a document can be wrong about them.
+"""Kubernetes' objects that a profile may hold: their fields, and what the API server demands of each.
 
-`SHAPES` says which fields each has, in the client's own models' words; `RULES` what the API server demands of a
-field's text, as patterns that the JSON Schema shares; a handful of functions what it demands of several fields
-together. The source of all of it is
-https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go.
+`SHAPES` has the fields, named as in the client's own models; `RULES` and `FIELD_RANGES` what one field may hold; a
+function for each type what several fields must be together. Validation and JSON Schema are made from these. The
+source is https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from ..errors import QuantityError
 from .limits import MAX_TEMPLATE
-from .model import Object, may_begin_hub_owned
-from .quantity import parse_quantity
-from .templates import MIXED_UP, Template, fill_in, find_templates, mixes_people_up, tells_people_apart
-from .validator import Path, Reader
-from .yaml_tree import Mapping, Node, Scalar, Sequence
+from .quantity import AMOUNT_PATTERN, parse_quantity
+from .rules import (
+    DNS_LABEL,
+    DNS_SUBDOMAIN,
+    LABEL_NAME,
+    LABEL_VALUE,
+    QUALIFIED_NAME,
+    Rule,
+    is_label_or_annotation_name,
+    may_begin_hub_owned,
+)
+from .templates import (
+    MIXED_UP,
+    TEMPLATE_PATTERN,
+    Template,
+    fill_in,
+    find_templates,
+    mixes_people_up,
+    tells_people_apart,
+)
+from .validator import Path, Validator
+from .yaml_tree import Mapping, Node, Scalar
 
 __all__ = [
     "FIELD_RANGES",
-    "HUGE_PAGES",
-    "LABEL_NAME",
-    "LABEL_TEXT",
-    "LABEL_VALUE",
-    "QUALIFIED_NAME",
     "RULES",
     "SHAPES",
     "UNSUPPORTED_VOLUMES",
     "Field",
-    "Rule",
+    "Object",
+    "Schema",
+    "describe_object",
+    "describe_text",
     "find_alternatives",
-    "find_rule",
     "read_object",
     "read_objects",
+    "read_text",
     "read_texts",
 ]
+
+Object: TypeAlias = MappingABC[str, Any]
+"""An object of Kubernetes in a manifest's form, of mappings and tuples that cannot be changed."""
+Schema: TypeAlias = dict[str, Any]
+"""A part of a JSON Schema."""
 
 # A type's fields: "name" is a text, "name:int" a number, "name:Other" an object of another type, "[…]" and "{…}" a
 # list and a mapping of such; "!" marks what must be there. Names of types are those of Kubernetes' API, but for
@@ -129,30 +149,6 @@ class Field:
     required: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What the API server demands of a text.
-
-    Attributes:
-        pattern: What all of it must be like, for Python and ECMA 262 alike.
-        what: What is wrong with one that is not.
-        longest: How many characters it may have; 0 for any number.
-        template: Whether KubeSpawner's fields are expanded in it.
-        is_shared: Whether it names something outside the pod, where others may arrive too.
-    """
-
-    pattern: str
-    what: str
-    longest: int = 0
-    template: bool = False
-    is_shared: bool = False
-
-    def find_fault(self, text: str) -> str | None:
-        """Says what is wrong with a text; None if nothing is."""
-        too_long = self.longest and len(text) > self.longest
-        return None if not too_long and _compile(self.pattern).fullmatch(text) else self.what
-
-
 UNSUPPORTED_VOLUMES = frozenset(
     {
         *("awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "fc", "flexVolume", "flocker"),
@@ -189,21 +185,13 @@ def _read_shapes(text: str) -> dict[str, dict[str, Field]]:
 SHAPES: MappingProxyType[str, dict[str, Field]] = MappingProxyType(_read_shapes(_SHAPES))
 """The fields of each type by name."""
 
-_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
-_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-QUALIFIED_NAME = rf"(?:(?=[^/]{{1,253}}/){_SUBDOMAIN}/)?{_NAME}"
-"""Names of labels, annotations and extended resources."""
-LABEL_VALUE = rf"(?:{_NAME})?"
-HUGE_PAGES = r"hugepages-[1-9][0-9]{0,8}[KMG]i"
-"""Of the sizes that Kubernetes takes, those that a node may have: nodes write them so."""
 _MEMBER = rf"metadata\.(?:labels|annotations)\['{QUALIFIED_NAME}'\]"
 _NO_PARENT = r"(?!(?:.*/)?\.\.(?:/|$))"
 # A newline in a path is nobody's wish.
 _CHARACTERS = r"[^\x00-\x1f\x7f]"
 
 _OBJECT_NAME = Rule(
-    _SUBDOMAIN,
+    DNS_SUBDOMAIN,
     "not the name of a Kubernetes object; use lower-case letters, digits, '-' and '.'",
     longest=253,
     template=True,
@@ -216,13 +204,11 @@ _FILE = Rule(
 )
 # Of a volume, whatever has no rule of its own: KubeSpawner expands fields in all of its volumes' texts.
 _FREE = Rule(r"[\s\S]*", "", template=True, is_shared=True)
-LABEL_NAME = Rule(QUALIFIED_NAME, "not a label's name, such as team or example.org/team")
-LABEL_TEXT = Rule(LABEL_VALUE, "not a label's value; use up to 63 letters, digits, '-', '_' and '.'")
 _RESOURCE = Rule(
     r"(?:limits|requests)\.(?:cpu|memory|ephemeral-storage|hugepages-[A-Za-z0-9]+)",
     "not a resource that Kubernetes offers, such as limits.memory or requests.cpu",
 )
-_CONTAINER = Rule(_LABEL, "not the name of a container", longest=63)
+_CONTAINER = Rule(DNS_LABEL, "not the name of a container", longest=63)
 _POD_FIELDS = (
     *("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName"),
     *("status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"),
@@ -266,16 +252,18 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
         ),
         "Toleration.key": Rule(f"(?:{QUALIFIED_NAME})?", "not the name of a taint, such as nvidia.com/gpu"),
         "Toleration.operator": _one_of("Exists", "Equal"),
-        "Toleration.value": Rule(LABEL_VALUE, "not a taint's value; use up to 63 letters, digits, '-', '_' and '.'"),
+        "Toleration.value": Rule(
+            LABEL_VALUE.pattern, "not a taint's value; use up to 63 letters, digits, '-', '_' and '.'"
+        ),
         "Toleration.effect": _one_of("NoSchedule", "PreferNoSchedule", "NoExecute"),
         "NodeSelectorRequirement.key": LABEL_NAME,
         "NodeSelectorRequirement.operator": _one_of("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
-        "NodeSelectorRequirement.values": LABEL_TEXT,
+        "NodeSelectorRequirement.values": LABEL_VALUE,
         "FieldRequirement.key": _one_of("metadata.name"),
         "FieldRequirement.operator": _one_of("In", "NotIn"),
-        "FieldRequirement.values": Rule(_SUBDOMAIN, "not the name of a node", longest=253),
+        "FieldRequirement.values": Rule(DNS_SUBDOMAIN, "not the name of a node", longest=253),
         "MountedVolume.name": Rule(
-            _LABEL, "not the name of a volume; use up to 63 lower-case letters, digits and '-'", longest=63
+            DNS_LABEL, "not the name of a volume; use up to 63 lower-case letters, digits and '-'", longest=63
         ),
         "MountedVolume.mountPath": Rule(
             rf"{_NO_PARENT}/(?=[^:]*[^:/])[^:\x00-\x1f\x7f]*",
@@ -319,15 +307,15 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
         ),
         "PersistentVolumeClaimSpec.volumeMode": _one_of("Filesystem"),
         "PersistentVolumeClaimSpec.storageClassName": Rule(
-            f"(?:{_SUBDOMAIN})?", "not the name of a StorageClass", longest=253
+            f"(?:{DNS_SUBDOMAIN})?", "not the name of a StorageClass", longest=253
         ),
         "PersistentVolumeClaimSpec.volumeAttributesClassName": Rule(
-            _SUBDOMAIN, "not the name of a VolumeAttributesClass", longest=253
+            DNS_SUBDOMAIN, "not the name of a VolumeAttributesClass", longest=253
         ),
         **dict.fromkeys(
             ("PodCertificateProjection.signerName", "ClusterTrustBundleProjection.signerName"),
             Rule(
-                rf"{_LABEL}\.{_SUBDOMAIN}/{_SUBDOMAIN}",
+                rf"{DNS_LABEL}\.{DNS_SUBDOMAIN}/{DNS_SUBDOMAIN}",
                 "not the name of a signer, such as example.com/signer",
             ),
         ),
@@ -339,13 +327,13 @@ RULES: MappingProxyType[str, Rule] = MappingProxyType(
         "PodCertificateProjection.certificateChainPath": _FILE,
         **dict.fromkeys(
             ("TypedLocalObjectReference.apiGroup", "TypedObjectReference.apiGroup"),
-            Rule(_SUBDOMAIN, "not the name of an API group, such as snapshot.storage.k8s.io", longest=253),
+            Rule(DNS_SUBDOMAIN, "not the name of an API group, such as snapshot.storage.k8s.io", longest=253),
         ),
-        "ObjectMeta.labels": LABEL_TEXT,
-        "LabelSelector.matchLabels": LABEL_TEXT,
+        "ObjectMeta.labels": LABEL_VALUE,
+        "LabelSelector.matchLabels": LABEL_VALUE,
         "LabelSelectorRequirement.key": LABEL_NAME,
         "LabelSelectorRequirement.operator": _one_of("In", "NotIn", "Exists", "DoesNotExist"),
-        "LabelSelectorRequirement.values": LABEL_TEXT,
+        "LabelSelectorRequirement.values": LABEL_VALUE,
         "ServiceAccountTokenProjection.path": _FILE,
         "ClusterTrustBundleProjection.path": _FILE,
     }
@@ -413,178 +401,220 @@ def find_rule(place: str) -> Rule | None:
     return RULES.get(place) or (_FREE if place.partition(".")[0] in _VOLUME_KINDS else None)
 
 
-def read_object(reader: Reader, node: Node, path: Path, kind: str, *, empty: str = "") -> Object | None:
+def read_object(validator: Validator, node: Node, path: Path, kind: str, *, empty: str = "") -> Object | None:
     """Reads an object of a type.
 
     Args:
-        reader: Where errors go.
+        validator: Collects the errors.
         node: The object.
         path: Where it is.
         kind: Its type.
-        empty: How to write that there is none, if there is a way.
+        empty: How to write that there is none, if that is possible.
 
     Returns:
-        The object in a manifest's form, which cannot be changed; None where there is none. A text in which
-        KubeSpawner's fields are to be expanded is a `Template`.
+        The object in a manifest's form, which cannot be changed; None after an error. A text in which KubeSpawner's
+        fields are expanded is a `Template`.
     """
-    known: Object | None = reader.known.get((id(node), kind))
-    if known is not None:
-        return known
+    return validator.once(node, kind, lambda: _read_mapping(validator, node, path, kind, empty))
+
+
+def _read_mapping(validator: Validator, node: Node, path: Path, kind: str, empty: str) -> Object | None:
     fields = SHAPES[kind]
     if not isinstance(node, Mapping):
-        reader.wrong_type(node, path, f"a mapping with {_describe(kind)}", empty=empty)
+        validator.wrong_type(node, path, f"a mapping with {_describe(kind)}", empty=empty)
         return None
-    errors = reader.count
-    entries = reader.known_entries(node, path, tuple(fields), _name(path), hints=_HINTS.get(kind, {}))
-    misspelled = reader.count > errors
+    errors = validator.count
+    entries = validator.known_entries(node, path, tuple(fields), _name(path), hints=_HINTS.get(kind, {}))
+    misspelled = validator.count > errors
     for name, field in fields.items():
         if field.required and name not in entries:
-            reader.error(node, path, f"has no '{name}'")
-    values = {name: _read_field(reader, value, (*path, name), kind, name) for name, (_, value) in entries.items()}
+            validator.error(node, path, f"has no '{name}'")
+    found = MappingProxyType(
+        {name: _read_field(validator, value, (*path, name), kind, name) for name, (_, value) in entries.items()}
+    )
     alternatives = find_alternatives(kind)
     given = [name for name in alternatives if name in entries]
     if alternatives and len(given) != 1 and (given or not misspelled):
-        reader.error(node, path, _one_alternative(given, alternatives))
-    found = MappingProxyType(values)
+        validator.error(node, path, _one_alternative(given, alternatives))
     for where, what in _CHECKS.get(kind, _no_check)(found):
-        reader.error(entries[where][1] if where in entries else node, (*path, where) if where else path, what)
-    reader.known[id(node), kind] = found
+        validator.error(entries[where][1] if where in entries else node, (*path, where) if where else path, what)
     return found
 
 
-def read_objects(reader: Reader, node: Node, path: Path, kind: str) -> tuple[Object, ...]:
+def read_objects(validator: Validator, node: Node, path: Path, kind: str) -> tuple[Object, ...]:
     """Reads a list of objects of a type."""
-    if not isinstance(node, Sequence):
-        reader.wrong_type(node, path, "a list", empty=f"{path[-1]}: []")
-        return ()
-    known: tuple[Object, ...] | None = reader.known.get((id(node), kind))
-    if known is None:
-        found = [read_object(reader, item, (*path, position), kind) for position, item in enumerate(node.items)]
-        known = reader.known[id(node), kind] = tuple([each for each in found if each is not None])
-    return known
+
+    def read() -> tuple[Object, ...]:
+        items = enumerate(validator.items(node, path))
+        found = [read_object(validator, item, (*path, position), kind) for position, item in items]
+        return tuple([each for each in found if each is not None])
+
+    return validator.once(node, f"list of {kind}", read)
 
 
 def read_texts(
-    reader: Reader, node: Node, path: Path, find_key_fault: Callable[[str], str | None], rule: Rule | None
+    validator: Validator, node: Node, path: Path, explain_name: Callable[[str], str | None], rule: Rule | None
 ) -> MappingProxyType[str, str]:
-    """Reads a mapping of texts.
+    """Reads a mapping of texts, whose keys are names of labels or annotations.
 
     Args:
-        reader: Where errors go.
+        validator: Collects the errors.
         node: The mapping.
         path: Where it is.
-        find_key_fault: Says what is wrong with a key.
-        rule: What a value must be like.
+        explain_name: Says what is wrong with a key.
+        rule: The rule for a value.
     """
-    found: dict[str, str] = {}
-    if not isinstance(node, Mapping):
-        reader.wrong_type(node, path, "a mapping of names to texts", empty=f"{path[-1]}: {{}}")
+
+    def read() -> MappingProxyType[str, str]:
+        found: dict[str, str] = {}
+        for name, key, value, here in _named(validator, node, path, "a mapping of names to texts"):
+            problem = explain_name(name)
+            if problem:
+                validator.error(key, here, problem)
+            text = read_text(validator, value, here, rule)
+            if text is not None:
+                found[name] = text
         return MappingProxyType(found)
-    known: MappingProxyType[str, str] | None = reader.known.get((id(node), path[-1]))
-    if known is not None:
-        return known
-    for name, (key, value) in reader.entries(node, path, _is_label_name).items():
-        fault = find_key_fault(name)
-        here = (*path, reader.step(key, is_public=_is_label_name(name)))
-        if fault:
-            reader.error(key, here, fault)
-        text = _read_text(reader, value, here, rule)
-        if text is not None:
-            found[name] = text
-    view = reader.known[id(node), path[-1]] = MappingProxyType(found)
-    return view
+
+    return validator.once(node, str(path[-1]), read)
 
 
-def _read_field(reader: Reader, node: Node, path: Path, kind: str, name: str) -> Any:
+def _named(validator: Validator, node: Node, path: Path, wanted: str) -> Iterator[tuple[str, Node, Node, Path]]:
+    """Each name of a mapping, with its key, its value and the value's path, where only names of labels are shown."""
+    if not isinstance(node, Mapping):
+        validator.wrong_type(node, path, wanted, empty=f"{path[-1]}: {{}}")
+        return
+    for name, (key, value) in validator.entries(node, path, is_label_or_annotation_name).items():
+        yield name, key, value, (*path, validator.step(key, is_public=is_label_or_annotation_name(name)))
+
+
+def _read_field(validator: Validator, node: Node, path: Path, kind: str, name: str) -> Any:
     field = SHAPES[kind][name]
     place = f"{kind}.{name}"
-    if not field.many:
-        return _read_value(reader, node, path, field.kind, place)
     if field.many == "list":
         if field.kind in SHAPES:
-            return read_objects(reader, node, path, field.kind)
-        if not isinstance(node, Sequence):
-            reader.wrong_type(node, path, "a list", empty=f"{name}: []")
-            return ()
-        return tuple(
-            [_read_value(reader, item, (*path, index), field.kind, place) for index, item in enumerate(node.items)]
-        )
-    if not isinstance(node, Mapping):
-        reader.wrong_type(node, path, "a mapping", empty=f"{name}: {{}}")
-        return MappingProxyType({})
-    found = {}
-    for label, (key, value) in reader.entries(node, path, _is_label_name).items():
-        if place in _NAMED and LABEL_NAME.find_fault(label):
-            reader.error(key, path, "has a key that is no label's name, such as team or example.org/team")
-        here = (*path, reader.step(key, is_public=_is_label_name(label)))
-        found[label] = _read_value(reader, value, here, field.kind, place)
-    return MappingProxyType(found)
+            return read_objects(validator, node, path, field.kind)
+        items = enumerate(validator.items(node, path))
+        return tuple([_read_value(validator, item, (*path, index), field.kind, place) for index, item in items])
+    if field.many == "mapping":
+        found = {}
+        for label, key, value, here in _named(validator, node, path, "a mapping"):
+            if place in _NAMED and LABEL_NAME.explain(label):
+                validator.error(key, path, "has a key that is no label's name, such as team or example.org/team")
+            found[label] = _read_value(validator, value, here, field.kind, place)
+        return MappingProxyType(found)
+    return _read_value(validator, node, path, field.kind, place)
 
 
-def _is_label_name(name: str) -> bool:
-    """Whether it can be the name of a label or, with capitals in its prefix, of an annotation."""
-    return LABEL_NAME.find_fault(name.lower()) is None
-
-
-def _read_value(reader: Reader, node: Node, path: Path, kind: str, place: str) -> Any:  # noqa: PLR0911  one for each kind
+def _read_value(validator: Validator, node: Node, path: Path, kind: str, place: str) -> Any:
     if kind in SHAPES:
-        return read_object(reader, node, path, kind)
+        return read_object(validator, node, path, kind)
     if kind == "text":
-        return _read_text(reader, node, path, find_rule(place))
-    text = reader.text(node, path)
+        return read_text(validator, node, path, find_rule(place))
+    text = validator.text(node, path)
     if text is None:
         return None
-    if kind == "bool":
-        if text not in ("true", "false"):
-            reader.error(node, path, "must be true or false")
-        return text == "true"
-    if kind == "quantity":
-        try:
-            return parse_quantity(text).text
-        except QuantityError as error:
-            reader.error(node, path, str(error) if reader.is_quotable(node) else "not a Kubernetes quantity")
-            return None
+    value, problem = _READ[kind](text, place)
+    if problem:
+        what = "not a Kubernetes quantity" if kind == "quantity" and not validator.is_quotable(node) else problem
+        validator.error(node, path, what)
+    return value
+
+
+def _read_bool(text: str, _: str) -> tuple[bool, str | None]:
+    return text == "true", None if text in ("true", "false") else "must be true or false"
+
+
+def _read_quantity(text: str, _: str) -> tuple[str | None, str | None]:
+    try:
+        return parse_quantity(text).text, None
+    except QuantityError as error:
+        return None, str(error)
+
+
+def _read_integer(text: str, place: str) -> tuple[int, str | None]:
     least, most = FIELD_RANGES.get(place, _INT32)
-    return _read_integer(reader, node, path, text, least=least, most=most)
-
-
-def _read_integer(reader: Reader, node: Node, path: Path, text: str, *, least: int, most: int) -> int:
     octal = _OCTAL.fullmatch(text)
     if not octal and not _INTEGER.fullmatch(text):
-        reader.error(node, path, "must be a whole number")
-        return 0
-    # As YAML 1.1 and kubectl have it, which a mode of 0644 counts on.
+        return 0, "must be a whole number"
+    # As in YAML 1.1 and kubectl, which is what a mode of 0644 relies on.
     number = int(text.replace("o", ""), 8) if octal else int(text)
-    if not least <= number <= most:
-        span = f"{least:o} to {most:o}, in octal digits behind a 0" if most == 0o777 else f"{least} to {most}"
-        reader.error(node, path, f"must be from {span}")
-    return number
+    span = f"{least:o} to {most:o}, in octal digits behind a 0" if most == 0o777 else f"{least} to {most}"
+    return number, None if least <= number <= most else f"must be from {span}"
 
 
-def _read_text(reader: Reader, node: Node, path: Path, rule: Rule | None) -> str | None:
-    # Other than in a profile's own sections, an empty text has a meaning in many of Kubernetes' fields.
-    if isinstance(node, Scalar) and not node.value and not node.plain:
-        text: str | None = ""
-    else:
-        text = reader.text(node, path)
+_READ: dict[str, Callable[[str, str], tuple[Any, str | None]]] = {
+    "bool": _read_bool,
+    "int": _read_integer,
+    "quantity": _read_quantity,
+}
+
+
+def read_text(validator: Validator, node: Node, path: Path, rule: Rule | None) -> str | None:
+    """Reads a text, which may be empty if the rule allows that; None after an error."""
+    # Unlike in a profile's own sections, an empty text has a meaning in many of Kubernetes' fields.
+    is_written_empty = isinstance(node, Scalar) and not node.value and not node.plain
+    text = "" if is_written_empty else validator.text(node, path)
     if text is None or rule is None:
         return text
     if rule.template and ("{" in text or "}" in text):
-        example, fault = fill_in(text)
-        fault = fault or rule.find_fault(example) or (MIXED_UP if rule.is_shared and mixes_people_up(text) else None)
-        text = Template(text, rule.find_fault, rule.is_shared)
+        example, problem = fill_in(text)
+        mixed_up = MIXED_UP if rule.is_shared and mixes_people_up(text) else None
+        problem = problem or rule.explain(example) or mixed_up
+        text = Template(text, rule.explain, rule.is_shared)
     elif rule.template and len(text) > MAX_TEMPLATE:
-        fault = f"has {len(text):,} characters; use at most {MAX_TEMPLATE:,}"
+        problem = f"has {len(text):,} characters; use at most {MAX_TEMPLATE:,}"
     else:
-        fault = rule.find_fault(text)
-    if fault is not None:
-        reader.error(node, path, fault if text else "must not be empty")
+        problem = rule.explain(text)
+    if problem is not None:
+        validator.error(node, path, problem if text else "must not be empty")
     return text
 
 
-@cache
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+def describe_object(kind: str) -> Schema:
+    """The JSON Schema of a type's objects; that of the types of its fields is ``#/$defs/TYPE``."""
+    fields = SHAPES[kind]
+    alternatives = find_alternatives(kind)
+    required = [name for name, field in fields.items() if field.required]
+    return {
+        "description": f"Kubernetes' {kind}." if kind != "MountedVolume" else "Kubernetes' Volume, and where it goes.",
+        "type": "object",
+        "properties": {name: _describe_field(kind, field) for name, field in fields.items()},
+        **({"required": required} if required else {}),
+        **({"oneOf": [{"required": [name]} for name in alternatives]} if alternatives else {}),
+        "additionalProperties": False,
+    }
+
+
+def _describe_field(kind: str, field: Field) -> Schema:
+    is_object = field.kind in SHAPES
+    one = {"$ref": f"#/$defs/{field.kind}"} if is_object else _describe_value(field.kind, f"{kind}.{field.name}")
+    if field.many == "list":
+        return {"type": "array", "items": one}
+    return {"type": "object", "additionalProperties": one} if field.many == "mapping" else one
+
+
+def _describe_value(kind: str, place: str) -> Schema:
+    if kind == "text":
+        return describe_text(find_rule(place))
+    if kind == "bool":
+        return {"enum": [True, False, "true", "false"]}
+    if kind == "quantity":
+        return {"type": ["string", "number"], "pattern": f"^{AMOUNT_PATTERN}$", "minimum": 0}
+    least, most = FIELD_RANGES.get(place, _INT32)
+    # A mode of 0777 is 777 to a parser without the octal numbers of YAML 1.1.
+    most = 777 if most == 0o777 else most
+    return {"type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": "^[-+]?(?:0o)?[0-9]+$"}
+
+
+def describe_text(rule: Rule | None) -> Schema:
+    """The JSON Schema of a text. YAML may have made a number or a boolean of it."""
+    schema: Schema = {"type": ["string", "number", "boolean"]}
+    if rule is None:
+        return schema
+    if rule.template:
+        return schema | {"pattern": rf"^(?:(?![\s\S]*[{{}}])(?:{rule.pattern})|{TEMPLATE_PATTERN})$"}
+    return schema | {"pattern": f"^(?:{rule.pattern})$"} | ({"maxLength": rule.longest} if rule.longest else {})
 
 
 def _describe(kind: str) -> str:
@@ -608,34 +638,34 @@ def _name(path: Path) -> str:
     return next((step for step in reversed(path) if isinstance(step, str)), "this")
 
 
-_Faults = Iterator[tuple[str, str]]
+_Problems = Iterator[tuple[str, str]]
 
 _PROJECTED_FILES = ("path", "credentialBundlePath", "keyPath", "certificateChainPath")
 
 
-def _no_check(_: Object) -> _Faults:
+def _no_check(_: Object) -> _Problems:
     return iter(())
 
 
-def _check_volume(volume: Object) -> _Faults:
+def _check_volume(volume: Object) -> _Problems:
     path = volume.get("subPath")
     # Below something that is a person's own, a path may be anything.
     if path and mixes_people_up(path) and not any(map(tells_people_apart, find_templates(volume))):
         yield "subPath", MIXED_UP
 
 
-def _check_env_from(source: Object) -> _Faults:
+def _check_env_from(source: Object) -> _Problems:
     if may_begin_hub_owned(source.get("prefix") or ""):
         yield "prefix", "could make a variable that belongs to the hub, by which it knows a server; use another"
 
 
-def _check_resource_field(selector: Object) -> _Faults:
+def _check_resource_field(selector: Object) -> _Problems:
     resource = (selector.get("resource") or "").partition(".")[2]
     if selector.get("divisor", "0") not in _DIVISORS["cpu" if resource == "cpu" else "memory"]:
         yield "divisor", "not a divisor that this resource can have, such as 1"
 
 
-def _check_toleration(toleration: Object) -> _Faults:
+def _check_toleration(toleration: Object) -> _Problems:
     if toleration.get("operator") == "Exists" and toleration.get("value"):
         yield "value", "must be left out with the operator Exists, which asks for no value"
     if not toleration.get("key") and toleration.get("operator") != "Exists":
@@ -644,7 +674,7 @@ def _check_toleration(toleration: Object) -> _Faults:
         yield "tolerationSeconds", "only has a meaning with the effect NoExecute"
 
 
-def _check_requirement(requirement: Object) -> _Faults:
+def _check_requirement(requirement: Object) -> _Problems:
     operator = requirement.get("operator")
     values: tuple[str | None, ...] = requirement.get("values") or ()
     if operator in ("In", "NotIn") and not values:
@@ -655,12 +685,12 @@ def _check_requirement(requirement: Object) -> _Faults:
         yield "values", f"must be one whole number for the operator {operator}"
 
 
-def _check_field_requirement(requirement: Object) -> _Faults:
+def _check_field_requirement(requirement: Object) -> _Problems:
     if len(requirement.get("values") or ()) != 1:
         yield "values", "must be the name of one node"
 
 
-def _check_node_selector(selector: Object) -> _Faults:
+def _check_node_selector(selector: Object) -> _Problems:
     terms = selector.get("nodeSelectorTerms")
     if terms == ():
         yield "nodeSelectorTerms", "must have at least one term"
@@ -669,7 +699,7 @@ def _check_node_selector(selector: Object) -> _Faults:
             yield "nodeSelectorTerms", f"has a term without expressions ({position}), which no node fits"
 
 
-def _check_claim(spec: Object) -> _Faults:
+def _check_claim(spec: Object) -> _Problems:
     modes = spec.get("accessModes")
     if modes == ():
         yield "accessModes", "must name at least one, such as ReadWriteOnce"
@@ -688,7 +718,7 @@ def _check_claim(spec: Object) -> _Faults:
         yield "dataSource", "must be left out beside dataSourceRef"
 
 
-def _check_projected(source: Object) -> _Faults:
+def _check_projected(source: Object) -> _Problems:
     taken: set[str] = set()
     for projection in source.get("sources") or ():
         for each in (projection or {}).values():
@@ -701,24 +731,24 @@ def _check_projected(source: Object) -> _Faults:
                 taken.add(path)
 
 
-def _check_source(reference: Object) -> _Faults:
+def _check_source(reference: Object) -> _Problems:
     if not reference.get("apiGroup") and reference.get("kind") not in (None, "PersistentVolumeClaim"):
         yield "kind", "must be PersistentVolumeClaim without an apiGroup"
 
 
-def _check_trust_bundle(projection: Object) -> _Faults:
+def _check_trust_bundle(projection: Object) -> _Problems:
     if ("name" in projection) == ("signerName" in projection):
         yield "name", "must be given, or else signerName"
     if "labelSelector" in projection and "signerName" not in projection:
         yield "labelSelector", "only has a meaning with signerName"
 
 
-def _check_certificate(projection: Object) -> _Faults:
+def _check_certificate(projection: Object) -> _Problems:
     if not {"credentialBundlePath", "keyPath", "certificateChainPath"} & set(projection):
         yield "credentialBundlePath", "must be given, or keyPath and certificateChainPath"
 
 
-_CHECKS: dict[str, Callable[[Object], _Faults]] = {
+_CHECKS: dict[str, Callable[[Object], _Problems]] = {
     "EnvFromSource": _check_env_from,
     "MountedVolume": _check_volume,
     "ResourceFieldSelector": _check_resource_field,

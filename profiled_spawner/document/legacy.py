@@ -1,7 +1,7 @@
 """Keys of jupyterhub-singleuser-profiles that this format does not have, and what to do instead.
 
 They are ignored, with this advice as a warning, so that a document of that library needs no rewriting to be read.
-What it had and this format has too is none of them.
+Keys that both formats share are not listed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `validate` warns of: documents that are valid and may not do what their author meant."""
+"""Warnings of `validate`: valid documents that may not do what their author meant."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Mapping as MappingABC
 from types import MappingProxyType
 
 from ..errors import Diagnostic, format_path
-from .model import EVERYONE, RESOURCE_KEYS, EnvVarSource, Profile
+from .model import EVERYONE, EnvVarSource, Profile
 from .quantity import Quantity, is_whole_and_equal
+from .sections import RESOURCE_KEYS
 from .templates import TEMPLATE_FIELDS, Template, find_templates, is_of_a_server_alone, tells_people_apart
 from .yaml_tree import Mapping, Node, Scalar, Sequence
 
-__all__ = ["Advice"]
+__all__ = ["Linter"]
 
 _SECRET_NAME = re.compile(
     r"(?:(?:^|[-._])(?:API_?KEY|ACCESS_?KEY|CREDENTIALS?|PASS(?:WD|WORD|PHRASE)?|PRIVATE_?KEY|PW|SECRET(?:_?KEY)?|TOKEN)"
@@ -43,42 +44,41 @@ _Entries = MappingABC[str, tuple[Scalar, Node]]
 _Path = tuple[str | int, ...]
 
 
-class Advice:
-    """Gathers warnings while a document is read, profile by profile in the document's order."""
+class Linter:
+    """Collects warnings while a document is read, profile by profile in the document's order."""
 
     def __init__(self) -> None:
         self.warnings: list[Diagnostic] = []
         self._names: dict[str, int] = {}
 
-    def consider(
-        self, profile: Profile, path: _Path, node: Node, entries: _Entries, is_quotable: Callable[[Node], bool]
+    def check_profile(
+        self, profile: Profile, path: _Path, entries: _Entries, is_quotable: Callable[[Node], bool]
     ) -> None:
-        """Says what is odd about one profile.
+        """Adds the warnings about one profile.
 
         Args:
             profile: The profile as it was read.
             path: Where it is.
-            node: Its mapping in the tree.
             entries: Its sections: the key and the value of each.
-            is_quotable: Whether a warning may hold a text of the tree.
+            is_quotable: Whether a warning may quote a text of the tree.
         """
         if not entries:
             return
-        self._consider_names(profile, path, entries)
-        self._consider_filters(profile, path, entries, is_quotable)
-        self._consider_entries(path, entries)
-        self._consider_env(profile, path, entries)
-        self._consider_references(profile, path, entries)
-        self._consider_resources(profile, path, entries)
+        self._check_names(profile, path, entries)
+        self._check_filters(profile, path, entries, is_quotable)
+        self._check_entries(path, entries)
+        self._check_env(profile, path, entries)
+        self._check_references(profile, path, entries)
+        self._check_resources(profile, path, entries)
 
-    def ignore(self, key: Node, path: _Path, advice: str) -> None:
-        """Says that a key is one of another library's documents, and what to do instead."""
+    def report_ignored(self, key: Node, path: _Path, advice: str) -> None:
+        """Warns of a key of another library's documents, and says what to do instead."""
         self._warn(key, path, f"ignored, a key of jupyterhub-singleuser-profiles; {advice}")
 
     def _warn(self, node: Node, path: _Path, what: str) -> None:
         self.warnings.append(Diagnostic(what, format_path(path), node.line, node.column, "warning"))
 
-    def _consider_names(self, profile: Profile, path: _Path, entries: _Entries) -> None:
+    def _check_names(self, profile: Profile, path: _Path, entries: _Entries) -> None:
         if profile.name is None or "name" not in entries or path[0] != "profiles":
             return
         first = self._names.setdefault(profile.name, profile.index)
@@ -89,7 +89,7 @@ class Advice:
                 f"profiles[{first}] has the same name; nobody can tell the two apart in logs",
             )
 
-    def _consider_filters(
+    def _check_filters(
         self, profile: Profile, path: _Path, entries: _Entries, is_quotable: Callable[[Node], bool]
     ) -> None:
         for key in ("users", "groups", "images"):
@@ -112,15 +112,15 @@ class Advice:
                         f"did you mean {user.value.lower()!r}?",
                     )
 
-    def _consider_entries(self, path: _Path, entries: _Entries) -> None:
-        for key, find_fault in _FILTERS.items():
+    def _check_entries(self, path: _Path, entries: _Entries) -> None:
+        for key, explain in _FILTERS.items():
             node = entries[key][1] if key in entries else None
             for position, entry in enumerate(node.items if isinstance(node, Sequence) else ()):
-                fault = find_fault(entry.value) if isinstance(entry, Scalar) else None
-                if fault:
-                    self._warn(entry, (*path, key, position), fault)
+                problem = explain(entry.value) if isinstance(entry, Scalar) else None
+                if problem:
+                    self._warn(entry, (*path, key, position), problem)
 
-    def _consider_env(self, profile: Profile, path: _Path, entries: _Entries) -> None:
+    def _check_env(self, profile: Profile, path: _Path, entries: _Entries) -> None:
         if not profile.env:
             return
         section = entries["env"][1]
@@ -138,29 +138,29 @@ class Advice:
         for name, value in profile.env.items():
             where = places.get(name, section)
             if isinstance(value, EnvVarSource):
-                self._consider_templates([*find_templates(value.fields)], where, (*path, "env", name))
+                self._check_templates([*find_templates(value.fields)], where, (*path, "env", name))
                 if value.kind == "secretKeyRef":
-                    self._consider_secret(profile, where, (*path, "env", name))
+                    self._check_secret(profile, where, (*path, "env", name))
             elif value:
-                for fault in _find_value_faults(name, value):
-                    self._warn(where, (*path, "env", name), fault)
+                for problem in _explain_value(name, value):
+                    self._warn(where, (*path, "env", name), problem)
 
-    def _consider_references(self, profile: Profile, path: _Path, entries: _Entries) -> None:
+    def _check_references(self, profile: Profile, path: _Path, entries: _Entries) -> None:
         for position, source in enumerate(profile.env_from):
             where = (*path, "env_from", position)
-            self._consider_templates([*find_templates(source)], entries["env_from"][0], where)
+            self._check_templates([*find_templates(source)], entries["env_from"][0], where)
             if source.get("secretRef"):
-                self._consider_secret(profile, entries["env_from"][0], where)
+                self._check_secret(profile, entries["env_from"][0], where)
         for position, volume in enumerate(profile.volumes):
             where = (*path, "volumes", position)
             sub_path = volume.get("subPath")
             templates = [*find_templates(volume), *([sub_path] if isinstance(sub_path, Template) else [])]
-            self._consider_templates(templates, entries["volumes"][0], where)
+            self._check_templates(templates, entries["volumes"][0], where)
             projected = (volume.get("projected") or {}).get("sources") or ()
             if not _HELD_BY_SOMEBODY.isdisjoint(volume) or any(source.get("secret") for source in projected):
-                self._consider_secret(profile, entries["volumes"][0], where)
+                self._check_secret(profile, entries["volumes"][0], where)
 
-    def _consider_templates(self, templates: list[Template], node: Node, path: _Path) -> None:
+    def _check_templates(self, templates: list[Template], node: Node, path: _Path) -> None:
         if any(map(is_of_a_server_alone, templates)) and not any(map(tells_people_apart, templates)):
             self._warn(
                 node,
@@ -168,7 +168,7 @@ class Advice:
                 "people name their servers as they like, and so choose whose object this is; use {user_server}",
             )
 
-    def _consider_secret(self, profile: Profile, node: Node, path: _Path) -> None:
+    def _check_secret(self, profile: Profile, node: Node, path: _Path) -> None:
         nobody_named = (profile.users is None or EVERYONE in profile.users) and (
             profile.groups is None or EVERYONE in (profile.users or ())
         )
@@ -179,13 +179,13 @@ class Advice:
                 "a secret that an image alone guards: whoever may choose the image can read it; name users or groups",
             )
 
-    def _consider_resources(self, profile: Profile, path: _Path, entries: _Entries) -> None:
+    def _check_resources(self, profile: Profile, path: _Path, entries: _Entries) -> None:
         for kind, amounts in (("limits", profile.limits), ("requests", profile.requests)):
             for resource, quantity in amounts.items():
-                fault = _find_amount_fault(resource, quantity) if quantity else None
-                if fault:
+                problem = _explain_amount(resource, quantity) if quantity else None
+                if problem:
                     node, steps = _find_amount(entries["resources"], kind, resource)
-                    self._warn(node, (*path, "resources", *steps), fault)
+                    self._warn(node, (*path, "resources", *steps), problem)
         for resource, request in profile.requests.items():
             limit = profile.limits.get(resource)
             if limit is None or request is None or request == limit:
@@ -212,7 +212,7 @@ def _find_variables(section: Node) -> dict[str, Node]:
 
 def _find_amount(section: tuple[Scalar, Node], kind: str, resource: str) -> tuple[Node, tuple[str, ...]]:
     """Where a section `resources` says an amount: the key and the steps to it; the section's key if it is merged in."""
-    keys = {(*RESOURCE_KEYS[key], key) for key in RESOURCE_KEYS}
+    keys = {(amount.kind, amount.resource, key) for key, (amount, _) in RESOURCE_KEYS.items()}
     key, node = section
     for short, value in node.pairs() if isinstance(node, Mapping) else ():
         if isinstance(short, Scalar) and (kind, resource, short.value) in keys:
@@ -224,7 +224,7 @@ def _find_amount(section: tuple[Scalar, Node], kind: str, resource: str) -> tupl
     return key, ()
 
 
-def _find_amount_fault(resource: str, quantity: Quantity) -> str | None:
+def _explain_amount(resource: str, quantity: Quantity) -> str | None:
     """Says why nobody can mean this much of a resource; None if somebody can."""
     amount, text = quantity.amount, quantity.text
     if resource == "memory" and 0 < amount < _LEAST_MEMORY:
@@ -241,7 +241,7 @@ def _find_amount_fault(resource: str, quantity: Quantity) -> str | None:
     return None
 
 
-def _find_value_faults(name: str, value: str) -> Iterator[str]:
+def _explain_value(name: str, value: str) -> Iterator[str]:
     """Says what is odd about a variable's value, without quoting it."""
     if _SECRET_NAME.search(name):
         yield (
@@ -265,23 +265,23 @@ def _find_value_faults(name: str, value: str) -> Iterator[str]:
         )
 
 
-def _find_user_fault(name: str) -> str | None:
+def _explain_user(name: str) -> str | None:
     """Says why no user can have this name; None if one can."""
     if EVERYONE in name and name != EVERYONE:
         return "fits nobody: '*' alone is everybody, but in a name it is no pattern; list the users, or their group"
-    return _find_name_fault(name)
+    return _explain_name(name)
 
 
-def _find_group_fault(name: str) -> str | None:
+def _explain_group(name: str) -> str | None:
     """The same of a group."""
     if name == EVERYONE:
         return "fits nobody: only users can be '*'; for everybody, write users: [\"*\"]"
     if EVERYONE in name:
         return "fits nobody: '*' is no pattern in a group's name; list the groups"
-    return _find_name_fault(name)
+    return _explain_name(name)
 
 
-def _find_name_fault(name: str) -> str | None:
+def _explain_name(name: str) -> str | None:
     if name[:1] in _QUOTES and name[-1:] in _QUOTES and len(name) > 1:
         return "fits nobody: its quotes are part of the name; write the name in straight quotes, or in none"
     if name != name.strip():
@@ -291,7 +291,7 @@ def _find_name_fault(name: str) -> str | None:
     return None
 
 
-def _find_image_fault(image: str) -> str | None:
+def _explain_image(image: str) -> str | None:
     """Says why no image can fit; None if one can."""
     if "://" in image:
         return "fits no image: images have no scheme, such as docker://; begin it with the registry"
@@ -305,5 +305,5 @@ def _find_image_fault(image: str) -> str | None:
 
 
 _FILTERS: MappingABC[str, Callable[[str], str | None]] = MappingProxyType(
-    {"users": _find_user_fault, "groups": _find_group_fault, "images": _find_image_fault}
+    {"users": _explain_user, "groups": _explain_group, "images": _explain_image}
 )

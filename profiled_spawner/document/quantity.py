@@ -15,6 +15,7 @@ from functools import lru_cache
 from ..errors import QuantityError
 
 __all__ = [
+    "AMOUNT_PATTERN",
     "Quantity",
     "check_resource",
     "describe_amounts",
@@ -35,6 +36,11 @@ _MOST_PIECES = _LARGEST // 1000
 _HUGE_PAGES = "hugepages-"
 # Wide enough that no product of a number we accept (at most 64 characters) and a suffix is ever rounded.
 _EXACT = Context(prec=128)
+
+AMOUNT_PATTERN = (
+    r"(?:\+|-(?=[0.]+(?:[A-Za-z]|$)))?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?"
+)
+"""A quantity that is not negative, for JSON Schema."""
 
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))([A-Za-z]{0,2}|[eE][+-]?[0-9]{1,3})")
 _SUFFIXES = {

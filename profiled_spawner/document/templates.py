@@ -17,11 +17,12 @@ from typing import Literal
 
 from ..errors import PodError
 from .limits import MAX_PLACEHOLDERS, MAX_TEMPLATE
-from .validator import find_closest, to_predicate
+from .suggestions import find_closest, to_predicate
 
 __all__ = [
     "MIXED_UP",
     "TEMPLATE_FIELDS",
+    "TEMPLATE_PATTERN",
     "Template",
     "expand_template",
     "fill_in",
@@ -71,6 +72,8 @@ TEMPLATE_FIELDS: MappingProxyType[str, _Field] = MappingProxyType(
     }
 )
 """What KubeSpawner 7 expands in its templates."""
+TEMPLATE_PATTERN = rf"(?=[^{{}}]*[{{}}])(?:[^{{}}]|\{{\{{|\}}\}}|\{{(?:{'|'.join(TEMPLATE_FIELDS)})\}})*"
+"""A text with a field or a doubled brace in it, for JSON Schema."""
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _TWO_HYPHENS = re.compile(r"(?<!-)--(?!-)")
@@ -82,25 +85,25 @@ MIXED_UP = (
 )
 """What is wrong with a template that `mixes_people_up`."""
 
-FindFault = Callable[[str], str | None]
+Explain = Callable[[str], str | None]
 
 
 class Template(str):
     """A text in which KubeSpawner's fields are to be expanded.
 
     Attributes:
-        find_fault: Says what is wrong with what it was expanded to; None if nothing is.
+        explain: Says what is wrong with what it was expanded to; None if nothing is.
         is_shared: Whether it is the name or the path of something outside the pod, where others may arrive too.
     """
 
-    __slots__ = ("find_fault", "is_shared")
+    __slots__ = ("explain", "is_shared")
 
-    find_fault: FindFault
+    explain: Explain
     is_shared: bool
 
-    def __new__(cls, text: str, find_fault: FindFault, is_shared: bool) -> Template:
+    def __new__(cls, text: str, explain: Explain, is_shared: bool) -> Template:
         template = super().__new__(cls, text)
-        template.find_fault = find_fault
+        template.explain = explain
         template.is_shared = is_shared
         return template
 
@@ -117,7 +120,7 @@ def expand_template(template: Template, expand: Callable[[str], str]) -> str:
             what the field may have. Somebody else's data could be there.
     """
     text = expand(template)
-    fault = template.find_fault(text)
+    fault = template.explain(text)
     if ".." in text.split("/") or _CONTROL.search(text):
         fault = "has '..' or a control character"
     elif _ends_unescaped(template) and expand(f"{template}.") != f"{text}.":

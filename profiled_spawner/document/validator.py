@@ -1,107 +1,83 @@
-"""A tree's mappings, lists and texts, with every error in them gathered: what all sections of a document share."""
+"""Walks a tree and collects every error, with its place. What a key may hold, `sections` and `kubernetes` define."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from collections.abc import Mapping as MappingABC
-from functools import cached_property, lru_cache
+from collections.abc import Set as AbstractSet
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from ..errors import MAX_ERRORS, Diagnostic, format_path
+from .suggestions import find_closest
 from .yaml_tree import Mapping, Node, Scalar, Sequence
 
-__all__ = ["HIDDEN", "MAX_DIAGNOSTICS", "Entries", "Path", "Reader", "TooManyErrors", "find_closest", "to_predicate"]
+__all__ = ["HIDDEN", "MAX_DIAGNOSTICS", "Entries", "Path", "TooManyErrors", "Validator"]
+
+T = TypeVar("T")
 
 MAX_DIAGNOSTICS = 100
 
 HIDDEN = "…"
-"""Stands in a path for a key that may be a secret in the wrong place; line and column say where it is."""
+"""Replaces a key in a path if it may be a secret in the wrong place; line and column say where it is."""
 
 # Of the keys that an object may have.
 _MOST_SHOWN = 15
-# Of a key that was cut short.
-_SHORTEST_START = 6
-# No known name has more than half as many.
-_LONGEST_RESEMBLING = 60
 
 Path: TypeAlias = tuple[str | int | Scalar, ...]
-"""Steps from the document's root: keys and positions. A scalar is a key that an error quotes if it may."""
+"""Steps from the document's root: keys and positions. A scalar is a key that an error quotes only if it may."""
 Entries: TypeAlias = dict[str, tuple[Scalar, Node]]
 """A mapping's keys and values by the keys' texts."""
 
 # Of a node: outside of every env section, such a section itself, or inside one.
 _Where: TypeAlias = Literal["outside", "env", "inside"]
 
-# Keys of other formats and habits, and ours for the same thing.
-_MEANT = {
-    "profile": "profiles",
-    "image": "images",
-    "user": "users",
-    "group": "groups",
-    "envFrom": "env_from",
-    "gpus": "gpu",
-    "tolerations": "node_tolerations",
-    "affinity": "node_affinity",
-    "volume": "volumes",
-    "pvc": "persistentVolumeClaim",
-    "mount": "mountPath",
-    "size": "sizes",
-    "environment": "env",
-    "mem": "mem_limit",
-    "memory": "mem_limit",
-    "memory_limit": "mem_limit",
-    "cpu": "cpu_limit",
-    "memory_guarantee": "mem_guarantee",
-    "mem_request": "mem_guarantee",
-    "cpu_request": "cpu_guarantee",
-    "value_from": "valueFrom",
-}
 
-
-# Keys of this format and of manifests, which are nobody's secret wherever they stand.
-_WORDS = frozenset(
-    {
-        *("apiVersion", "kind", "metadata", "data", "spec", "profiles", "sizes", "name", "description", "images"),
-        *(
-            "users",
-            "groups",
-            "env",
-            "env_from",
-            "resources",
-            "gpu",
-            "node_selector",
-            "node_tolerations",
-            "node_affinity",
-        ),
-        *("volumes", "labels", "annotations", "limits", "requests", "value", "valueFrom"),
-    }
-)
-
-
-class TooManyErrors(Exception):  # noqa: N818  the reader's way out, which nobody else sees
+class TooManyErrors(Exception):  # noqa: N818  stops the walk; nobody outside catches it
     """There are `MAX_ERRORS`. Nobody reads more, and each takes time."""
 
 
-class Reader:
-    """Walks a tree, gathering errors. A method returns what it could read; errors make the rest moot."""
+class Validator:
+    """Walks a tree and collects errors. A method returns what it could read; after an error, the result is discarded.
 
-    def __init__(self, root: Node) -> None:
+    Attributes:
+        errors: The first `MAX_DIAGNOSTICS` errors, in the order in which they were found.
+        count: How many errors were found.
+        ignored: Keys of other formats, each with its value and its path.
+        patterns: The images with a ``*`` that were found so far.
+    """
+
+    def __init__(self, root: Node, words: AbstractSet[str] = frozenset()) -> None:
+        """Begins a walk.
+
+        Args:
+            root: The tree.
+            words: Keys of the format, which are nobody's secret wherever they are.
+        """
         self.root = root
         self.errors: list[Diagnostic] = []
         self.count = 0
-        # Keys that are known and have no meaning here, each with what is behind it.
         self.ignored: list[tuple[Scalar, Node, tuple[str | int, ...]]] = []
-        self._said: set[int] = set()
-        # What was read of a node, by the node's identity and as what: a section that an alias repeats is read once.
-        self.known: dict[tuple[int, str | int | Scalar], Any] = {}
+        self.patterns: set[str] = set()
+        self._words = words
+        self._reported: set[int] = set()
+        self._results: dict[tuple[int, str], Any] = {}
+
+    def once(self, node: Node, kind: str, read: Callable[[], T]) -> T:
+        """Returns what `read` returns. Calls it once for each node and kind: aliases may repeat a node very often."""
+        key = id(node), kind
+        result: T | None = self._results.get(key)
+        if result is None:
+            result = self._results[key] = read()
+        return result
 
     @cached_property
     def env_texts(self) -> set[int]:
-        """The scalars, by identity, that stand inside ``env``, keys included: never to be quoted.
+        """The identities of the scalars inside ``env`` sections, keys included: no message quotes them.
 
-        A mistyped value becomes a key as easily as a text. Only the names of a mapping of variables are not among
-        them. An alias may put any of them anywhere else. Only a document with something to quote pays for looking.
+        A mistyped value becomes a key as easily as a text, and an alias may repeat it anywhere else. Only names of
+        variables in a mapping are not included. The tree is searched only for a document with something to quote.
         """
         found: set[int] = set()
         seen: set[tuple[int, _Where]] = set()
@@ -125,19 +101,24 @@ class Reader:
         return found
 
     def is_quotable(self, node: Node) -> bool:
-        """Whether a message may hold the text: it is not part of anybody's environment variable."""
+        """Whether a message may quote the text: it is not part of an environment variable."""
         return id(node) not in self.env_texts
 
     def step(self, key: Scalar, *, is_public: bool) -> Scalar | str:
-        """A key as a step of a path: itself if it is a name that this format knows or allows, else `HIDDEN`."""
+        """A key as a step of a path: itself if the format knows or allows the name, else `HIDDEN`."""
         return key if is_public else HIDDEN
 
     def error(self, node: Node, path: Path, what: str) -> None:
-        # An alias may repeat an error; hashes, because there may be many.
+        """Adds an error, once for each place and text: an alias may repeat it.
+
+        Raises:
+            TooManyErrors: There are `MAX_ERRORS`.
+        """
+        # Hashes, because there may be many.
         key = hash((node.line, node.column, what))
-        if key in self._said:
+        if key in self._reported:
             return
-        self._said.add(key)
+        self._reported.add(key)
         self.count += 1
         if len(self.errors) < MAX_DIAGNOSTICS:
             self.errors.append(Diagnostic(what, format_path([*map(self._shown, path)]), node.line, node.column))
@@ -145,31 +126,30 @@ class Reader:
             raise TooManyErrors
 
     def _shown(self, step: str | int | Scalar) -> str | int:
-        # Only here, since it takes a look at all of the document.
+        # Not before there is an error, since `is_quotable` searches the whole tree.
         if isinstance(step, Scalar):
             return step.value if self.is_quotable(step) else HIDDEN
         return step
 
     def entries(self, node: Mapping, path: Path, is_public: Callable[[str], bool]) -> Entries:
-        """A mapping's keys and values, with those merged in by ``<<`` behind its own.
+        """A mapping's keys and values: its own first, then those that ``<<`` merges in.
 
         Args:
             node: The mapping.
             path: Where it is.
             is_public: Whether an error may quote a key.
         """
-        found: Entries = {}
-        # In the order in which they win: of a mapping, its own keys, then those of what it merges in, one by one.
-        # Each is put where it belongs at once: handed on level by level, it would be copied at each.
-        left: list[Node] = [node]
+        found, merged = self._own_entries(node, path, is_public)
+        # Depth first, in order of precedence. Each entry is stored at once: handed up level by level, it would be
+        # copied at each.
+        left = merged[::-1]
         while left:
             base = left.pop()
             if isinstance(base, Mapping):
                 own, merged = self._own_entries(base, path, is_public)
                 left += reversed(merged)
-                for name, entry in own.items() if found else ():
+                for name, entry in own.items():
                     found.setdefault(name, entry)
-                found = found or own
             else:
                 self.error(base, (*path, "<<"), "only mappings can be merged in: '<<: *anchor'")
         return found
@@ -206,7 +186,7 @@ class Reader:
         ignored: Container[str] = (),
         hints: MappingABC[str, str] = MappingProxyType({}),
     ) -> Entries:
-        """The same of a mapping that may have some keys alone.
+        """The keys and values of a mapping that has a fixed set of keys.
 
         Args:
             node: The mapping.
@@ -219,7 +199,7 @@ class Reader:
         if not node.items:
             return {}
         entries = self.entries(
-            node, path, lambda name: name in hints or name in _WORDS or find_closest(name, known) is not None
+            node, path, lambda name: name in hints or name in self._words or find_closest(name, known) is not None
         )
         for name in [name for name in entries if name not in known]:
             key, value = entries.pop(name)
@@ -228,7 +208,7 @@ class Reader:
                 continue
             hint = hints.get(name)
             meant = find_closest(name, known) if not hint and len(self.errors) < MAX_DIAGNOSTICS else None
-            here = (*path, self.step(key, is_public=bool(hint or meant) or name in _WORDS))
+            here = (*path, self.step(key, is_public=bool(hint or meant) or name in self._words))
             if not hint:
                 others = ", …" if len(known) > _MOST_SHOWN else ""
                 hint = f"did you mean '{meant}'?" if meant else f"{what} has {', '.join(known[:_MOST_SHOWN])}{others}"
@@ -238,6 +218,7 @@ class Reader:
         return entries
 
     def text(self, node: Node, path: Path) -> str | None:
+        """A text that is not empty; None after an error."""
         if not isinstance(node, Scalar):
             self.wrong_type(node, path, "text")
             return None
@@ -246,27 +227,40 @@ class Reader:
             return None
         return node.value
 
+    def items(self, node: Node, path: Path, wanted: str = "a list") -> list[Node]:
+        """The items of a list; none after an error."""
+        if isinstance(node, Sequence):
+            return node.items
+        self.wrong_type(node, path, wanted, empty=f"{path[-1]}: []")
+        return []
+
     def texts(self, node: Node, path: Path) -> tuple[str, ...]:
-        if not isinstance(node, Sequence):
-            self.wrong_type(node, path, "a list", empty=f"{path[-1]}: []")
-            return ()
+        """A list of texts that are not empty."""
         return tuple(
             [
                 item.value if isinstance(item, Scalar) and item.value else self._item(node, item, (*path, position))
-                for position, item in enumerate(node.items)
+                for position, item in enumerate(self.items(node, path))
             ]
         )
 
-    def _item(self, node: Sequence, item: Node, path: Path) -> str:
+    def _item(self, node: Node, item: Node, path: Path) -> str:
         if not isinstance(item, Sequence):
             return self.text(item, path) or ""
-        # Behind an alias, it has the place of its anchor.
+        # An alias has the place of its anchor.
         is_before = (item.line, item.column) < (node.line, node.column)
         what = "a list within the list, and YAML cannot join two; write its entries out"
         self.error(node if is_before else item, path, what)
         return ""
 
     def wrong_type(self, node: Node, path: Path, wanted: str, empty: str = "") -> None:
+        """Adds the error that a node is of another type.
+
+        Args:
+            node: The node.
+            path: Where it is.
+            wanted: What it must be.
+            empty: How to write that there is none, if that is possible.
+        """
         step = self._shown(path[-1])
         name = step if isinstance(step, str) and step != HIDDEN else "this"
         if isinstance(node, Scalar) and (node.is_empty or (node.is_null and empty)):
@@ -279,7 +273,7 @@ class Reader:
 
 
 def _enter_env(node: Sequence | Mapping) -> Iterator[tuple[Node, _Where]]:
-    """What stands in an env section; its own keys, and those of the mappings that it merges in, are names."""
+    """The nodes in an env section; its own keys, and those of the mappings that it merges in, are names."""
     if isinstance(node, Sequence):
         yield from ((item, "inside") for item in node.items)
         return
@@ -291,31 +285,3 @@ def _enter_env(node: Sequence | Mapping) -> Iterator[tuple[Node, _Where]]:
             yield value, "inside"
             if not isinstance(key, Scalar):
                 yield key, "inside"
-
-
-def find_closest(name: str, known: tuple[str, ...]) -> str | None:
-    """The one of the known names that was meant, itself included; None if the name resembles none of them."""
-    return _find_closest(name, known) if len(name) <= _LONGEST_RESEMBLING else None
-
-
-# Each unknown key is asked for several times, and comparing takes long.
-@lru_cache(maxsize=512)
-def _find_closest(name: str, known: tuple[str, ...]) -> str | None:
-    meant = _MEANT.get(name) or _MEANT.get(name.lower())
-    if meant in known:
-        return meant
-    if len(name) >= _SHORTEST_START and (longer := [each for each in known if each.startswith(name)]):
-        return longer[0]
-    # Only a document with errors pays for the import.
-    from difflib import get_close_matches
-
-    # What others call it counts as its name, so that "enviroment" is an environment.
-    names = {other.lower(): each for other, each in _MEANT.items() if each in known}
-    names |= {each.lower(): each for each in known}
-    matches = get_close_matches(name.lower(), names, n=1, cutoff=0.7)
-    return names[matches[0]] if matches else None
-
-
-def to_predicate(fault: str) -> str:
-    """A fault as the rest of a sentence: "not a name" becomes "is not a name"."""
-    return f"is {fault}" if fault.startswith("not ") else fault

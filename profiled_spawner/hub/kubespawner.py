@@ -1,7 +1,7 @@
 """The private parts of JupyterHub and KubeSpawner that this package uses, under names of our own.
 
-A release of either may change them. `PRIVATE_PARTS` says what each is for and what would go wrong without it, and
-`tests/hub/test_kubespawner.py` holds every supported host to it.
+A release of either may change them. `PRIVATE_PARTS` says what each is for, and what would go wrong without it.
+`tests/hub/test_kubespawner.py` checks that every supported host has them.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ __all__ = [
 ]
 
 SpawnException: type[web.HTTPError] | None = getattr(jupyterhub_spawner, "SpawnException", None)
-"""From JupyterHub 6 on, such an exception does not count towards `consecutive_failure_limit`; None before."""
+"""An exception that does not count towards `consecutive_failure_limit`. None before JupyterHub 6."""
 
 
 class PrivatePart(NamedTuple):
-    """Something of a host that is not public.
+    """A private part of a host.
 
     Attributes:
         owner: The class or module that has it.
         name: Its name there.
-        parameters: Those of a method, without `self`; None where it is none.
-        use: What it is used for.
-        without: What would happen if it went, or changed.
+        parameters: A method's parameters without `self`; None if it is no method.
+        use: What we use it for.
+        without: What would happen if it were removed or changed.
     """
 
     owner: type | ModuleType
@@ -63,7 +63,7 @@ PRIVATE_PARTS = (
         KubeSpawner,
         "_expand_user_properties",
         ("template", "slug_scheme"),
-        "puts the server's values for fields such as {username} into a template",
+        "replaces fields such as {username} in a template by the server's values",
         "no server with a template in its profiles would start",
     ),
     PrivatePart(
@@ -112,13 +112,13 @@ PRIVATE_PARTS = (
 
 
 class HostSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no types
-    """KubeSpawner, with names of our own for what is private there."""
+    """KubeSpawner, with our own names for its private parts."""
 
     async def create_pod(self, pod: V1Pod, request_timeout: int) -> bool:
-        """Sends the pod; KubeSpawner calls this for each try.
+        """Creates the pod. KubeSpawner calls this for each attempt.
 
         Returns:
-            Whether that is done; otherwise KubeSpawner tries again.
+            Whether it succeeded. If not, KubeSpawner tries again.
         """
         created: bool = await super()._make_create_pod_request(pod, request_timeout)
         return created
@@ -126,33 +126,33 @@ class HostSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no type
     async def _make_create_pod_request(self, pod: V1Pod, request_timeout: int) -> bool:
         return await self.create_pod(pod, request_timeout)
 
-    def note_profile_list(self, profiles: list[Any]) -> None:
-        """Is given the `profile_list` with all defaults filled in, for the form and for the start."""
+    def on_profile_list(self, profiles: list[Any]) -> None:
+        """Is called with the `profile_list`, with all defaults filled in, for each form and each start."""
 
     def _get_initialized_profile_list(self, profile_list: Any) -> Any:
         profiles = super()._get_initialized_profile_list(profile_list)
-        self.note_profile_list(profiles or [])
+        self.on_profile_list(profiles or [])
         return profiles
 
     def expand_fields(self, template: str) -> str:
-        """Puts the server's values for KubeSpawner's fields, such as ``{username}``, into a template."""
+        """Returns a template with KubeSpawner's fields, such as ``{username}``, replaced by the server's values."""
         expanded: str = self._expand_user_properties(template)
         return expanded
 
     @property
     def has_own_form(self) -> bool:
-        """Whether the hub's configuration says how options are made of a form."""
+        """Whether the hub's configuration sets `options_from_form`."""
         return bool(self.options_from_form != self._options_from_form)
 
     @property
     def shown_name(self) -> str:
-        """The server as the hub's log names it: ``ada``, or ``ada:lab`` for a named one."""
+        """The server's name in the hub's log: ``ada``, or ``ada:lab`` for a named server."""
         name: str = self._log_name
         return name
 
 
 def leave_failure_count() -> None:
-    """Lets JupyterHub 5 count what it counted before, when it adds the start that is about to fail."""
+    """Makes up for the failure that JupyterHub 5 is about to count, so that its count stays the same."""
     if JupyterHub.initialized():
         settings = JupyterHub.instance().tornado_application.settings
         settings["failure_count"] = settings.get("failure_count", 0) - 1
@@ -162,9 +162,9 @@ _hub_namespaces: list[str] = []
 
 
 def find_hub_namespace(spawner: KubeSpawner) -> str:
-    """The namespace that the hub's pod runs in: KubeSpawner's own default for its `namespace`.
+    """Returns the namespace of the hub's pod: KubeSpawner's default for its `namespace`.
 
-    KubeSpawner reads it from a file that never changes; once for the process is enough.
+    KubeSpawner reads it from a file that never changes, so it is read once per process.
     """
     if not _hub_namespaces:
         _hub_namespaces.append(spawner._namespace_default())
@@ -173,10 +173,9 @@ def find_hub_namespace(spawner: KubeSpawner) -> str:
 
 @contextmanager
 def no_kubeconfig() -> Iterator[None]:
-    """Keeps KubeSpawner from its configuration of the cluster, which it loads with every spawner object.
+    """Prevents KubeSpawner from loading a kubeconfig, which it does for every spawner object.
 
-    That would run the kubeconfig's plugins, and fail where there is none. The client is made all the same, and
-    never used.
+    Loading runs the kubeconfig's plugins, and fails if there is none. The client is still created, but never used.
     """
     load_config = kubespawner.spawner.load_config
     kubespawner.spawner.load_config = lambda **_: None

@@ -1,4 +1,4 @@
-"""A pod and what its owner gets in; the pod that is sent to Kubernetes out, and what others may see of it: no values.
+"""Puts the merged profiles into a pod: in goes KubeSpawner's pod, out comes the pod to create, which prints no values.
 
-It does not know where the profiles came from. Begin with `patch`.
+The package is independent of where the profiles come from. Begin with `patch`.
 """

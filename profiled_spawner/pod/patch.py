@@ -1,9 +1,9 @@
-"""Pod and effective profile to the pod that is sent.
+"""Puts the merged profiles into the pod that KubeSpawner made.
 
-Works on the manifest that KubeSpawner has built, and on a copy of what it changes: the notebook container, where the
-pod may run, its volumes, labels and annotations. Every part may be a model or, where an admin's ``extra_pod_config``
-or ``extra_container_config`` put one there, a plain dictionary in Kubernetes' spelling. What profiles add is models
-of plain dictionaries, which is what KubeSpawner makes of the same things in its own settings.
+Changes the notebook container, the scheduling, the volumes, the labels and the annotations, all on copies. Every part
+of a pod may be a model of the client, or a plain dictionary in Kubernetes' spelling: ``extra_pod_config`` and
+``extra_container_config`` of KubeSpawner add such dictionaries. Profiles add models whose own objects are plain
+dictionaries, as KubeSpawner's settings for the same things do.
 """
 
 from __future__ import annotations
@@ -36,9 +36,17 @@ from kubernetes_asyncio.client import (
     V1VolumeMount,
 )
 
-from ..decide.merging import EffectiveProfile, Resources, Setting, check_start, combine_terms, settle_resources
-from ..document.model import EnvValue, EnvVarSource, is_hub_owned
+from ..decide.merging import (
+    EffectiveProfile,
+    Resources,
+    Setting,
+    check_merge_result,
+    combine_terms,
+    reconcile_resources,
+)
+from ..document.model import EnvValue, EnvVarSource
 from ..document.quantity import Quantity, format_bytes, format_cores, parse_quantity
+from ..document.rules import is_hub_owned
 from ..document.templates import Template, expand_template
 from ..errors import PodError, QuantityError
 
@@ -53,8 +61,8 @@ __all__ = [
     "find_image",
     "format_applied",
     "format_names",
-    "hide_env_values",
     "inject_profile",
+    "mask_env_values",
     "to_manifest",
 ]
 
@@ -71,10 +79,10 @@ _KINDS = ("limits", "requests")
 
 _MASK = "***"
 
-# Stands between templates that are expanded together; no name of a person has it, nor a template that is a path.
+# Separates templates that are expanded together. Neither a username nor a template can contain it.
 _BETWEEN = "\0\n\0"
 
-# JupyterHub's names for a container's resources, and how it writes them.
+# JupyterHub's variables for a container's resources, and their format.
 _HUB_VARIABLES = {
     "MEM_LIMIT": ("limits", "memory", format_bytes),
     "MEM_GUARANTEE": ("requests", "memory", format_bytes),
@@ -82,23 +90,23 @@ _HUB_VARIABLES = {
     "CPU_GUARANTEE": ("requests", "cpu", format_cores),
 }
 
-# What of a volume in a document is its mount's.
+# Volume keys that belong to the volumeMount.
 _MOUNT_FIELDS = ("mountPath", "subPath", "readOnly")
 
-# Without one, older clients make each model a copy of their own: 300 variables would take 10 ms.
+# Without it, older clients create a configuration for each model: 300 variables would take 10 ms.
 _CONFIGURATION = Configuration()
 
-# A reference to another variable: a dollar that none before it escapes, which takes another one.
+# A reference to another variable. Kubernetes reads ``$$`` as an escaped dollar.
 _REFERENCE = re.compile(r"(?<!\$)(?:\$\$)*\$\(([^)]+)\)")
 
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """A pod with a profile in it.
+    """A pod with its profiles.
 
     Attributes:
         pod: The pod to create.
-        resources: What its notebook container gets, and which guarantees that overruled.
+        resources: The resources of its notebook container, and which guarantees had to give way.
     """
 
     pod: V1Pod = field(repr=False)
@@ -106,55 +114,55 @@ class Injection:
 
 
 def find_image(pod: V1Pod) -> str:
-    """The image that the pod's notebook container runs."""
+    """Returns the image of the pod's notebook container."""
     containers = pod.spec.containers
-    return _get(containers[_notebook(containers)], "image") or ""
+    return _get(containers[_find_notebook(containers)], "image") or ""
 
 
 def inject_profile(
     pod: V1Pod, effective: EffectiveProfile, source: str | None, expand: Callable[[str], str]
 ) -> Injection:
-    """Puts what the profiles give into a pod.
+    """Returns a copy of a pod with the profiles' settings.
 
-    Neither argument is changed; what the new pod shares with the old one is what nobody changed.
+    Does not change its arguments. The copy shares its unchanged parts with the original.
 
     Args:
-        pod: The manifest that KubeSpawner built.
+        pod: The pod that KubeSpawner made.
         effective: The merged profiles.
-        source: What the document was read from, as the annotation is to say; None for no such annotation.
-        expand: Puts the server's values for KubeSpawner's fields into a template; `expand_together` makes a fast one.
+        source: The names of the document's revisions, for the annotation; None for no such annotation.
+        expand: Replaces KubeSpawner's fields, such as ``{username}``, in a template. `expand_together` makes it fast.
 
     Raises:
-        PodError: The profiles give more than a server can have (see `check_start`), the pod has a volume or a mount
-            that a profile gives too, what is required of a node comes to too many alternatives, or a template comes to
-            what could be somebody else's (see `expand_template`).
+        PodError: The settings exceed the limits of a start (see `check_merge_result`), a volume or a mount is in the
+            pod already, the node affinity has too many alternatives, or a template may expand to another person's
+            name (see `expand_template`).
     """
-    check_start(effective)
+    check_merge_result(effective)
     containers = list(pod.spec.containers)
-    position = _notebook(containers)
+    position = _find_notebook(containers)
     container = containers[position]
     amounts = _Amounts.of(container, effective)
-    of_container = {"env": _give_env(container, effective, amounts, expand), "resources": amounts.requirements()}
-    of_pod = {"containers": containers, **_place(pod, effective)}
+    of_container = {"env": _merge_env(container, effective, amounts, expand), "resources": amounts.requirements()}
+    of_pod = {"containers": containers, **_schedule(pod, effective)}
     if effective.env_from:
-        given = [_model(V1EnvFromSource, _thaw(setting.value, expand)) for setting in effective.env_from]
+        given = [_to_model(V1EnvFromSource, _to_plain(setting.value, expand)) for setting in effective.env_from]
         of_container["env_from"] = [*(_get(container, "env_from") or ()), *given]
     if effective.volumes:
         of_pod["volumes"], of_container["volume_mounts"] = _add_volumes(pod, container, effective, expand)
-    containers[position] = _with(container, **of_container)
-    metadata = _with(pod.metadata, **_describe(pod, effective, source))
-    return Injection(_with(pod, metadata=metadata, spec=_with(pod.spec, **of_pod)), amounts.resources)
+    containers[position] = _replace(container, **of_container)
+    metadata = _replace(pod.metadata, **_merge_metadata(pod, effective, source))
+    return Injection(_replace(pod, metadata=metadata, spec=_replace(pod.spec, **of_pod)), amounts.resources)
 
 
 @dataclass(frozen=True, slots=True)
 class _Amounts:
-    """What a container gets, beside what it had.
+    """The resources of a container: its own, and those of the profiles.
 
     Attributes:
-        own: Its limits and requests as they were.
-        quantities: The same, where they can be read.
-        effective: What the profiles give.
-        resources: Both together.
+        own: The container's own limits and requests.
+        quantities: The same, parsed; without those that are no quantities.
+        effective: The merged profiles.
+        resources: The result of both.
     """
 
     own: Any
@@ -165,92 +173,95 @@ class _Amounts:
     @classmethod
     def of(cls, container: Any, effective: EffectiveProfile) -> _Amounts:
         own = _get(container, "resources")
-        quantities = {kind: _quantities(_get(own, kind) or {}) for kind in _KINDS}
-        resources = settle_resources(effective, quantities["limits"], quantities["requests"])
+        quantities = {kind: _parse_quantities(_get(own, kind) or {}) for kind in _KINDS}
+        resources = reconcile_resources(effective, quantities["limits"], quantities["requests"])
         return cls(own, quantities, effective, resources)
 
     def requirements(self) -> Any:
-        """Kubernetes' ResourceRequirements; what no profile changes is as it was written."""
-        return _with(self.own or V1ResourceRequirements(), **{kind: self._amounts(kind) for kind in _KINDS})
+        """Returns the ResourceRequirements. Amounts that no profile changes keep their spelling."""
+        return _replace(self.own or V1ResourceRequirements(), **{kind: self._amounts(kind) for kind in _KINDS})
 
     def _amounts(self, kind: str) -> dict[str, Any]:
         amounts = dict(_get(self.own, kind) or {})
-        settled = getattr(self.resources, kind)
-        for resource in (self.quantities[kind].keys() | getattr(self.effective, kind).keys()) - settled.keys():
+        reconciled = getattr(self.resources, kind)
+        for resource in (self.quantities[kind].keys() | getattr(self.effective, kind).keys()) - reconciled.keys():
             amounts.pop(resource, None)
-        for resource in settled:
+        for resource in reconciled:
             changed = self.changed(kind, resource)
             if changed is not None:
                 amounts[resource] = changed.text
         return amounts
 
     def changed(self, kind: str, resource: str) -> Quantity | None:
-        """The amount that the container gets now; None if that is what it had, or nothing."""
+        """Returns the new amount; None if the container keeps its own amount, or has none."""
         setting = getattr(self.resources, kind).get(resource)
         return None if setting is None or setting.value is self.quantities[kind].get(resource) else setting.value
 
-    def is_taken_away(self, kind: str, resource: str) -> bool:
-        """Whether a profile took away what the container had, or said that it shall have nothing."""
+    def is_removed(self, kind: str, resource: str) -> bool:
+        """Whether a profile removed the container's amount, or set it to none."""
         return resource not in getattr(self.resources, kind) and resource in getattr(self.effective, kind)
 
 
-def _give_env(
+def _merge_env(
     container: Any, effective: EffectiveProfile, amounts: _Amounts, expand: Callable[[str], str]
 ) -> list[Any]:
-    """The container's variables with those of the profiles, and with JupyterHub's own for what it gets now."""
+    """Returns the container's variables with those of the profiles.
+
+    JupyterHub's own variables for resources, such as MEM_LIMIT, follow the new resources.
+    """
     env = {_get(variable, "name"): variable for variable in _get(container, "env") or ()}
     for name in sorted(effective.env):
         value = effective.env[name].value
         if value is None:
             env.pop(name, None)
         else:
-            env[name] = _variable(name, value, expand)
+            env[name] = _make_variable(name, value, expand)
     for name, (kind, resource, write) in _HUB_VARIABLES.items():
         changed = amounts.changed(kind, resource)
         if changed is not None:
             env[name] = V1EnvVar(name=name, value=write(changed))
-        elif amounts.is_taken_away(kind, resource):
+        elif amounts.is_removed(kind, resource):
             env.pop(name, None)
     return _order_variables(env)
 
 
-def _describe(pod: V1Pod, effective: EffectiveProfile, source: str | None) -> dict[str, Any]:
-    """The pod's labels and annotations, with those of the profiles, and with what was applied."""
+def _merge_metadata(pod: V1Pod, effective: EffectiveProfile, source: str | None) -> dict[str, Any]:
+    """Returns the pod's labels and annotations with those of the profiles, and the names of the applied profiles."""
     own_labels = pod.metadata.labels
     annotations = {
-        **_overlay(pod.metadata.annotations, effective.annotations),
+        **_override(pod.metadata.annotations, effective.annotations),
         APPLIED: format_applied(effective),
         **({} if source is None else {SOURCE: source}),
     }
-    labels = _overlay(own_labels, effective.labels) if effective.labels else own_labels
+    labels = _override(own_labels, effective.labels) if effective.labels else own_labels
     return {"labels": labels, "annotations": annotations}
 
 
 def format_applied(effective: EffectiveProfile) -> str:
-    """The names of all that was merged, as annotations have them: a JSON list, of the first ones if they are many."""
+    """Returns the names of the merged profiles and size for an annotation: a JSON list, shortened if it is long."""
     return format_names((profile.label for profile in effective.applied), max_bytes=_MAX_ANNOTATION_BYTES)
 
 
 def annotate_observation(pod: V1Pod, observed: str) -> V1Pod:
-    """A copy of a pod with one annotation more, which says what would have come of the profiles."""
+    """Returns a copy of a pod with one more annotation, which says what the profiles would have done."""
     annotations = {**(pod.metadata.annotations or {}), OBSERVED: observed}
-    annotated: V1Pod = _with(pod, metadata=_with(pod.metadata, annotations=annotations))
+    annotated: V1Pod = _replace(pod, metadata=_replace(pod.metadata, annotations=annotations))
     return annotated
 
 
 def expand_together(effective: EffectiveProfile, expand: Callable[[str], str]) -> Callable[[str], str]:
-    """The same as `expand`, with all templates of the profiles expanded already, in one go.
+    """Returns a faster `expand`, which has expanded all templates of the profiles in one call.
 
-    KubeSpawner computes all its fields for each template anew, which for a hundred of them takes too long.
+    KubeSpawner computes the values of all fields for each call, which takes too long for a hundred templates.
 
     Args:
         effective: The merged profiles.
-        expand: Puts the server's values for KubeSpawner's fields into a template.
+        expand: Replaces KubeSpawner's fields in a template.
     """
     sources = [each.value.fields for each in effective.env.values() if isinstance(each.value, EnvVarSource)]
     objects = [*sources, *(each.value for each in (*effective.env_from, *effective.volumes))]
     templates = dict.fromkeys(_find_templates(objects))
-    # With something behind the last one, so that KubeSpawner drops no hyphen; that is done here, as it does it.
+    # KubeSpawner drops hyphens at the end. The dot protects those of the last template; they are dropped below instead.
     parts = expand(_BETWEEN.join([*templates, "."])).split(_BETWEEN) if templates else []
     if len(parts) != len(templates) + 1:
         return expand
@@ -275,19 +286,19 @@ def _find_templates(objects: Iterable[Any]) -> Iterator[str]:
             left += value
 
 
-def _overlay(own: Mapping[str, str] | None, given: Mapping[str, Setting[str]]) -> dict[str, str]:
+def _override(own: Mapping[str, str] | None, given: Mapping[str, Setting[str]]) -> dict[str, str]:
     return {**(own or {}), **{name: setting.value for name, setting in given.items()}}
 
 
 def _add_volumes(
     pod: V1Pod, container: Any, effective: EffectiveProfile, expand: Callable[[str], str]
 ) -> tuple[list[Any], list[Any]]:
-    """The pod's volumes and the container's mounts, with those of the profiles behind them."""
+    """Returns the pod's volumes and the container's mounts, followed by those of the profiles."""
     volumes, mounts = list(pod.spec.volumes or ()), list(_get(container, "volume_mounts") or ())
     names = {_get(volume, "name") for volume in volumes}
     paths = {str(_get(mount, "mount_path")).rstrip("/") for mount in mounts}
     for setting in effective.volumes:
-        volume = _thaw(setting.value, expand)
+        volume = _to_plain(setting.value, expand)
         mount = {"name": volume["name"], **{name: volume.pop(name) for name in _MOUNT_FIELDS if name in volume}}
         giver = setting.profile.label if setting.profile else "a profile"
         path = mount["mountPath"].rstrip("/")
@@ -297,53 +308,55 @@ def _add_volumes(
             raise PodError(f"{giver} mounts a volume at {path}, and so does the pod already; mount it elsewhere")
         # Two templates may come to the same path, while merging has left each name once.
         paths.add(path)
-        volumes.append(_model(V1Volume, volume))
-        mounts.append(_model(V1VolumeMount, mount))
+        volumes.append(_to_model(V1Volume, volume))
+        mounts.append(_to_model(V1VolumeMount, mount))
     return volumes, mounts
 
 
-def _place(pod: V1Pod, effective: EffectiveProfile) -> dict[str, Any]:
-    """What of the pod's spec says where it may run, as far as the profiles change it."""
+def _schedule(pod: V1Pod, effective: EffectiveProfile) -> dict[str, Any]:
+    """Returns the fields of the pod's spec that decide where it may run, if the profiles change them."""
     spec: dict[str, Any] = {}
     if effective.node_selector:
-        spec["node_selector"] = _overlay(pod.spec.node_selector, effective.node_selector)
+        spec["node_selector"] = _override(pod.spec.node_selector, effective.node_selector)
     if effective.node_tolerations:
         own = list(pod.spec.tolerations or ())
-        known = [_fields(toleration) for toleration in own]
-        given = (_thaw(setting.value) for setting in effective.node_tolerations)
-        spec["tolerations"] = own + [_model(V1Toleration, each) for each in given if each not in known]
+        known = [_to_fields(toleration) for toleration in own]
+        given = (_to_plain(setting.value) for setting in effective.node_tolerations)
+        spec["tolerations"] = own + [_to_model(V1Toleration, each) for each in given if each not in known]
     if effective.node_requirements or effective.node_preferences:
         affinity = pod.spec.affinity or V1Affinity()
         node = _get(affinity, "node_affinity") or V1NodeAffinity()
-        spec["affinity"] = _with(affinity, node_affinity=_with(node, **_add_affinity(node, effective)))
+        spec["affinity"] = _replace(affinity, node_affinity=_replace(node, **_add_affinity(node, effective)))
     return spec
 
 
 def _add_affinity(own: Any, effective: EffectiveProfile) -> dict[str, Any]:
-    """The fields of a node affinity, with every requirement of the profiles beside what it already requires."""
+    """Returns the fields of a node affinity, with the profiles' requirements and preferences added to its own."""
     fields: dict[str, Any] = {}
     if effective.node_requirements:
         selector = _get(own, _REQUIRED) or V1NodeSelector(node_selector_terms=[])
-        terms = [_fields(term) for term in _get(selector, "node_selector_terms") or ()]
+        terms = [_to_fields(term) for term in _get(selector, "node_selector_terms") or ()]
         requirements = [*([terms] if terms else []), *(setting.value for setting in effective.node_requirements)]
-        fields[_REQUIRED] = _with(selector, node_selector_terms=[_thaw(term) for term in combine_terms(requirements)])
+        combined = [_to_plain(term) for term in combine_terms(requirements)]
+        fields[_REQUIRED] = _replace(selector, node_selector_terms=combined)
     if effective.node_preferences:
-        preferences = [_model(V1PreferredSchedulingTerm, _thaw(each.value)) for each in effective.node_preferences]
+        given = (_to_plain(setting.value) for setting in effective.node_preferences)
+        preferences = [_to_model(V1PreferredSchedulingTerm, each) for each in given]
         fields[_PREFERRED] = [*(_get(own, _PREFERRED) or ()), *preferences]
     return fields
 
 
-def _model(kind: Any, fields: Mapping[str, Any]) -> Any:
-    """A client's model of an object, whose own objects stay as they are."""
+def _to_model(kind: Any, fields: Mapping[str, Any]) -> Any:
+    """Returns the client's model of an object. Nested objects stay plain dictionaries."""
     given = {each: fields[name] for each, name in kind.attribute_map.items() if name in fields}
     if len(given) < len(fields):
-        # A client that is older than what the cluster offers sends it all the same.
+        # An older client lacks a field that the cluster may have. A plain dictionary is sent as it is.
         return dict(fields)
     return kind(**given, local_vars_configuration=_CONFIGURATION)
 
 
-def _fields(model: Any) -> dict[str, Any]:
-    """An object's fields by their names in a manifest."""
+def _to_fields(model: Any) -> dict[str, Any]:
+    """Returns an object's fields by their names in a manifest."""
     if isinstance(model, Mapping):
         return dict(model)
     fields: dict[str, Any] = to_manifest(model)
@@ -351,7 +364,7 @@ def _fields(model: Any) -> dict[str, Any]:
 
 
 def to_manifest(value: Any) -> Any:
-    """A model as a manifest has it, or what holds models."""
+    """Returns a model, or a list or dictionary of models, in the form of a manifest."""
     if hasattr(value, "attribute_map"):
         given = ((manifest, getattr(value, attribute)) for attribute, manifest in value.attribute_map.items())
         return {name: to_manifest(each) for name, each in given if each is not None}
@@ -362,42 +375,42 @@ def to_manifest(value: Any) -> Any:
     return value
 
 
-def _thaw(value: Any, expand: Callable[[str], str] = str) -> Any:
-    """An object of the document as the client takes it: of dictionaries and lists, templates filled in."""
+def _to_plain(value: Any, expand: Callable[[str], str] = str) -> Any:
+    """Returns an object of the document as plain dictionaries and lists, with its templates expanded."""
     if isinstance(value, str):
         return expand_template(value, expand) if isinstance(value, Template) else value
     if isinstance(value, MappingProxyType):
-        return {name: _thaw(each, expand) for name, each in value.items()}
+        return {name: _to_plain(each, expand) for name, each in value.items()}
     if isinstance(value, tuple):
-        return [_thaw(each, expand) for each in value]
+        return [_to_plain(each, expand) for each in value]
     return value
 
 
-def hide_env_values(pod: V1Pod) -> V1Pod:
-    """A copy of a pod for logs, in which no environment variable has its value."""
-    spec = _with(
+def mask_env_values(pod: V1Pod) -> V1Pod:
+    """Returns a copy of a pod for logs, in which the value of every environment variable is masked."""
+    spec = _replace(
         pod.spec,
-        containers=_hide_each(pod.spec.containers),
-        init_containers=_hide_each(pod.spec.init_containers),
+        containers=_mask_each(pod.spec.containers),
+        init_containers=_mask_each(pod.spec.init_containers),
     )
-    hidden: V1Pod = _with(pod, spec=spec)
-    return hidden
+    masked: V1Pod = _replace(pod, spec=spec)
+    return masked
 
 
 def find_env_values(pod: V1Pod) -> set[str]:
-    """The values of a pod's environment variables, but for those by which the hub knows a server."""
+    """Returns the values of a pod's environment variables, except those that the hub sets itself (`is_hub_owned`)."""
     containers = [*pod.spec.containers, *(pod.spec.init_containers or ())]
     variables = [variable for container in containers for variable in _get(container, "env") or ()]
     values = {_get(variable, "value") for variable in variables if not is_hub_owned(_get(variable, "name") or "")}
     return {value for value in values if isinstance(value, str)}
 
 
-def _hide_each(containers: Iterable[Any] | None) -> list[Any]:
+def _mask_each(containers: Iterable[Any] | None) -> list[Any]:
     return [
-        _with(
+        _replace(
             container,
             env=[
-                _with(variable, value=_MASK) if _get(variable, "value") else variable
+                _replace(variable, value=_MASK) if _get(variable, "value") else variable
                 for variable in _get(container, "env") or ()
             ],
         )
@@ -406,14 +419,14 @@ def _hide_each(containers: Iterable[Any] | None) -> list[Any]:
 
 
 def format_names(names: Iterable[str], *, max_bytes: int) -> str:
-    """A JSON list of names; where that is too long, of the first of them, and ``"…"``."""
+    """Returns a JSON list of names. If that is too long, it lists the first ones and ``"…"``."""
     quoted: list[str] = []
     left = max_bytes
     for name in names:
         quoted.append(json.dumps(name, ensure_ascii=False))
         left -= len(f"{quoted[-1]}, ".encode())
         if left < 0:
-            break  # only those that are shown are looked at
+            break  # the other names would not be shown
     else:
         return f"[{', '.join(quoted)}]"
     left = max_bytes - len('["…"]'.encode())
@@ -427,14 +440,14 @@ def format_names(names: Iterable[str], *, max_bytes: int) -> str:
     return f"[{', '.join(kept)}]"
 
 
-def _notebook(containers: list[Any]) -> int:
-    """Where the notebook container is: KubeSpawner puts it first and knows it by this name."""
+def _find_notebook(containers: list[Any]) -> int:
+    """Returns the position of the notebook container. KubeSpawner calls it ``notebook`` and puts it first."""
     names = [_get(container, "name") for container in containers]
     return names.index("notebook") if "notebook" in names else 0
 
 
 def _get(model: Any, field: str) -> Any:
-    """A field of a model or of a dictionary, by its name in the model."""
+    """Returns a field of a model or dictionary, by its name in the model; None if it is not set."""
     if isinstance(model, dict):
         return model.get(_manifest_name(field))
     return getattr(model, field, None)
@@ -445,8 +458,8 @@ def _manifest_name(field: str) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
-def _with(model: Any, **fields: Any) -> Any:
-    """A shallow copy with other fields."""
+def _replace(model: Any, **fields: Any) -> Any:
+    """Returns a shallow copy of a model or dictionary with some fields replaced, by their names in the model."""
     changed = copy.copy(model)
     for name, value in fields.items():
         if isinstance(changed, dict):
@@ -456,8 +469,8 @@ def _with(model: Any, **fields: Any) -> Any:
     return changed
 
 
-def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
-    """The hub's own amounts, numbers among them; one that is no quantity is Kubernetes' to refuse."""
+def _parse_quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
+    """Parses a container's own amounts, which may be numbers. Skips invalid ones: the API server will refuse them."""
     quantities = {}
     for resource, amount in amounts.items():
         try:
@@ -467,10 +480,10 @@ def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
     return quantities
 
 
-def _variable(name: str, value: EnvValue, expand: Callable[[str], str]) -> V1EnvVar:
+def _make_variable(name: str, value: EnvValue, expand: Callable[[str], str]) -> V1EnvVar:
     if isinstance(value, EnvVarSource):
         kind, model = _SOURCES[value.kind]
-        selector = {kind: _model(model, _thaw(value.fields, expand))}
+        selector = {kind: _to_model(model, _to_plain(value.fields, expand))}
         value_from = V1EnvVarSource(**selector, local_vars_configuration=_CONFIGURATION)
         return V1EnvVar(name=name, value_from=value_from, local_vars_configuration=_CONFIGURATION)
     return V1EnvVar(name=name, value=value, local_vars_configuration=_CONFIGURATION)
@@ -485,14 +498,13 @@ _SOURCES = {
 
 
 def _order_variables(env: Mapping[str, Any]) -> list[Any]:
-    """Variables, each behind those that it refers to as ``$(NAME)``, else in the order given.
+    """Returns the variables with each one after those that it refers to as ``$(NAME)``, otherwise in the given order.
 
-    Kubernetes expands a reference only to what stands before it. In a circle there is no such order, and one of its
-    references stays unexpanded.
+    Kubernetes only expands references to earlier variables. In a cycle, one reference is left unexpanded.
     """
     references: dict[str, list[str]] = {}
     for name, variable in env.items():
-        found = [each for each in _references(variable) if each in env]
+        found = [each for each in _find_references(variable) if each in env]
         if found:
             references[name] = found
     ordered: dict[str, Any] = {}
@@ -500,7 +512,7 @@ def _order_variables(env: Mapping[str, Any]) -> list[Any]:
         if start not in references:
             ordered.setdefault(start, env[start])
             continue
-        # Depth first, with a list in place of recursion: a chain may be as long as the environment.
+        # A depth-first search without recursion, because a chain may be as long as the environment.
         visiting = {start: iter(references[start])}
         while visiting:
             name, left = next(reversed(visiting.items()))
@@ -513,9 +525,9 @@ def _order_variables(env: Mapping[str, Any]) -> list[Any]:
     return list(ordered.values())
 
 
-def _references(variable: Any) -> list[str]:
+def _find_references(variable: Any) -> list[str]:
     value = _get(variable, "value")
     if not isinstance(value, str) or "$(" not in value:
         return []
-    # Behind the last bracket nothing ends: without the cut, each beginning would be followed to the end of the text.
+    # The text is cut after its last bracket. Otherwise every unclosed "$(" would be followed to the end of the text.
     return list(dict.fromkeys(_REFERENCE.findall(value[: value.rfind(")") + 1])))

@@ -1,6 +1,6 @@
-"""A ConfigMap or a file in; the documents that one start is given out.
+"""Reads documents: in goes a ConfigMap, a file or a label selector, out comes the document that one start is given.
 
-Every start reads anew, and shares its request with the starts beside it. A text that has not changed is not parsed
-again. If nothing valid can be read, the last good document serves, also after a restart of the hub. It does not know
-who starts, or what a document says. Begin with `cache`.
+Every start gets the current document. Starts share requests, and a text that has not changed is not parsed again. If
+there is no valid document, the last good one is used, also after a restart of the hub. The package is independent of
+who starts a server, and of what a document says. Begin with `cache`.
 """

@@ -1,7 +1,7 @@
-"""Which text of a file or a ConfigMap is the profile document.
+"""Finds the profile document in the text of a file or a ConfigMap.
 
-A file holds either the document itself or a ConfigMap manifest that holds it under a key, as ``kubectl`` writes
-and reads one. Where the document's own lines are lines of the file, errors are to be told in the file's.
+A file holds either the document itself, or a ConfigMap manifest that holds it under a key, in the form that ``kubectl``
+reads and writes. If the document's lines are lines of the file, errors show the file's line numbers.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from ..document.limits import MAX_BYTES
 from ..document.yaml_tree import Mapping, Node, Scalar, locate, read_tree
 from ..errors import Diagnostic, DocumentError, SourceError
 
-__all__ = ["MAX_MANIFEST_BYTES", "Text", "decode_text", "find_document"]
+__all__ = ["MAX_MANIFEST_BYTES", "Text", "decode_text", "explain_missing_key", "find_document"]
 
-# A manifest that was applied holds the document once more, in an annotation.
+# `kubectl apply` stores the document a second time, in an annotation.
 MAX_MANIFEST_BYTES = 4 * MAX_BYTES
 
-# Only a file with such a line can be a manifest; looking spares a bare document a second reading.
-# The second alternative may begin at the start alone: a search from each line would be quadratic.
+# Only a file with such a line can be a manifest. The check spares a bare document from being parsed twice.
+# The second alternative is anchored to the start: a search from each line would take quadratic time.
 _KIND = re.compile(r"""^\ufeff?["']?kind["']?[ \t]*:|\A\ufeff?\s*\{[^\0]*?"kind"\s*:""", re.MULTILINE)
 
-# What a message may quote, which everything else is kept out of.
+# Messages quote only what matches these. Anything else may be a part of the document.
 _KIND_NAME = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _CONFIGMAP_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _MOST_KEYS = 10
@@ -30,25 +30,25 @@ _MOST_KEYS = 10
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A document's text, and where it stands in the file that it was found in.
+    """A document's text, and its place in the file.
 
     Attributes:
         text: The document.
-        line_offset: Lines of the file before it.
-        column_offset: Columns before each of its lines.
+        line_offset: The number of lines before it in the file.
+        column_offset: The number of columns before each of its lines.
     """
 
-    # Holds values of environment variables, which a repr in a log would show.
+    # Not in the repr, which may be logged: it holds values of environment variables.
     text: str = field(repr=False)
     line_offset: int = 0
     column_offset: int = 0
 
 
 def decode_text(raw: bytes, *, source: str = "") -> str:
-    """Reads bytes as UTF-8.
+    """Decodes a file.
 
     Raises:
-        DocumentError: They are not UTF-8, or more than a manifest can be.
+        DocumentError: It is not UTF-8, or larger than any manifest may be.
     """
     if len(raw) > MAX_MANIFEST_BYTES:
         raise DocumentError([Diagnostic(f"larger than {MAX_MANIFEST_BYTES:,} bytes")], source=source)
@@ -61,11 +61,11 @@ def decode_text(raw: bytes, *, source: str = "") -> str:
 
 
 def find_document(text: str, key: str, *, source: str = "") -> Text:
-    """Finds the document in a file: all of it, or what a ConfigMap manifest holds under `key`.
+    """Returns the document in a file: the whole file, or the text that a ConfigMap manifest holds under `key`.
 
     Raises:
-        DocumentError: The file looks like a manifest and cannot be read as YAML, or what it holds is not text.
-        SourceError: It is a manifest without that key. The message lists the keys there are.
+        DocumentError: The file looks like a manifest but is not YAML, or the value under the key is not text.
+        SourceError: It is a manifest without that key, or of another kind. The message lists the keys it has.
     """
     if not _KIND.search(text):
         return Text(text)
@@ -83,27 +83,27 @@ def find_document(text: str, key: str, *, source: str = "") -> Text:
     data = _members(manifest.get("data"))
     document = data.get(key)
     if document is None:
-        raise missing_key(key, data, _members(manifest.get("binaryData")), source or "the ConfigMap")
+        raise explain_missing_key(key, data, _members(manifest.get("binaryData")), source or "the ConfigMap")
     if not isinstance(document, Scalar):
         what = f"must be text; write '{key}: |' and indent the document below it"
         raise DocumentError([Diagnostic(what, line=document.line, column=document.column)], source=source)
     if not document.literal:
         return Text(document.value)
     if not document.value:
-        # A block without lines; a file may end with its indicator.
+        # A block without lines. The file may end with the block's indicator.
         return Text("", document.line - 1, document.column - 1)
     # The block's first line is the line after its indicator.
     return Text(document.value, document.line, _indent(text, document))
 
 
-def missing_key(key: str, data: object, binary_data: object, source: str) -> SourceError:
-    """Says that a ConfigMap does not have the key, and which it has.
+def explain_missing_key(key: str, data: object, binary_data: object, source: str) -> SourceError:
+    """Returns the error for a ConfigMap without the key. It lists the keys that the ConfigMap has.
 
     Args:
-        key: The key that was looked for.
-        data: The keys of the ConfigMap's ``data``.
-        binary_data: Those of its ``binaryData``.
-        source: What people know the ConfigMap by.
+        key: The key.
+        data: The ConfigMap's ``data``.
+        binary_data: Its ``binaryData``.
+        source: The ConfigMap's name in messages.
     """
     names = sorted(data) if isinstance(data, dict) else []
     binary_names = sorted(binary_data) if isinstance(binary_data, dict) else []
@@ -119,7 +119,7 @@ def missing_key(key: str, data: object, binary_data: object, source: str) -> Sou
 
 
 def _list_keys(names: list[str]) -> str:
-    # What cannot be a key may be a part of the document, whose indentation is lost, and hold a value.
+    # A name that is no valid key may be a line of a document whose indentation was lost, and so contain a value.
     keys = [repr(name) for name in names if _CONFIGMAP_KEY.fullmatch(name)]
     if len(keys) == len(names) <= _MOST_KEYS:
         return ", ".join(keys)
@@ -136,7 +136,7 @@ def _members(node: Node | None) -> dict[str, Node]:
 
 
 def _indent(text: str, block: Scalar) -> int:
-    """How many columns YAML took off each line of a literal block."""
+    """Returns the number of columns that YAML removed from each line of a literal block."""
     lines = text.splitlines()[block.line :]
     for line, content in zip(lines, block.value.splitlines(), strict=False):
         if content.strip():

@@ -1,8 +1,8 @@
-"""The file that keeps the last good documents, so that a hub that restarts still has them.
+"""The file that keeps the last good documents over a restart of the hub.
 
-It holds values of environment variables: only the hub's own user may read it, and nothing of a document is ever logged.
-The file is JSON Lines: a header with the format's number and a checksum of the rest, then a line for each document.
-All reading and writing happens in threads of its own; a file system that hangs holds up nobody else.
+It holds values of environment variables. So only the hub's own user may read it, and its content is never logged.
+The file is JSON Lines: a header with the format's number and a checksum of the rest, then one line per document.
+It is read and written in threads of their own, so a file system that hangs blocks nothing else.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ..errors import SourceError
 from .extract import Text
-from .source import Revision, open_file
-from .threads import Single, background, run_in_daemon
+from .file import open_file
+from .source import Revision
+from .threads import SMALL_JSON, SingleFlight, low_latency, run_in_daemon
 
-__all__ = ["LastGoodFile", "Recall", "Saved", "find_file"]
+__all__ = ["LastGoodFile", "LastGoodLookup", "Saved", "get_last_good_file"]
 
 _FORMAT = 1
-# The selected ConfigMaps are 16 MiB at most, the main one far less, and JSON makes up to three of a byte.
+# The selected ConfigMaps have at most 16 MiB, the main one far less, and JSON escapes may triple that.
 _MAX_BYTES = 64 * 2**20
 # How long a start waits for the file, at most.
-_PATIENCE_SECONDS = 5.0
+_LOOKUP_SECONDS = 5.0
 
 T = TypeVar("T")
 
 
 class Log(Protocol):
-    """What is needed of a log."""
+    """The methods of a log that this module calls."""
 
     def info(self, msg: str, /, *args: object) -> None: ...
     def warning(self, msg: str, /, *args: object) -> None: ...
@@ -53,11 +54,11 @@ class Saved:
     """A good document, as the file holds it.
 
     Attributes:
-        revision: What people know the revision by, such as ``configmap/jhub/jupyter-singleuser-profiles@123456``.
+        revision: The revision's name, such as ``configmap/jhub/jupyter-singleuser-profiles@123456``.
         text: The document.
         read_at: When the revision was first read, in seconds since 1970.
         configmap: The name of a selected ConfigMap; empty for the main document.
-        uid: What tells that one from another of its name; empty for the main document.
+        uid: The uid of that ConfigMap; empty for the main document.
     """
 
     revision: str
@@ -67,12 +68,12 @@ class Saved:
     uid: str = ""
 
     def to_revision(self) -> Revision:
-        """The same as a revision to parse."""
+        """Returns it as a revision that can be parsed."""
         return Revision(None, self.revision, self.text)
 
     @property
     def age_seconds(self) -> float:
-        """How long ago it was read; never negative, though clocks may be set."""
+        """How long ago it was read; never negative, even if the clock was set back."""
         return max(0.0, time.time() - self.read_at)
 
 
@@ -80,56 +81,57 @@ _Content: TypeAlias = dict[str, tuple[Saved, ...]]
 
 
 class LastGoodFile:
-    """One file, which all sources of a process share. Get it with `find_file`."""
+    """The file. All sources of the process share it. Get it with `get_last_good_file`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        # By source: what the file holds or will hold, and what of it is still to be written.
-        self._known: _Content = {}
+        # By source: what the file contains or will contain, and the part that is not written yet.
+        self._content: _Content = {}
         self._pending: _Content = {}
         self._is_writing = False
-        self._told = ""
+        self._last_logged = ""
 
     def save(self, source: str, documents: tuple[Saved, ...], log: Log) -> None:
-        """Has the documents of a source written, in place of its earlier ones. Waits for nothing, and raises nothing.
+        """Replaces the documents of a source, in a thread. Returns at once, and never raises.
 
-        If they are the ones that it was given last, nothing is done. If they cannot be written, the file is removed,
-        since it might bring back what has been withdrawn; then the next call tries again.
+        Does nothing if the documents are the same as last time. If writing fails, the file is removed, because it might
+        bring back documents that were withdrawn. Then the next call tries again.
 
         Args:
-            source: What tells the source from all others.
+            source: The source's unique name.
             documents: All of its last good documents.
-            log: Where to say what is wrong.
+            log: Where to log what is wrong.
         """
         with self._lock:
-            if self._known.get(source) == documents:
+            if self._content.get(source) == documents:
                 return
-            self._known[source] = self._pending[source] = documents
+            self._content[source] = self._pending[source] = documents
             if self._is_writing:
                 return
             self._is_writing = True
         writing = run_in_daemon(lambda: self._write_pending(log))
         if writing.done() and writing.exception():
-            # There could be no thread: the next start tries again.
+            # No thread could be started. The next start tries again.
             with self._lock:
-                self._known.clear()
+                self._content.clear()
                 self._is_writing = False
 
     def load(self) -> _Content:
-        """Reads the file. For a thread: the file system may hang.
+        """Reads the file. Call it in a thread, because the file system may hang.
 
         Returns:
-            The documents by source; none if there is no file.
+            The documents by source; empty if there is no file.
 
         Raises:
-            SourceError: The file must not be used, and why.
+            SourceError: The file must not be used; the message says why.
         """
         try:
-            # Does not follow a link that somebody else may have put there.
+            # Does not follow a symbolic link, which somebody else may have put there.
             with open_file(self.path, os.O_NOFOLLOW) as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                # Not the group's bits: Kubernetes sets those of each file in a volume where a pod has an fsGroup.
+                # The group's bits are not checked: Kubernetes sets them on every file of a volume if the pod has an
+                # fsGroup.
                 if mode & 0o007:
                     raise _unusable(f"others may use it (mode {mode:04o}), and it holds secrets; run chmod 600 on it")
                 raw = file.read(_MAX_BYTES + 1)
@@ -153,17 +155,17 @@ class LastGoodFile:
                 self._write(pending)
             except Exception as error:  # noqa: BLE001  whatever it is, no older document may come back
                 with self._lock:
-                    # So the next start tries again.
-                    self._known.clear()
+                    # Makes the next start try again.
+                    self._content.clear()
                     self._pending.clear()
-                self._remove(_reason(error), log)
+                self._remove(_explain(error), log)
             else:
-                self._told = ""
+                self._last_logged = ""
 
     def _write(self, pending: Mapping[str, tuple[Saved, ...]]) -> None:
         directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            # Between hubs that share the file. Where the file system has no locks, the last one to write wins.
+            # Other hubs may share the file. If the file system has no locks, the last writer wins.
             with contextlib.suppress(OSError):
                 fcntl.flock(directory, fcntl.LOCK_EX)
                 self._remove_leftovers()
@@ -175,14 +177,14 @@ class LastGoodFile:
             try:
                 os.fsync(directory)
             except OSError as error:
-                # Some file systems have no such thing for directories.
+                # Some file systems cannot sync directories.
                 if error.errno not in (errno.EINVAL, errno.ENOTSUP):
                     raise
         finally:
             os.close(directory)
 
     def _replace(self, raw: bytes) -> None:
-        """Puts a new file in the place of the old one, at once."""
+        """Replaces the file atomically."""
         temporary = self.path.with_name(f"{self._prefix}{secrets.token_hex(8)}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -201,17 +203,17 @@ class LastGoodFile:
 
     @property
     def _prefix(self) -> str:
-        """What the names of temporary files begin with."""
+        """The prefix of temporary files."""
         return f".{self.path.name}."
 
     def _remove_leftovers(self) -> None:
-        """Removes what hubs left behind that were killed while they wrote."""
+        """Removes the temporary files of hubs that were killed while writing."""
         for name in os.listdir(self.path.parent):
             if re.fullmatch(rf"{re.escape(self._prefix)}[0-9a-f]{{16}}", name):
                 os.unlink(self.path.with_name(name))
 
     def _remove(self, why: str, log: Log) -> None:
-        """Removes the older file, since the new one could not be written, and says so."""
+        """Removes the older file because the new one could not be written, and logs that."""
         fault = None
         try:
             os.unlink(self.path)
@@ -219,9 +221,9 @@ class LastGoodFile:
         except FileNotFoundError:
             removed = "and there is no older one"
         except OSError as error:
-            fault = _reason(error)
+            fault = _explain(error)
         if fault:
-            # Each time: this is what somebody should do something about at once.
+            # Logged every time, because somebody must act at once.
             log.error(
                 "Could not write %s, because %s; nor could the older one be removed: %s; remove it before the hub "
                 "restarts, or that may bring back profiles that are no more in the document",
@@ -229,7 +231,7 @@ class LastGoodFile:
                 why,
                 fault,
             )
-        elif why != self._told:
+        elif why != self._last_logged:
             log.warning(
                 "Could not write %s, because %s, %s; a hub that restarts now has no last good profiles; make room, or "
                 "set last_good_path to a file in a directory that the hub may write to; the next start tries again",
@@ -237,91 +239,93 @@ class LastGoodFile:
                 why,
                 removed,
             )
-        self._told = why
+        self._last_logged = why
 
 
-class Recall(Generic[T]):
-    """What a source finds in the file when it has no good document of its own: looked for until it was found out."""
+class LastGoodLookup(Generic[T]):
+    """Looks up the documents of one source in the file, until the file could be read once."""
 
     def __init__(self, source: str, parse: Callable[[Saved], T]) -> None:
-        """Makes one that has not looked yet.
+        """Creates a lookup that has not looked yet.
 
         Args:
-            source: What tells the source from all others.
-            parse: Makes of a document what is wanted; it is called in a thread, and raises nothing.
+            source: The source's unique name.
+            parse: Converts a saved document. It is called in a thread, and must not raise.
         """
         self._source = source
         self._parse = parse
-        # None when there is nothing to look for any more.
-        self._looking: Single[LastGoodFile, tuple[Sequence[tuple[Saved, T]], Sequence[str]]] | None = Single()
-        self._told = ""
+        # None once the file was read.
+        self._looking: SingleFlight[LastGoodFile, tuple[Sequence[tuple[Saved, T]], Sequence[str]]] | None = (
+            SingleFlight()
+        )
+        self._last_logged = ""
 
-    def find_patience(self, file: LastGoodFile | None, timeout_seconds: float) -> float:
-        """How long to wait for `find`, of the time that a caller has altogether; 0 if it has found out."""
-        return 0 if file is None or self._looking is None else min(_PATIENCE_SECONDS, timeout_seconds / 4)
+    def reserve_seconds(self, file: LastGoodFile | None, timeout_seconds: float) -> float:
+        """Returns how much of a caller's time to reserve for `find`; 0 if there is nothing to look up."""
+        return 0 if file is None or self._looking is None else min(_LOOKUP_SECONDS, timeout_seconds / 4)
 
-    async def find(self, file: LastGoodFile | None, patience_seconds: float, log: Log) -> Sequence[tuple[Saved, T]]:
-        """Gives what the file holds of the source, each with what it was made into.
+    async def find(self, file: LastGoodFile | None, timeout_seconds: float, log: Log) -> Sequence[tuple[Saved, T]]:
+        """Returns the source's documents in the file, each with what `parse` made of it.
 
-        It gives nothing once the file could be read, and nothing if that takes too long. A file that must not be used
-        is looked at again by the next call, so that mending it needs no restart.
+        Returns nothing after the file was read once, or if reading takes too long. A file that must not be used is read
+        again by the next call, so fixing it needs no restart.
 
         Args:
-            file: Where to look; None for nowhere.
-            patience_seconds: How long to wait, as `find_patience` has it. If the file system hangs, one thread waits
-                for it, and the next call for that.
-            log: Where to say why a file is not used.
+            file: The file; None for no file.
+            timeout_seconds: How long to wait, from `reserve_seconds`. If the file system hangs, the next call waits for
+                the same thread.
+            log: Where to log why a file is not used.
         """
         if file is None or self._looking is None:
             return ()
         try:
-            async with asyncio.timeout(patience_seconds):
+            async with asyncio.timeout(timeout_seconds):
                 found, others = await self._looking.run(file, lambda: self._look(file))
         except TimeoutError:
-            self._tell(file, "to read it takes longer than a start waits; see whether its file system hangs", log)
+            self._log_unused(file, "to read it takes longer than a start waits; see whether its file system hangs", log)
             return ()
         except Exception as error:  # noqa: BLE001  whatever it is, a start must get an answer
-            self._tell(file, _reason(error), log)
+            self._log_unused(file, _explain(error), log)
             return ()
         self._looking = None
         if others and not found:
-            # Nothing is wrong with it: a new hub that shares its directory, or another configmap_name.
+            # This is no fault: a new hub shares the directory, or configmap_name was changed.
             shown = ", ".join([*others[:3], *(["…"] if others[3:] else [])])
             log.info("%s has no last good profiles of %s, only of %s", str(file.path), self._source, shown)
         return found
 
     def _look(self, file: LastGoodFile) -> tuple[Sequence[tuple[Saved, T]], Sequence[str]]:
-        """What the file holds of the source, and of which other sources it holds something."""
+        """Returns the source's documents, and the names of all other sources in the file."""
         content = file.load()
         found = [(saved, self._parse(saved)) for saved in content.pop(self._source, ())]
         return found, sorted(content)
 
-    def _tell(self, file: LastGoodFile, why: str, log: Log) -> None:
-        if why != self._told:
+    def _log_unused(self, file: LastGoodFile, why: str, log: Log) -> None:
+        if why != self._last_logged:
             log.warning("Not using the last good profiles in %s, because %s", str(file.path), why)
-        self._told = why
+        self._last_logged = why
 
 
 def _unusable(why: str) -> SourceError:
     return SourceError(why, outcome="unavailable")
 
 
-def _reason(error: Exception) -> str:
-    """What to say of an error: nothing that quotes a document."""
+def _explain(error: Exception) -> str:
+    """Returns an error as text that quotes nothing of a document."""
     if isinstance(error, SourceError):
         return str(error)
     return (isinstance(error, OSError) and error.strerror) or f"of a defect ({type(error).__name__}); please report it"
 
 
-@background()
 def _format(content: _Content) -> bytes:
-    """What the file is to hold.
+    """Returns the file's bytes.
 
     Raises:
-        SourceError: It would be too large.
+        SourceError: The file would be too large.
     """
-    lines = [_dump(source, saved) for source, documents in content.items() for saved in documents]
-    body = b"".join(lines)
+    items = [(source, saved) for source, documents in content.items() for saved in documents]
+    with low_latency(sum(len(saved.text.text) for _, saved in items), SMALL_JSON):
+        body = b"".join(_dump(source, saved) for source, saved in items)
     header = {"format": _FORMAT, "sha256": hashlib.sha256(body).hexdigest()}
     raw = json.dumps(header).encode() + b"\n" + body
     if len(raw) > _MAX_BYTES:
@@ -344,12 +348,11 @@ def _dump(source: str, saved: Saved) -> bytes:
     return json.dumps(fields).encode() + b"\n"
 
 
-@background()
 def _parse(raw: bytes) -> _Content:
-    """What a file holds.
+    """Returns the content of a file.
 
     Raises:
-        SourceError: It is damaged, or of another version.
+        SourceError: The file is damaged, or was written by another version.
     """
     head, _, body = raw.partition(b"\n")
     try:
@@ -359,15 +362,16 @@ def _parse(raw: bytes) -> _Content:
         if header["sha256"] != hashlib.sha256(body).hexdigest():
             raise _unusable("it is damaged")
         content: _Content = {}
-        for line in body.splitlines():
-            fields = json.loads(line)
-            content[fields["source"]] = (*content.get(fields["source"], ()), _restore(fields))
+        with low_latency(len(body), SMALL_JSON):
+            for line in body.splitlines():
+                fields = json.loads(line)
+                content[fields["source"]] = (*content.get(fields["source"], ()), _load(fields))
     except (ValueError, TypeError, KeyError, RecursionError):
         raise _unusable("it is damaged") from None
     return content
 
 
-def _restore(fields: Mapping[str, Any]) -> Saved:
+def _load(fields: Mapping[str, Any]) -> Saved:
     text = Text(fields["text"], fields["line_offset"], fields["column_offset"])
     return Saved(fields["revision"], text, fields["read_at"], fields["configmap"], fields["uid"])
 
@@ -375,6 +379,6 @@ def _restore(fields: Mapping[str, Any]) -> Saved:
 _files: dict[str, LastGoodFile] = {}
 
 
-def find_file(path: str) -> LastGoodFile | None:
-    """The file of a path, one for the process; None for an empty path. Does not touch the disk."""
+def get_last_good_file(path: str) -> LastGoodFile | None:
+    """Returns the file of a path, one per process; None for an empty path. Does not touch the disk."""
     return _files.setdefault(path, LastGoodFile(Path(path))) if path else None

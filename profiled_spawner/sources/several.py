@@ -1,7 +1,8 @@
-"""Several ConfigMaps: those that a label selector selects, beside the main one.
+"""Several ConfigMaps: the main one, and those that a label selector selects.
 
-Each is handled for itself alone: one that is broken, or hangs while it is parsed, counts as it last was good, or not at
-all, and neither changes the others nor fails a spawn. Whether a spawn fails, the main document decides (see `cache`).
+Each selected ConfigMap is isolated from the others. If it is broken, or takes too long to parse, its last good version
+is used, or it is left out. That neither affects the others nor fails a start. Only the main document can fail a start
+(see `cache`).
 """
 
 from __future__ import annotations
@@ -18,35 +19,38 @@ from .. import metrics
 from ..document.model import Combination, Document, combine_documents
 from ..errors import SourceError
 from .cache import (
+    DocumentCache,
     FailurePolicy,
     Fault,
     Log,
     Outcome,
     Purpose,
-    Reading,
-    Versions,
+    Snapshot,
     describe_age,
-    describe_parsing,
+    explain_unfinished_parse,
     fetch,
-    find_store,
-    report,
-    report_for_page,
+    get_store,
+    log_fault,
+    log_fault_for_page,
 )
-from .last_good import LastGoodFile, Recall, Saved
-from .shared_requests import SharedReads
-from .source import Revision, SelectedConfigMapsSource, Source
-from .threads import GIVE_UP_SECONDS, Single, background
+from .configmap import ListBytes, SelectedConfigMapsSource
+from .last_good import LastGoodFile, LastGoodLookup, Saved
+from .shared_requests import SharedRequests
+from .source import Revision, Source
+from .threads import GIVE_UP_SECONDS, SMALL_JSON, SingleFlight, low_latency
 
-__all__ = ["Selection", "find_selection", "read_documents"]
+__all__ = ["Selection", "get_selection", "read_documents"]
 
 
 _Key: TypeAlias = tuple[str, str, str | None]
 
-# How long one that is parsed holds up the next. So a hundred that were edited at once are parsed in turn, and one that
-# hangs holds up nobody.
+# How long the parse of one ConfigMap may delay the next one. So a hundred that were edited at once are parsed one after
+# another, and one that hangs does not block the rest.
 _TURN_SECONDS = 1.0
-# How much of a caller's time is kept for combining them, at most.
+# How much of a caller's time is reserved for combining the documents, at most.
 _COMBINING_SECONDS = 5.0
+# How many names in the filters of all profiles are indexed within Python's own switch interval.
+_FEW_NAMES = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,81 +60,82 @@ class _Caller:
     log: Log
     file: LastGoodFile | None
     restores: bool
-    patience_seconds: float
+    lookup_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Listed:
-    """What a list has.
+class _List:
+    """The ConfigMaps of a list.
 
     Attributes:
-        digest: What tells it from a list of other ConfigMaps, or of other versions.
-        found: The versions of each, by name and uid, and what there is of the newest: a revision until that is parsed.
+        raw: Its bytes; None before the first list.
+        found: For each ConfigMap, by name and uid, its cache and the outcome of its newest version, or the revision if
+            that is not parsed yet.
     """
 
-    digest: bytes = b""
-    found: dict[tuple[str, str], tuple[Versions, Outcome | Revision]] = field(default_factory=dict)
+    raw: ListBytes | None = None
+    found: dict[tuple[str, str], tuple[DocumentCache, Outcome | Revision]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What one request came to: what there is of each ConfigMap, but for those that take long to parse."""
+    """The answer to one request: the outcome of each ConfigMap that was parsed in time."""
 
-    found: Sequence[tuple[Versions, Outcome]] = ()
+    found: Sequence[tuple[DocumentCache, Outcome]] = ()
     fault: SourceError | None = None
 
 
 class Selection:
-    """The documents that a selector selects, as the spawns of one event loop see them."""
+    """The documents that a label selector selects, for the spawns of one event loop. Get it with `get_selection`."""
 
     def __init__(self, source: SelectedConfigMapsSource) -> None:
         name = source.name
-        self._reads = SharedReads[_Caller, _Answer](name, self._read, self._tell)
+        self._requests = SharedRequests[_Caller, _Answer](name, self._read, self._log_outcome)
         self._name = name
         self._saved_as = f"{name}#{source.key}" + (f" without {source.excluded}" if source.excluded else "")
         namespace = source.namespace
 
-        def parse(saved: Saved) -> tuple[Versions, Outcome]:
-            versions = Versions(f"configmap/{namespace}/{saved.configmap}", saved.configmap, saved.uid)
-            return versions, versions.parse(saved.to_revision)
+        def parse(saved: Saved) -> tuple[DocumentCache, Outcome]:
+            cache = DocumentCache(f"configmap/{namespace}/{saved.configmap}", saved.configmap, saved.uid)
+            return cache, cache.parse(saved.to_revision)
 
-        self._recall = Recall(self._saved_as, parse)
-        # By name and uid: what was deleted does not come back with another ConfigMap of the same name, whether or not
-        # a spawn has come between.
-        self._versions: dict[tuple[str, str], Versions] = {}
+        self._lookup = LastGoodLookup(self._saved_as, parse)
+        # By name and uid: a new ConfigMap must not get the last good version of a deleted one with the same name.
+        self._caches: dict[tuple[str, str], DocumentCache] = {}
         self._read_at: float | None = None
         self._is_restored = False
-        self._listed = _Listed()
-        # Those whose newest version is still to be parsed.
+        self._list = _List()
+        # The newest versions that are not parsed yet.
         self._unparsed: dict[tuple[str, str], Revision] = {}
-        self._extracting = Single[bytes, _Listed | SourceError](keeps=False)
-        self._combining = Single[tuple[int, ...], tuple[tuple[Document, ...], Combination | None]]()
-        self._told: Combination | None = None
+        self._extracting = SingleFlight[bytes, _List | SourceError](caches=False)
+        self._combining = SingleFlight[tuple[int, ...], tuple[tuple[Document, ...], Combination | None]]()
+        self._last_logged: Combination | None = None
 
     async def combine(
-        self, main: Document, readings: Sequence[Reading], *, timeout_seconds: float, log: Log, purpose: Purpose
+        self, main: Document, snapshots: Sequence[Snapshot], *, timeout_seconds: float, log: Log, purpose: Purpose
     ) -> Combination | None:
-        """Documents as one: the very same one as long as they are, since the next spawns will want it too.
+        """Returns the combination of all documents. As long as no document changes, it is not computed again.
 
         Args:
-            main: The main one.
-            readings: The others.
+            main: The main document.
+            snapshots: The selected ones.
             timeout_seconds: How long to wait.
-            log: Where to say what is left out, and why.
-            purpose: What it is for.
+            log: Where to log what is left out, and why.
+            purpose: What the combination is for.
 
         Returns:
-            None if it is not there in time: the main one counts alone.
+            None if it is not ready in time. Then the main document is used alone.
         """
-        documents = (main, *(reading.document for reading in readings))
+        documents = (main, *(snapshot.document for snapshot in snapshots))
 
         def work() -> tuple[tuple[Document, ...], Combination]:
-            with background():
+            with low_latency(sum(map(_count_names, documents)), _FEW_NAMES):
                 return documents, combine_documents(main, documents[1:])
 
-        # By identity: to compare two large ones takes long. The result has them too, so nothing else is in their place.
+        # By identity, because comparing two large documents takes long. The result refers to the documents, so no other
+        # object can get their ids.
         key = tuple(map(id, documents))
-        fault = self._defect(f"not combined within {GIVE_UP_SECONDS:g} s")
+        fault = self._explain_defect(f"not combined within {GIVE_UP_SECONDS:g} s")
         try:
             async with asyncio.timeout(timeout_seconds):
                 _, combination = await self._combining.run(key, work, lambda: (documents, None))
@@ -138,14 +143,14 @@ class Selection:
             combination, fault = None, SourceError(f"{self._name} are still being combined", outcome="unavailable")
         except SourceError as error:
             combination, fault = None, error
-        except Exception as error:  # noqa: BLE001  the main one is good, so the server starts
-            combination, fault = None, self._defect(type(error).__name__)
+        except Exception as error:  # noqa: BLE001  the main document is good, so the server starts
+            combination, fault = None, self._explain_defect(type(error).__name__)
         if combination is None:
-            self._report_left_out(fault, purpose, log)
-        elif combination is not self._told:
-            self._told = combination
+            self._log_all_left_out(fault, purpose, log)
+        elif combination is not self._last_logged:
+            self._last_logged = combination
             for position in combination.left_out:
-                _report_one_left_out(readings[position].source, combination.REASON, purpose, log)
+                _log_left_out(snapshots[position].source, combination.REASON, purpose, log)
         return combination
 
     async def read(
@@ -157,196 +162,213 @@ class Selection:
         purpose: Purpose = "start",
         file: LastGoodFile | None = None,
         restores: bool = False,
-    ) -> tuple[Reading, ...]:
-        """Gives each document as it is now, in order of the ConfigMaps' names.
+    ) -> tuple[Snapshot, ...]:
+        """Returns the current document of each ConfigMap, in order of the ConfigMaps' names. Logs every fault.
 
-        One that is broken, or not parsed in time, is given as it last was good, or left out; where they cannot be read,
-        so is each of those that were selected when they last could be. What is wrong is logged.
+        For a ConfigMap that is broken, or not parsed in time, its last good version is returned, if there is one. If
+        the list cannot be read, the last good version of every ConfigMap of the last list is returned.
 
         Args:
-            source: Where to read; equal to that of every other caller of this selection.
-            timeout_seconds: How long to wait, read, parse and look into the file altogether.
-            log: Where to say what is wrong and how to mend it.
+            source: The source, equal to that of every other caller of this selection.
+            timeout_seconds: How long fetching, parsing and looking into the file may take together.
+            log: Where to log what is wrong and how to fix it.
             purpose: What the documents are for.
-            file: Where the last good versions are kept for the next hub; None for nowhere.
-            restores: Whether those of an earlier hub may be used.
+            file: The file that keeps the last good documents over a restart; None for no such file.
+            restores: Whether to use the last good documents of an earlier hub.
         """
-        time_is_up = asyncio.get_running_loop().time() + timeout_seconds
-        has_all = self._read_at is not None and all(versions.last_good for versions in self._versions.values())
-        patience = 0 if has_all or not restores else self._recall.find_patience(file, timeout_seconds)
-        caller = _Caller(source, purpose, log, file, restores, patience)
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        has_all = self._read_at is not None and all(cache.last_good for cache in self._caches.values())
+        lookup_seconds = 0 if has_all or not restores else self._lookup.reserve_seconds(file, timeout_seconds)
+        caller = _Caller(source, purpose, log, file, restores, lookup_seconds)
         try:
-            await self._reads.join(caller, timeout_seconds - patience)
+            await self._requests.join(caller, timeout_seconds - lookup_seconds)
         except SourceError as fault:
             await self._restore_all(caller)
-            self._report(fault, purpose, log)
-        for key, versions in tuple(self._versions.items()):
-            # Meanwhile another start may find a newer one.
+            self._log_fault(fault, purpose, log)
+        for key, cache in tuple(self._caches.items()):
+            # A loop, since another start may find a newer version in the meantime.
             while (revision := self._unparsed.get(key)) is not None:
-                outcome = await self._parse(versions, revision, time_is_up - asyncio.get_running_loop().time(), log)
+                outcome = await self._parse(cache, revision, deadline - asyncio.get_running_loop().time(), log)
                 if outcome is None:
-                    self._report_one(versions, describe_parsing(versions.name), purpose, log)
+                    self._log_fault_of_one(cache, explain_unfinished_parse(cache.name), purpose, log)
                     break
-                # Only the first of those who have waited for it.
+                # Only the first of several callers that waited for this parse stores its outcome.
                 if self._unparsed.get(key) is revision:
-                    self._keep(key, outcome, log)
+                    self._update(key, outcome, log)
                     self._save(caller)
                     if outcome.fault is not None:
-                        self._report_one(versions, outcome.fault, purpose, log)
-        return tuple(versions.last_good for versions in self._versions.values() if versions.last_good is not None)
+                        self._log_fault_of_one(cache, outcome.fault, purpose, log)
+        return tuple(cache.last_good for cache in self._caches.values() if cache.last_good is not None)
 
     async def _read(self, caller: _Caller) -> _Answer:
         raw = await fetch(caller.source)
-        listed = raw if isinstance(raw, SourceError) else await self._list(caller.source, raw)
-        metrics.READS.labels(self._name, listed.outcome if isinstance(listed, SourceError) else "ok").inc()
-        if isinstance(listed, SourceError):
-            if not listed.transient:
+        found = raw if isinstance(raw, SourceError) else await self._find_list(caller.source, raw)
+        metrics.READS.labels(self._name, found.outcome if isinstance(found, SourceError) else "ok").inc()
+        if isinstance(found, SourceError):
+            if not found.transient:
                 await self._restore_all(caller)
-            return _Answer(fault=listed)
-        for key in self._versions.keys() - listed.found.keys():
-            metrics.forget(self._versions[key].name)
-        self._listed = listed
-        self._versions = {key: versions for key, (versions, _) in listed.found.items()}
-        self._unparsed = {key: found for key, (_, found) in listed.found.items() if isinstance(found, Revision)}
-        self._read_at, self._is_restored = time.monotonic(), False
-        answer = []
-        # For all of them: between any two, the collector would run.
-        with background():
-            for key, (versions, found) in listed.found.items():
-                if isinstance(found, Outcome):
-                    parsed: Outcome | None = found
-                else:
-                    parsed = await self._parse(versions, found, _TURN_SECONDS, caller.log)
-                if parsed is not None:
-                    self._keep(key, parsed, caller.log)
-                    answer.append((versions, parsed))
-        if any(versions.last_good is None for versions in self._versions.values()):
-            for saved, restored in await self._find_saved(caller):
-                # The uid too: those of a ConfigMap that was deleted do not come back with another of its name.
-                if known := self._versions.get((saved.configmap, saved.uid)):
-                    known.restore(saved, restored[1], caller.log)
+            return _Answer(fault=found)
+        self._replace_list(found)
+        answer = _Answer(await self._parse_each(caller))
+        if any(cache.last_good is None for cache in self._caches.values()):
+            for saved, (_, outcome) in await self._find_saved(caller):
+                # By uid too: a new ConfigMap must not get the version of a deleted one with the same name.
+                if cache := self._caches.get((saved.configmap, saved.uid)):
+                    cache.restore(saved, outcome, caller.log)
         self._save(caller)
-        return _Answer(answer)
+        return answer
 
-    async def _list(self, source: SelectedConfigMapsSource, raw: bytes) -> _Listed | SourceError:
-        """Finds the ConfigMaps in what was fetched. Raises nothing."""
+    def _replace_list(self, new: _List) -> None:
+        for key in self._caches.keys() - new.found.keys():
+            metrics.remove_series(self._caches[key].name)
+        self._list = new
+        self._caches = {key: cache for key, (cache, _) in new.found.items()}
+        self._unparsed = {key: found for key, (_, found) in new.found.items() if isinstance(found, Revision)}
+        self._read_at, self._is_restored = time.monotonic(), False
+
+    async def _parse_each(self, caller: _Caller) -> list[tuple[DocumentCache, Outcome]]:
+        """Parses the new versions one after another. Skips those that take long."""
+        outcomes = []
+        # Around all of them, or the garbage collector would run between any two.
+        with low_latency(sum(len(revision.text.text) for revision in self._unparsed.values())):
+            for key, (cache, found) in self._list.found.items():
+                if isinstance(found, Outcome):
+                    outcome: Outcome | None = found
+                else:
+                    outcome = await self._parse(cache, found, _TURN_SECONDS, caller.log)
+                if outcome is not None:
+                    self._update(key, outcome, caller.log)
+                    outcomes.append((cache, outcome))
+        return outcomes
+
+    async def _find_list(self, source: SelectedConfigMapsSource, raw: bytes) -> _List | SourceError:
+        """Returns the ConfigMaps in the bytes that were fetched. Decodes only bytes that have changed. Never raises."""
+
+        # Not in the thread: no other thread runs meanwhile, and an unchanged list needs none.
+        if self._list.raw is not None and self._list.raw.matches(raw):
+            return self._list
 
         def give_up() -> SourceError:
-            return self._defect(f"not within {GIVE_UP_SECONDS:g} s")
+            return self._explain_defect(f"not within {GIVE_UP_SECONDS:g} s")
 
         try:
             return await self._extracting.run(raw, lambda: self._extract(source, raw), give_up)
         except SourceError as fault:
-            return fault.again()
-        except Exception as error:  # noqa: BLE001  whoever waits must get an answer
-            return self._defect(type(error).__name__)
+            return fault.without_traceback()
+        except Exception as error:  # noqa: BLE001  all who wait must get an answer
+            return self._explain_defect(type(error).__name__)
 
-    def _defect(self, what: str) -> SourceError:
+    def _explain_defect(self, what: str) -> SourceError:
         what = f"{self._name} could not be read, by a defect of this package ({what}); please report it"
         return SourceError(what, outcome="unavailable")
 
-    @background()
-    def _extract(self, source: SelectedConfigMapsSource, raw: bytes) -> _Listed:
-        """Finds the ConfigMaps in what was fetched. Runs in a thread, and changes nothing."""
-        known, listed = self._listed, _Listed(source.digest(raw))
-        if known.digest == listed.digest:
-            return known
-        for configmap in source.extract(raw):
-            key = configmap.name, configmap.uid
-            versions = self._versions.get(key) or Versions(configmap.source, *key)
-            listed.found[key] = versions, versions.recognize(configmap.extract)
-        return listed
+    def _extract(self, source: SelectedConfigMapsSource, raw: bytes) -> _List:
+        """Returns the ConfigMaps in the bytes that were fetched. Runs in a thread, and changes nothing."""
+        new = _List(ListBytes.of(raw))
+        with low_latency(len(raw), SMALL_JSON):
+            for configmap in source.extract(raw):
+                key = configmap.name, configmap.uid
+                cache = self._caches.get(key) or DocumentCache(configmap.source, *key)
+                new.found[key] = cache, cache.look_up(configmap.extract)
+        return new
 
-    async def _parse(self, versions: Versions, revision: Revision, timeout_seconds: float, log: Log) -> Outcome | None:
-        """What a revision is parsed to; None if that takes longer."""
+    async def _parse(
+        self, cache: DocumentCache, revision: Revision, timeout_seconds: float, log: Log
+    ) -> Outcome | None:
+        """Returns the outcome of a revision; None if parsing it takes longer."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await versions.parse_in_thread(revision, lambda: revision, log)
+                return await cache.parse_in_thread(revision, lambda: revision, log)
         except TimeoutError:
             return None
 
-    def _keep(self, key: tuple[str, str], outcome: Outcome, log: Log) -> None:
-        versions = self._versions[key]
+    def _update(self, key: tuple[str, str], outcome: Outcome, log: Log) -> None:
+        cache = self._caches[key]
         self._unparsed.pop(key, None)
-        # Without a revision it was not parsed, and may be later: there was no thread, or it took too long.
+        # Without a revision it was not parsed, because there was no thread or it took too long. It may be parsed later.
         if outcome.revision is not None:
-            self._listed.found[key] = versions, outcome
-        versions.keep(outcome, log)
+            self._list.found[key] = cache, outcome
+        cache.update(outcome, log)
 
     def _save(self, caller: _Caller) -> None:
         if caller.file is not None:
-            good = tuple(versions.saved for versions in self._versions.values() if versions.saved is not None)
+            good = tuple(cache.saved for cache in self._caches.values() if cache.saved is not None)
             caller.file.save(self._saved_as, good, caller.log)
 
     async def _restore_all(self, caller: _Caller) -> None:
-        """If there never was a list, takes those of the earlier hub's last one."""
+        """Uses the ConfigMaps of an earlier hub's last list, if this hub has read no list yet."""
         if self._read_at is not None:
             return
-        for saved, (versions, outcome) in await self._find_saved(caller):
-            versions.restore(saved, outcome, caller.log)
-            self._versions[saved.configmap, saved.uid] = versions
+        for saved, (cache, outcome) in await self._find_saved(caller):
+            cache.restore(saved, outcome, caller.log)
+            self._caches[saved.configmap, saved.uid] = cache
             read_at = time.monotonic() - saved.age_seconds
             self._read_at = read_at if self._read_at is None else max(read_at, self._read_at)
             self._is_restored = True
 
-    async def _find_saved(self, caller: _Caller) -> Sequence[tuple[Saved, tuple[Versions, Outcome]]]:
-        return await self._recall.find(caller.file, caller.patience_seconds, caller.log) if caller.restores else ()
+    async def _find_saved(self, caller: _Caller) -> Sequence[tuple[Saved, tuple[DocumentCache, Outcome]]]:
+        return await self._lookup.find(caller.file, caller.lookup_seconds, caller.log) if caller.restores else ()
 
-    def _tell(self, answer: _Answer, callers: Sequence[_Caller]) -> None:
+    def _log_outcome(self, answer: _Answer, callers: Sequence[_Caller]) -> None:
         for purpose, log in {caller.purpose: caller.log for caller in callers}.items():
             if answer.fault is not None:
-                self._report(answer.fault, purpose, log)
-            for versions, outcome in answer.found:
+                self._log_fault(answer.fault, purpose, log)
+            for cache, outcome in answer.found:
                 if outcome.fault is not None:
-                    self._report_one(versions, outcome.fault, purpose, log)
+                    self._log_fault_of_one(cache, outcome.fault, purpose, log)
 
-    def _report_one(self, versions: Versions, fault: Fault, purpose: Purpose, log: Log) -> None:
-        last_good = None if versions.last_good is None else versions.describe_last_good()
+    def _log_fault_of_one(self, cache: DocumentCache, fault: Fault, purpose: Purpose, log: Log) -> None:
+        last_good = None if cache.last_good is None else cache.describe_last_good()
         if purpose == "page":
-            report_for_page(
-                f"the last good version, {last_good}" if last_good else f"nothing of {versions.name}", fault, log
-            )
+            shown = f"the last good version, {last_good}" if last_good else f"nothing of {cache.name}"
+            log_fault_for_page(shown, fault, log)
             return
-        why = versions.describe_fault(fault)
+        why = cache.describe_fault(fault)
         if last_good:
             does = "Using the last good version, %s, because %s"
             would = "Would use the last good version, %s, because %s"
-            report(log, purpose, logging.WARNING, does, would, last_good, why)
+            log_fault(log, purpose, logging.WARNING, does, would, last_good, why)
         else:
-            _report_one_left_out(versions.name, why, purpose, log)
+            _log_left_out(cache.name, why, purpose, log)
 
-    def _report(self, fault: SourceError, purpose: Purpose, log: Log) -> None:
+    def _log_fault(self, fault: SourceError, purpose: Purpose, log: Log) -> None:
         if self._read_at is None:
-            self._report_left_out(fault, purpose, log)
+            self._log_all_left_out(fault, purpose, log)
             return
         age = describe_age(self._read_at, self._is_restored)
         if purpose == "page":
-            report_for_page(f"the selected ConfigMaps as they were {age}", fault, log)
+            log_fault_for_page(f"the selected ConfigMaps as they were {age}", fault, log)
         else:
             does = "Using the selected ConfigMaps as they were %s, because %s"
             would = "Would use the selected ConfigMaps as they were %s, because %s"
-            report(log, purpose, logging.WARNING, does, would, age, fault)
+            log_fault(log, purpose, logging.WARNING, does, would, age, fault)
 
-    def _report_left_out(self, fault: SourceError, purpose: Purpose, log: Log) -> None:
+    def _log_all_left_out(self, fault: SourceError, purpose: Purpose, log: Log) -> None:
         if purpose == "page":
-            report_for_page("none of the selected ConfigMaps", fault, log)
+            log_fault_for_page("none of the selected ConfigMaps", fault, log)
         else:
             does = "Leaving out all ConfigMaps that configmap_label_selector selects, because %s"
             would = "Would leave out all ConfigMaps that configmap_label_selector selects, because %s"
-            report(log, purpose, logging.ERROR, does, would, fault)
+            log_fault(log, purpose, logging.ERROR, does, would, fault)
 
 
-def _report_one_left_out(name: str | None, why: object, purpose: Purpose, log: Log) -> None:
+def _log_left_out(name: str | None, why: object, purpose: Purpose, log: Log) -> None:
     does, would = "Leaving out %s, because %s", "Would leave out %s, because %s"
-    report(log, purpose, logging.ERROR, does, would, name, why)
+    log_fault(log, purpose, logging.ERROR, does, would, name, why)
 
 
-# As the stores are kept, and for the same reasons.
+def _count_names(document: Document) -> int:
+    """Returns about how many entries the document's index has."""
+    filters = ((profile.users, profile.groups, profile.images) for profile in document.profiles)
+    return sum(1 + sum(len(names or ()) for names in each) for each in filters)
+
+
+# Like the stores in `cache`: an idle selection is freed together with its event loop.
 _selections: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Selection]] = WeakKeyDictionary()
 
 
-def find_selection(source: SelectedConfigMapsSource) -> Selection:
-    """The selection of a source on the running event loop."""
+def get_selection(source: SelectedConfigMapsSource) -> Selection:
+    """Returns the selection of a source on the running event loop."""
     selections = _selections.setdefault(asyncio.get_running_loop(), {})
     return selections.setdefault((source.name, source.key, source.excluded), Selection(source))
 
@@ -360,37 +382,36 @@ async def read_documents(
     log: Log,
     purpose: Purpose = "start",
     file: LastGoodFile | None = None,
-) -> Reading:
-    """Gives the main document with those of other ConfigMaps behind it, both read at once.
+) -> Snapshot:
+    """Returns the main document combined with those of the selected ConfigMaps. All are read at the same time.
 
     Args:
-        source: Where the main document is.
-        selected: Where the others are; None for none.
-        policy: What to give when nothing good comes of the main one.
-        timeout_seconds: How long to wait altogether, whatever hangs.
-        log: Where to say what is wrong and how to mend it.
+        source: The source of the main document.
+        selected: The source of the others; None for none.
+        policy: The failure policy: what to return if there is no valid main document.
+        timeout_seconds: How long everything may take together, whatever hangs.
+        log: Where to log what is wrong and how to fix it.
         purpose: What the document is for.
-        file: Where the last good documents are kept for the next hub; None for nowhere. What an earlier one has kept is
-            used where the policy is ``last-good``.
+        file: The file that keeps the last good documents over a restart; None for no such file. Those of an earlier hub
+            are used only if the policy is ``last-good``.
 
     Raises:
-        SourceError: The main document could not be read, and the policy has nothing to give.
-        DocumentError: There is no valid one, and the policy has nothing to give.
+        SourceError: The main document could not be read, and the policy gives nothing instead.
+        DocumentError: There is no valid main document, and the policy gives nothing instead.
     """
     loop = asyncio.get_running_loop()
-    time_is_up = loop.time() + timeout_seconds
-    # What is kept of it to combine what has been read.
-    patience = 0 if selected is None else min(_COMBINING_SECONDS, timeout_seconds / 4)
-    reading_main = find_store(source).read(
-        source, policy=policy, timeout_seconds=timeout_seconds - patience, log=log, purpose=purpose, file=file
+    deadline = loop.time() + timeout_seconds
+    combining_seconds = 0 if selected is None else min(_COMBINING_SECONDS, timeout_seconds / 4)
+    reading_main = get_store(source).read(
+        source, policy=policy, timeout_seconds=timeout_seconds - combining_seconds, log=log, purpose=purpose, file=file
     )
     if selected is None:
         return await reading_main
-    selection = find_selection(selected)
-    others = asyncio.ensure_future(
+    selection = get_selection(selected)
+    reading_others = asyncio.ensure_future(
         selection.read(
             selected,
-            timeout_seconds=timeout_seconds - patience,
+            timeout_seconds=timeout_seconds - combining_seconds,
             log=log,
             purpose=purpose,
             file=file,
@@ -399,18 +420,22 @@ async def read_documents(
     )
     try:
         main = await reading_main
-        readings = await others
+        others = await reading_others
     finally:
-        others.cancel()
+        reading_others.cancel()
     combination = await selection.combine(
-        main.document, readings, timeout_seconds=max(patience, time_is_up - loop.time()), log=log, purpose=purpose
+        main.document,
+        others,
+        timeout_seconds=max(combining_seconds, deadline - loop.time()),
+        log=log,
+        purpose=purpose,
     )
     if combination is None:
         return main
-    kept = [reading for position, reading in enumerate(readings) if position not in combination.left_out]
-    return Reading(
+    kept = [snapshot for position, snapshot in enumerate(others) if position not in combination.left_out]
+    return Snapshot(
         combination.document,
         main.source,
         main.fault,
-        tuple(reading.source for reading in kept if reading.source is not None),
+        tuple(snapshot.source for snapshot in kept if snapshot.source is not None),
     )

@@ -1,4 +1,7 @@
-"""Requests that spawns share: none sees an older state than that of its own beginning, and a burst costs a handful."""
+"""Shared (coalesced) requests: a burst of spawns costs a few requests, and no spawn gets stale data.
+
+A spawn may only join a request that is sent after the spawn asked. So its answer is never older than the spawn.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from typing import Generic, Protocol, TypeVar
 
 from ..errors import ProfiledSpawnerError, SourceError
 
-__all__ = ["SharedReads"]
+__all__ = ["SharedRequests"]
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 
 
 class Answer(Protocol):
-    """What came of a request; its fault says why it is not what was asked for."""
+    """The answer to a request. Its `fault` is None if the request succeeded."""
 
     @property
     def fault(self) -> ProfiledSpawnerError | None: ...
@@ -33,51 +36,52 @@ class _Waiter(Generic[Caller, AnswerT]):
     future: asyncio.Future[AnswerT]
 
 
-class SharedReads(Generic[Caller, AnswerT]):
-    """Sends one request after the other, as long as somebody waits who may not join the one before.
+class SharedRequests(Generic[Caller, AnswerT]):
+    """Sends one request at a time, and shares its answer between the callers that asked before it was sent.
 
-    A caller may join any request, a retry too, that is sent after it asked. One that gives up or is cancelled does not
-    disturb the others; what the last of them leaves behind, a request or a pause, holds up nobody who comes later.
+    A caller that comes while a request is under way waits for the next one. A retry counts as a request of its own.
+    A caller that times out or is cancelled does not disturb the others. When the last caller leaves, the request is
+    cancelled, so later callers never wait for it.
     """
 
     def __init__(
         self,
         name: str,
-        read: Callable[[Caller], Awaitable[AnswerT]],
-        tell: Callable[[AnswerT, Sequence[Caller]], None],
+        send: Callable[[Caller], Awaitable[AnswerT]],
+        log_outcome: Callable[[AnswerT, Sequence[Caller]], None],
     ) -> None:
-        """Makes one that is idle.
+        """Creates an idle instance.
 
         Args:
-            name: What is read, as people know it.
-            read: Sends a request for a caller. It raises nothing; a transient `SourceError` as the answer's fault means
-                that it will be sent again.
-            tell: Is called once for each request that is not sent again, with those whom its answer is for.
+            name: The name of the source, for messages.
+            send: Sends a request for a caller. It must not raise. If the answer's fault is a transient `SourceError`,
+                the request is sent again.
+            log_outcome: Is called once with each final answer, and with the callers that get it.
         """
         self._name = name
-        self._read = read
-        self._tell = tell
+        self._send = send
+        self._log_outcome = log_outcome
         self._waiting: list[_Waiter[Caller, AnswerT]] = []
-        # How many have asked and not been answered, in `_waiting` or by the request under way.
-        self._asking = 0
-        # Only while somebody waits: what is idle holds nothing of its loop, so that it can go with it.
+        # Callers without an answer: those in `_waiting`, and those of the request under way.
+        self._unanswered = 0
+        # The task exists only while somebody waits: an idle instance must not keep its event loop alive.
         self._task: asyncio.Task[None] | None = None
         self._last_fault: SourceError | None = None
 
     async def join(self, caller: Caller, timeout_seconds: float) -> AnswerT:
-        """Gives the answer to a request that was sent after this call.
+        """Returns the answer to a request that is sent after this call.
 
         Args:
-            caller: Who asks, for `read` and `tell`.
+            caller: The caller, which is handed to `send` and `log_outcome`.
             timeout_seconds: How long to wait, retries included.
 
         Raises:
-            SourceError: There was none in time.
+            SourceError: There was no answer in time.
         """
         loop = asyncio.get_running_loop()
         waiter = _Waiter[Caller, AnswerT](caller, loop.create_future())
         self._waiting.append(waiter)
-        self._asking += 1
+        self._unanswered += 1
         if self._task is None:
             self._last_fault = None
             self._task = loop.create_task(self._serve(), name=f"read {self._name}")
@@ -89,15 +93,15 @@ class SharedReads(Generic[Caller, AnswerT]):
             if self._last_fault:
                 what += f"; the last was: {self._last_fault}"
         finally:
-            self._asking -= 1
-            if not self._asking and self._task is not None:
-                # Whoever asks next must not wait for the end of what nobody waits for any more.
+            self._unanswered -= 1
+            if not self._unanswered and self._task is not None:
+                # Nobody waits for this request any more, and the next caller must not wait for its end.
                 self._task.cancel()
-                self._rest()
+                self._reset()
         raise SourceError(what, outcome="unavailable")
 
-    def _rest(self) -> None:
-        """Holds nothing of a task any more, but for the last fault: who waited for it may be about to tell it."""
+    def _reset(self) -> None:
+        """Becomes idle. Keeps the last fault, since a caller that timed out may be about to report it."""
         self._task = None
         self._waiting = []
 
@@ -108,7 +112,7 @@ class SharedReads(Generic[Caller, AnswerT]):
         try:
             while self._waiting:
                 joined, self._waiting = self._waiting, []
-                answer = await self._read(joined[-1].caller)
+                answer = await self._send(joined[-1].caller)
                 joined = [waiter for waiter in joined if not waiter.future.done()]
                 fault = answer.fault
                 if isinstance(fault, SourceError) and fault.transient:
@@ -121,15 +125,15 @@ class SharedReads(Generic[Caller, AnswerT]):
                     continue
                 pause = _FIRST_PAUSE_SECONDS
                 self._last_fault = None
-                self._tell(answer, [waiter.caller for waiter in joined])
+                self._log_outcome(answer, [waiter.caller for waiter in joined])
                 for waiter in joined:
                     waiter.future.set_result(answer)
         finally:
-            # No await since the last look at who waits, so nobody is left behind, but by cancellation.
+            # There is no await between the loop's last check and here, so only cancellation can leave waiters behind.
             for waiter in joined:
                 waiter.future.cancel()
-            # If it was given up, those who wait now are another task's.
+            # After a cancellation, `_waiting` may already belong to the next task.
             if self._task is task:
                 for waiter in self._waiting:
                     waiter.future.cancel()
-                self._rest()
+                self._reset()

@@ -1,11 +1,11 @@
-"""Work in threads that the hub's event loop never waits for, and that leave it its turn.
+"""Work in threads that neither stalls the hub's event loop nor keeps the hub from exiting.
 
-One thread runs Python at a time. Who wants to run waits until the other has had its switch interval, or has ended a
-step that cannot be interrupted. The longest of those is a full garbage collection: a tenth of a second for a hub's
-objects, and what is parsed from a large document is enough to set one off, though nothing of it is garbage.
+Only one thread at a time runs Python: the one that holds the GIL. It gives the GIL up after one switch interval, or at
+the end of a step that cannot be interrupted. The longest such step is a full garbage collection, which takes a tenth of
+a second with a hub's objects. Parsing a large document creates enough objects to trigger one, although none is garbage.
 
-Whatever may hang, be it a file system or a parser with a defect, runs in a daemon thread of its own. So it takes no
-thread of the loop's executor, which resolves names for the whole hub, and the process can end meanwhile.
+Work that may hang, on a file system or by a defect of a parser, runs in a daemon thread of its own. So it does not
+occupy a thread of the event loop's executor, which resolves host names for the whole hub, and the process can exit.
 """
 
 from __future__ import annotations
@@ -22,36 +22,51 @@ from typing import Generic, TypeVar
 
 from ..errors import SourceError
 
-__all__ = ["GIVE_UP_SECONDS", "Single", "background", "run_in_daemon"]
+__all__ = ["GIVE_UP_SECONDS", "SMALL_JSON", "SMALL_TEXT", "SingleFlight", "low_latency", "run_in_daemon"]
 
 K = TypeVar("K")
 T = TypeVar("T")
 
 GIVE_UP_SECONDS = 60.0
-"""What is bounded and takes longer is a defect. The worst document takes two seconds."""
+"""Bounded work that takes longer has a defect. The worst document takes two seconds."""
 
-# Python's own is 5 ms, for which the loop would wait each time that it has something to do.
+SMALL_TEXT = 4 * 2**10
+"""A document of so many characters is parsed within Python's own switch interval, whatever it holds."""
+
+SMALL_JSON = 256 * 2**10
+"""The same for JSON, which is decoded much faster, and into few objects."""
+
+# The default is 5 ms, and the event loop would wait for that long each time it has something to do.
 _SWITCH_INTERVAL_SECONDS = 0.001
 
 _lock = threading.Lock()
-# How deep in `background` each thread is.
+# How many `low_latency` contexts each thread is in.
 _depths: dict[int, int] = {}
-_collects = True
+_gc_was_enabled = True
 _switch_interval = 0.0
 
 
 @contextmanager
-def background() -> Iterator[None]:
-    """Lets other threads interrupt this one sooner, and keeps the garbage collector from running by itself.
+def low_latency(size: int, small: int = SMALL_TEXT) -> Iterator[None]:
+    """Keeps the event loop responsive while this thread works on something large.
 
-    Both hold for all threads, as long as any is in such a context; then they are as they were. For work that is
-    bounded in time and memory.
+    Pauses the garbage collector and shortens the switch interval. Both apply to the whole process, until the last such
+    context ends; then they are restored. For work that is bounded in time and memory.
+
+    Work on something small ends before anybody notices it, so nothing is changed for that.
+
+    Args:
+        size: The size of what this thread works on.
+        small: Up to which size nothing is changed.
     """
-    global _collects, _switch_interval
+    if size <= small:
+        yield
+        return
+    global _gc_was_enabled, _switch_interval
     thread = threading.get_ident()
     with _lock:
         if not _depths:
-            _collects, _switch_interval = gc.isenabled(), sys.getswitchinterval()
+            _gc_was_enabled, _switch_interval = gc.isenabled(), sys.getswitchinterval()
             gc.disable()
             sys.setswitchinterval(min(_SWITCH_INTERVAL_SECONDS, _switch_interval))
         _depths[thread] = _depths.get(thread, 0) + 1
@@ -62,27 +77,27 @@ def background() -> Iterator[None]:
 
 
 def _leave(thread: int, depth: int = 0) -> None:
-    """Lets a thread be only so deep in `background` any more, be it this one or another."""
+    """Reduces the number of a thread's `low_latency` contexts to `depth`, and restores the settings after the last."""
     with _lock:
         if thread not in _depths:
-            return  # it took too long, and has been taken out
+            return  # the thread took too long and was removed already
         _depths[thread] = depth
         if depth <= 0:
             del _depths[thread]
             if not _depths:
                 sys.setswitchinterval(_switch_interval)
-                if _collects:
+                if _gc_was_enabled:
                     gc.enable()
 
 
 def run_in_daemon(work: Callable[[], T]) -> Future[T]:
-    """Runs work in a thread of its own. If it never ends, nothing else waits for it, the end of the process included.
+    """Runs work in a daemon thread of its own. Work that never ends does not keep the process from exiting.
 
     Returns:
-        What comes of it, or a `SourceError` if there could be no thread.
+        A future with the result, the work's exception, or a `SourceError` if no thread could be started.
     """
     future = Future[T]()
-    # A caller that gives up must not cancel it for the others.
+    # A caller that gives up must not cancel the future for the others.
     future.set_running_or_notify_cancel()
 
     def run() -> None:
@@ -100,104 +115,104 @@ def run_in_daemon(work: Callable[[], T]) -> Future[T]:
 
 
 @dataclass(eq=False, slots=True)
-class _Piece(Generic[K, T]):
-    """A piece of work that is under way.
+class _Flight(Generic[K, T]):
+    """A call that is under way.
 
     Attributes:
-        key: What it is made of.
-        result: What its callers wait for.
-        threads: The thread that does it, as soon as that runs.
-        watching: The task that sees to the result.
+        key: Its key.
+        result: The future that its callers wait for.
+        threads: The ident of its thread, once that runs.
+        watcher: The task that sets the result.
     """
 
     key: K
     result: asyncio.Future[T]
     threads: list[int] = field(default_factory=list)
-    watching: asyncio.Task[None] | None = None
+    watcher: asyncio.Task[None] | None = None
 
 
-class Single(Generic[K, T]):
-    """Does one piece of work at a time, in a daemon thread of its own, for the callers of one event loop.
+class SingleFlight(Generic[K, T]):
+    """Runs one call at a time in a daemon thread, and shares its result between all callers with the same key.
 
-    However many callers wait for a piece that hangs, it has one thread. While nothing is under way, it holds nothing of
-    the loop.
+    However many callers wait for a call that hangs, it occupies one thread. An idle instance refers to nothing of its
+    event loop.
     """
 
-    def __init__(self, *, keeps: bool = True) -> None:
-        """Makes one that is idle.
+    def __init__(self, *, caches: bool = True) -> None:
+        """Creates an idle instance.
 
         Args:
-            keeps: Whether the last result is kept, for the next caller with the same key.
+            caches: Whether to keep the last result for later callers with the same key.
         """
-        self._keeps = keeps
-        self._piece: _Piece[K, T] | None = None
+        self._caches = caches
+        self._flight: _Flight[K, T] | None = None
         self._last: tuple[K, T] | None = None
 
     @property
     def is_busy(self) -> bool:
-        """Whether a piece is under way that has not been given up."""
-        return self._piece is not None
+        """Whether a call is under way that was not given up."""
+        return self._flight is not None
 
     async def run(self, key: K, work: Callable[[], T], give_up: Callable[[], T] | None = None) -> T:
-        """Gives what comes of a piece of work.
+        """Returns the result of a call, or the cached result of the last one.
 
-        A caller with the key of the piece under way joins it; any other waits until that has ended and begins its own.
-        One that leaves disturbs nobody: the thread goes on, for the next.
+        A caller with the key of the call under way joins it. A caller with another key waits until that call has ended,
+        and then starts its own. A caller that is cancelled does not stop the call, whose result may serve the next.
 
         Args:
-            key: What the piece is made of.
-            work: Does it, in the thread.
-            give_up: For work that is bounded. Once it has taken much too long, this is called, and returns what takes
-                the place of its result. The thread is left behind, and the next piece may begin. If it ends after all,
-                its result counts for later callers.
+            key: What the result depends on.
+            work: The call. It runs in the thread.
+            give_up: For bounded work. It is called after `GIVE_UP_SECONDS`, and returns a result to use instead. The
+                thread is abandoned, and the next call may start. Should the thread end after all, later callers get its
+                result.
 
         Raises:
-            SourceError: There could be no thread.
-            Exception: What `work` raised. That is not kept.
+            SourceError: No thread could be started.
+            Exception: Whatever `work` raised. It is not cached.
         """
         while self._last is None or self._last[0] != key:
-            piece = self._piece or self._begin(key, work, give_up)
-            await asyncio.wait({piece.result})
-            if piece.key == key:
-                return piece.result.result()
+            flight = self._flight or self._launch(key, work, give_up)
+            await asyncio.wait({flight.result})
+            if flight.key == key:
+                return flight.result.result()
         return self._last[1]
 
-    def _begin(self, key: K, work: Callable[[], T], give_up: Callable[[], T] | None) -> _Piece[K, T]:
+    def _launch(self, key: K, work: Callable[[], T], give_up: Callable[[], T] | None) -> _Flight[K, T]:
         loop = asyncio.get_running_loop()
-        piece = _Piece[K, T](key, loop.create_future())
+        flight = _Flight[K, T](key, loop.create_future())
 
         def run() -> T:
-            piece.threads.append(threading.get_ident())
+            flight.threads.append(threading.get_ident())
             return work()
 
-        self._last, self._piece = None, piece
-        piece.watching = loop.create_task(self._watch(piece, asyncio.wrap_future(run_in_daemon(run)), give_up))
-        piece.watching.add_done_callback(lambda _: self._let_go(piece))
-        return piece
+        self._last, self._flight = None, flight
+        flight.watcher = loop.create_task(self._watch(flight, asyncio.wrap_future(run_in_daemon(run)), give_up))
+        flight.watcher.add_done_callback(lambda _: self._release(flight))
+        return flight
 
-    def _let_go(self, piece: _Piece[K, T]) -> None:
-        if self._piece is piece:
-            self._piece = None
+    def _release(self, flight: _Flight[K, T]) -> None:
+        if self._flight is flight:
+            self._flight = None
 
-    async def _watch(self, piece: _Piece[K, T], thread: asyncio.Future[T], give_up: Callable[[], T] | None) -> None:
-        """Sees to the result of a piece, whether or not anybody waits for it."""
+    async def _watch(self, flight: _Flight[K, T], thread: asyncio.Future[T], give_up: Callable[[], T] | None) -> None:
+        """Sets the result of a call, whether or not anybody waits for it."""
         while not (await asyncio.wait({thread}, timeout=GIVE_UP_SECONDS))[0]:
-            for ident in piece.threads:
+            for ident in flight.threads:
                 _leave(ident)
-            if give_up is not None and not piece.result.done():
-                # Kept in any case: what is bad must not be tried again and again.
-                self._last = piece.key, give_up()
-                self._let_go(piece)
-                piece.result.set_result(self._last[1])
-        self._let_go(piece)
+            if give_up is not None and not flight.result.done():
+                # Cached even if `caches` is false: bad input must not be tried again and again.
+                self._last = flight.key, give_up()
+                self._release(flight)
+                flight.result.set_result(self._last[1])
+        self._release(flight)
         error = thread.exception()
-        if piece.result.done():
-            if error is None and self._last is not None and self._last[0] is piece.key:
-                self._last = piece.key, thread.result()
+        if flight.result.done():
+            if error is None and self._last is not None and self._last[0] is flight.key:
+                self._last = flight.key, thread.result()
         elif error is not None:
-            piece.result.set_exception(error)
-            piece.result.exception()  # nobody need wait for it
+            flight.result.set_exception(error)
+            flight.result.exception()  # marks it as retrieved: there may be no caller left
         else:
-            if self._keeps:
-                self._last = piece.key, thread.result()
-            piece.result.set_result(thread.result())
+            if self._caches:
+                self._last = flight.key, thread.result()
+            flight.result.set_result(thread.result())

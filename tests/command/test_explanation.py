@@ -74,7 +74,7 @@ def test_json_has_the_shape_that_programs_rely_on() -> None:
             "requests": {"memory": {"quantity": "2Gi", "profile": 0}},
         },
         "warnings": [
-            "memory: the guarantee of 4Gi (forecasting) is not the limit of 2Gi (forecasting); "
+            "memory: the guarantee of 4Gi (forecasting) is above the limit of 2Gi (forecasting); "
             "the limit is used for both"
         ],
     }
@@ -91,7 +91,7 @@ def test_text_tells_a_person_the_same() -> None:
         "  ✔ 1  globals      for every user; for every image",
         "  ✘ 2  profiles[2]  user ada is not listed; for every image",
         "",
-        "Applied, least specific first, the later winning: globals, forecasting",
+        "Applied in this order; later overrides earlier: globals, forecasting",
         "",
         "Environment",
         "  BUCKET  ***                             from forecasting",
@@ -105,7 +105,7 @@ def test_text_tells_a_person_the_same() -> None:
         "  cpu     limit      (removed)  from forecasting",
         "",
         "Warnings",
-        "  ⚠ memory: the guarantee of 4Gi (forecasting) is not the limit of 2Gi (forecasting); "
+        "  ⚠ memory: the guarantee of 4Gi (forecasting) is above the limit of 2Gi (forecasting); "
         "the limit is used for both",
     ]
 
@@ -128,7 +128,7 @@ def test_the_order_of_the_document_can_be_asked_for() -> None:
 
     assert to_json(explanation)["applied"] == [0, 1]
     assert to_json(explanation)["resources"]["limits"]["memory"] == {"quantity": "1Gi", "profile": 1}
-    assert "Applied, in the document's order, the later winning: forecasting, globals" in lines_of(explanation)
+    assert "Applied in the document's order; later overrides earlier: forecasting, globals" in lines_of(explanation)
 
 
 def test_a_limit_without_a_guarantee_is_what_kubernetes_reserves() -> None:
@@ -136,7 +136,7 @@ def test_a_limit_without_a_guarantee_is_what_kubernetes_reserves() -> None:
 
     assert lines[-2:] == [
         "  cpu  limit      500m    from globals",
-        "       guarantee  (500m)  reserved by Kubernetes, for want of a guarantee; the hub's settings may give one",
+        "       guarantee  (500m)  no guarantee set: Kubernetes reserves the limit, unless the hub sets one",
     ]
 
 
@@ -146,7 +146,7 @@ def test_a_guarantee_that_was_taken_away_cannot_come_from_the_hub_either() -> No
     assert lines[-3:] == [
         "  cpu  limit      500m       from a",
         "       guarantee  (removed)  from a",
-        "       guarantee  (500m)     reserved by Kubernetes, for want of a guarantee",
+        "       guarantee  (500m)     no guarantee set: Kubernetes reserves the limit",
     ]
 
 

@@ -22,7 +22,7 @@ import yaml
 from profiled_spawner import ProfiledKubeSpawner, __version__
 from profiled_spawner.command.main import DEFAULT_KEY, main
 from profiled_spawner.document.json_schema import make_schema
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
 from profiled_spawner.sources.extract import MAX_MANIFEST_BYTES
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import HANG_SECONDS
@@ -51,7 +51,7 @@ profiles:
     resources: {mem_limit: 2GB}
 """
 
-SUMMARY = "2 errors, 1 warning; a hub goes on with the last good document, if it has one"
+SUMMARY = "2 errors, 1 warning; a hub keeps using the last good document, if it has one"
 
 MANIFEST = """\
 apiVersion: v1
@@ -156,7 +156,7 @@ class TestValidate:
         assert len(out.splitlines()) == 102
         assert out.splitlines()[-2:] == [
             "…and 30 more errors",
-            "130 errors; a hub goes on with the last good document, if it has one",
+            "130 errors; a hub keeps using the last good document, if it has one",
         ]
         assert json.loads(run("validate", "--format", "json", path)[1])["omitted"] == 30
         assert run("validate", "--format", "github", path)[1].splitlines()[-2] == "...and 30 more errors"
@@ -217,7 +217,7 @@ class TestValidate:
         assert out.splitlines() == [
             "✔ profiles.yaml: 2 profiles, no errors",
             "bad.yaml:1:13: error: profiles[0].nmae: unknown key; did you mean 'name'?",
-            "1 error; a hub goes on with the last good document, if it has one",
+            "1 error; a hub keeps using the last good document, if it has one",
             "✔ profiles.yaml: 2 profiles, no errors",
         ]
 
@@ -468,7 +468,7 @@ class TestConfigMap:
         assert await self.run_beside_the_server(run, "validate", "--configmap", CONFIGMAP) == (
             2,
             "",
-            f"profiled-spawner: no way to a cluster: {message.format(path=path)}\n",
+            f"profiled-spawner: cannot connect to a cluster: {message.format(path=path)}\n",
         )
 
     async def test_without_a_kubeconfig_a_pods_service_account_is_used(
@@ -481,7 +481,7 @@ class TestConfigMap:
         # This far, and no token: what a pod has stands at fixed places of its file system.
         _, _, err = await self.run_beside_the_server(run, "validate", "--configmap", CONFIGMAP)
 
-        assert err == "profiled-spawner: no way to a cluster: Service token file does not exist.\n"
+        assert err == "profiled-spawner: cannot connect to a cluster: Service token file does not exist.\n"
 
     async def test_kubeconfigs_can_be_several_files(
         self, run: Run, tmp_path: Path, write_profiles: WriteProfiles
@@ -580,7 +580,7 @@ class TestSeveralConfigMaps:
         code, out, _ = await run_on("explain", "--user", "ada", "--image", "x", aviation="profiles: [{env: {A: b}}]")
 
         assert code == 0
-        assert "the later winning: globals, aviation/profiles[0], zoology/globals" in out
+        assert "later overrides earlier: globals, aviation/profiles[0], zoology/globals" in out
         assert "from aviation/profiles[0]" in out
 
     @pytest.mark.parametrize("command", ["explain", "render"])
@@ -648,7 +648,7 @@ class TestExplain:
             "profiles.yaml:4:5: error: profiles[0].resorces: unknown key; did you mean 'resources'?",
             "profiles.yaml:5:28: error: profiles[0].resources.mem_limit: 2GB is not a Kubernetes quantity; "
             "did you mean 2Gi or 2G?",
-            "2 errors; a hub goes on with the last good document, if it has one",
+            "2 errors; a hub keeps using the last good document, if it has one",
         ]
 
     @pytest.mark.parametrize("command", ["explain", "render"])
@@ -765,7 +765,7 @@ class TestSize:
         code, out, err = run(*arguments)
         assert (code, err) == (0, "")
         assert "Profiles: 2 of 2 fit" in out
-        assert "the later winning: globals, forecasting, size Large" in out
+        assert "later overrides earlier: globals, forecasting, size Large" in out
         assert "BUCKET    ***  from size Large" in out
         explained = json.loads(run(*arguments, "--format", "json")[1])
         assert (explained["applied"], explained["size"]) == ([0, 1], "Large")
@@ -775,7 +775,7 @@ class TestSize:
     def test_explain_tells_of_a_size_alone(self, run: Run, write: Write) -> None:
         document = write("profiles: []\nsizes: [{name: Large, resources: {mem_limit: 8Gi}}]")
         _, out, _ = run("explain", document, "--user", "ada", "--image", IMAGE, "--size", "Large")
-        assert "the later winning: size Large" in out
+        assert "later overrides earlier: size Large" in out
 
     def test_render_shows_the_pod_with_it(self, run: Run, write: Write) -> None:
         code, out, err = run("render", write(SIZES), "--user", "ada", "--image", IMAGE, "--size", "Large")
@@ -892,7 +892,7 @@ def with_each_text(value: Any, change: Callable[[str], str], *, keys: bool = Fal
 
 
 def is_valid(document: Any) -> bool:
-    return check_document(json.dumps(document)).document is not None
+    return validate_document(json.dumps(document)).document is not None
 
 
 class TestNothingSteersTheTerminal:
@@ -930,13 +930,13 @@ class TestNothingSteersTheTerminal:
             lines = shows("explain", harmless, *self.subject(""), *(each.removesuffix(mark) for each in arguments))
             shows("explain", hostile, *self.subject(mark), *arguments, lines=lines.count("\n"))
         for form in ("text", "github"):
-            shows("validate", hostile, "--format", form, lines=len(check_document(written).warnings) + 1)
+            shows("validate", hostile, "--format", form, lines=len(validate_document(written).warnings) + 1)
 
     def test_where_a_text_makes_the_document_invalid(self, shows: Callable[..., str]) -> None:
         harmless = yaml.safe_load(EVERY_TEXT)
         every = with_every_text(harmless, lambda text: text + STEERING)
         for document in (every, *with_each_text(harmless, lambda text: text + STEERING, keys=True)):
-            checked = check_document(json.dumps(document))
+            checked = validate_document(json.dumps(document))
             assert document is not every or len(checked.errors) > 20
             if checked.errors:
                 shows("explain", document, *self.subject(""), lines=len(checked.errors) + 1)
@@ -1051,7 +1051,7 @@ class TestOutput:
 
         assert (result.returncode, result.stderr) == (
             2,
-            "profiled-spawner: nothing can be written: No space left on device\n",
+            "profiled-spawner: cannot write the output: No space left on device\n",
         )
 
     def test_an_output_that_was_closed_leaves_the_exit_code(self, write: Write) -> None:

@@ -21,15 +21,15 @@ from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.document.quantity import Quantity, parse_quantity
 from profiled_spawner.errors import PodError
-from profiled_spawner.sources.cache import Reading
+from profiled_spawner.sources.cache import Snapshot
 from sandbox.api import EmbeddedAPI
 from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet
 
 from ..conftest import API_SERVERS, NAMESPACE, WriteProfiles, make_api_server
 
-TOKEN = "(made at every start)"
-HIDDEN = "(the message may hold values; --show-values shows it)"
+TOKEN = "(generated at each start)"
+HIDDEN = "(the message may contain values; --show-values shows it)"
 
 IMAGE = "quay.io/example/forecast-notebook:3.6"
 
@@ -93,7 +93,7 @@ async def render(
     show_values: bool = True,
 ) -> dict[str, Any]:
     return await render_pod(
-        Reading(parse_document(document), "file/profiles.yaml"),
+        Snapshot(parse_document(document), "file/profiles.yaml"),
         Subject("ada", frozenset(groups), image),
         server=server,
         config_file=config,
@@ -309,7 +309,7 @@ async def test_warnings_are_told_and_prints_of_the_configuration_kept_apart(
     assert err.splitlines() == [
         "loading",
         "profiled-spawner: WARNING: Config option `nonsense` not recognized by `ProfiledKubeSpawner`.",
-        "profiled-spawner: WARNING: For ada, memory: the guarantee of 2Gi (a) is not the limit of 1Gi (a); "
+        "profiled-spawner: WARNING: For ada, memory: the guarantee of 2Gi (a) is above the limit of 1Gi (a); "
         "the limit is used for both",
     ]
 
@@ -348,7 +348,7 @@ async def test_what_is_wrong_with_a_configuration_is_told_without_values(
     with pytest.raises(RenderingError) as caught:
         await render(config=config_file, show_values=False)
 
-    assert str(caught.value).removeprefix("no pod can be made with ") == f"{config_file}{message}"
+    assert str(caught.value).removeprefix("cannot make the pod with ") == f"{config_file}{message}"
     assert "CANARY" not in "".join(traceback.format_exception(caught.value)).replace(str(config_file), "")
 
 

@@ -86,20 +86,23 @@ def test_what_is_not_to_be_had_is_an_error_that_lists_what_is(choice: object, sh
     [
         ("{}", ""),
         ("{env: {A: 1}}", ""),
-        ("{resources: {mem_limit: 8Gi, cpu_limit: 4}}", "memory 8Gi, CPU 4"),
-        ("{resources: {mem_limit: 8Gi, mem_guarantee: 4Gi}}", "memory 8Gi (4Gi guaranteed)"),
-        ("{resources: {mem_limit: 4Gi, mem_guarantee: 4Gi}}", "memory 4Gi"),
-        ("{resources: {mem_limit: 4Gi, mem_guarantee: 8Gi}}", "memory 4Gi"),
-        ("{resources: {cpu_guarantee: 500m}}", "CPU without limit (500m guaranteed)"),
-        ("{resources: {mem_limit: null}}", "memory without limit"),
-        ("{gpu: 2}", "GPU 2"),
-        ("{resources: {requests: {nvidia.com/gpu: 1}}}", "GPU 1"),
+        ("{resources: {mem_limit: 8Gi, cpu_limit: 4}}", "8 GiB of memory, 4 CPUs"),
+        ("{resources: {mem_limit: 8Gi, mem_guarantee: 4Gi}}", "8 GiB of memory (4 GiB guaranteed)"),
+        ("{resources: {mem_limit: 4Gi, mem_guarantee: 4Gi}}", "4 GiB of memory"),
+        ("{resources: {mem_limit: 4Gi, mem_guarantee: 8Gi}}", "4 GiB of memory"),
+        ("{resources: {cpu_guarantee: 500m}}", "no CPU limit (0.5 guaranteed)"),
+        ("{resources: {mem_limit: null}}", "no memory limit"),
+        ("{resources: {mem_limit: 1500M, cpu_limit: 1.5}}", "1500 MB of memory, 1.5 CPUs"),
+        ("{resources: {mem_limit: 1e9, cpu_limit: 1}}", "1e9 bytes of memory, 1 CPU"),
+        ("{resources: {mem_limit: 1Gi, limits: {hugepages-2Mi: 4Mi}}}", "1 GiB of memory, 4 MiB of hugepages-2Mi"),
+        ("{gpu: 2}", "2 GPUs"),
+        ("{resources: {requests: {nvidia.com/gpu: 1}}}", "1 GPU"),
         ("{gpu: 0}", "no GPU"),
         ("{gpu: null}", "no GPU"),
-        ("{resources: {mem_limit: 1Gi, limits: {hugepages-2Mi: 0}}}", "memory 1Gi, no hugepages-2Mi"),
+        ("{resources: {mem_limit: 1Gi, limits: {hugepages-2Mi: 0}}}", "1 GiB of memory, no hugepages-2Mi"),
         (
             "{resources: {limits: {example.com/dongle: 1, ephemeral-storage: 10Gi}, cpu_limit: 500m}}",
-            "CPU 500m, ephemeral-storage 10Gi, example.com/dongle 1",
+            "0.5 CPU, 10 GiB of ephemeral-storage, 1 example.com/dongle",
         ),
     ],
 )
@@ -158,8 +161,8 @@ class TestTheForm:
     def test_it_has_default_and_each_size_with_what_it_gives(self) -> None:
         shown = Form(form("[{name: L, description: For training., gpu: 1, resources: {mem_limit: 8Gi}}, {name: M}]"))
         assert shown.choices == [
-            ("default", "Default", "What the server is given without a size."),
-            ("L", "L", "For training. Memory 8Gi, GPU 1"),
+            ("default", "Default", "The usual memory and CPU of your server."),
+            ("L", "L", "For training. 8 GiB of memory, 1 GPU"),
             ("M", "M", ""),
         ]
 
@@ -178,7 +181,7 @@ class TestTheForm:
         assert Form(form("[{name: L}, {name: M}]", choice)).checked == [checked]
 
     def test_that_the_last_choice_is_gone_is_told(self) -> None:
-        assert "The size 'Gone', which was chosen last, is not available now." in Form(form("[]", "Gone")).text
+        assert "Your last size, 'Gone', is not available now." in Form(form("[]", "Gone")).text
         assert "not available" not in Form(form("[{name: L}]", "L")).text
 
     @pytest.mark.parametrize("choice", [None, "", "default"])

@@ -15,7 +15,7 @@ from profiled_spawner.decide.merging import (
     check_start,
     combine_terms,
     merge_profiles,
-    settle_resources,
+    reconcile_resources,
 )
 from profiled_spawner.document.model import EnvVarSource, Profile
 from profiled_spawner.document.parser import parse_document
@@ -30,7 +30,7 @@ def merge(*profiles: str) -> EffectiveProfile:
 
 def settle(*profiles: str, limits: Mapping[str, str] = {}, requests: Mapping[str, str] = {}) -> Resources:
     """The resources of a container that the hub's settings gave these limits and requests."""
-    return settle_resources(merge(*profiles), quantities(limits), quantities(requests))
+    return reconcile_resources(merge(*profiles), quantities(limits), quantities(requests))
 
 
 def quantities(amounts: Mapping[str, str]) -> dict[str, Quantity]:
@@ -398,35 +398,35 @@ def test_what_is_settled_knows_where_it_came_from() -> None:
             ["{name: a, resources: {mem_guarantee: 2Gi}}", "{name: b, resources: {mem_limit: 1Gi}}"],
             {},
             {},
-            ["memory: the guarantee of 2Gi (a) is not the limit of 1Gi (b); the limit is used for both"],
+            ["memory: the guarantee of 2Gi (a) is above the limit of 1Gi (b); the limit is used for both"],
             id="two-profiles",
         ),
         pytest.param(
             ["{resources: {cpu_limit: 1}}"],
             {},
             {"cpu": "2"},
-            ["cpu: the guarantee of 2 (the hub) is not the limit of 1 (profiles[0]); the limit is used for both"],
+            ["cpu: the guarantee of 2 (the hub) is above the limit of 1 (profiles[0]); the limit is used for both"],
             id="the-hubs-guarantee",
         ),
         pytest.param(
             ["{name: a, resources: {cpu_guarantee: 2}}"],
             {"cpu": "1"},
             {},
-            ["cpu: the guarantee of 2 (a) is not the limit of 1 (the hub); the limit is used for both"],
+            ["cpu: the guarantee of 2 (a) is above the limit of 1 (the hub); the limit is used for both"],
             id="the-hubs-limit",
         ),
         pytest.param(
             ["{name: a, resources: {limits: {nvidia.com/gpu: 2}, requests: {nvidia.com/gpu: 1}}}"],
             {},
             {},
-            ["nvidia.com/gpu: the guarantee of 1 (a) is not the limit of 2 (a); the limit is used for both"],
+            ["nvidia.com/gpu: the guarantee of 1 (a) differs from the limit of 2 (a); the limit is used for both"],
             id="extended",
         ),
         pytest.param(
             ["{name: a, resources: {requests: {nvidia.com/gpu: 1}}}", "{name: b, gpu: 0}"],
             {},
             {},
-            ["nvidia.com/gpu: the guarantee of 1 (a) is not the limit of 0 (b); the limit is used for both"],
+            ["nvidia.com/gpu: the guarantee of 1 (a) is above the limit of 0 (b); the limit is used for both"],
             id="extended-zero",
         ),
         pytest.param(
@@ -457,7 +457,7 @@ def test_merging_leaves_its_inputs_as_they_were() -> None:
     own_limits, own_requests = quantities({"memory": "1Gi"}), quantities({"memory": "3Gi", "nvidia.com/gpu": "4"})
 
     effective = merge_profiles(profiles)
-    settle_resources(effective, own_limits, own_requests)
+    reconcile_resources(effective, own_limits, own_requests)
 
     assert profiles == parse_document(text).profiles
     assert effective == merge_profiles(parse_document(text).profiles)
@@ -620,7 +620,7 @@ def test_a_requirement_that_no_node_fits_is_not_lost() -> None:
 
 
 def test_too_many_alternatives_are_an_error() -> None:
-    with pytest.raises(PodError, match="more than 100 alternatives together; require labels that have fewer"):
+    with pytest.raises(PodError, match="more than 100 alternatives; simplify their node_affinity"):
         combine(*[requires(*"abcdefghijk"), requires(*"lmnopqrstuv")])
 
 
@@ -642,7 +642,7 @@ def test_too_many_expressions_are_an_error() -> None:
     many = [term(f"a{number}") for number in range(5)]
 
     assert len(combine_terms([many, *([term(f"b{number}")] for number in range(59))])) == 5
-    with pytest.raises(PodError, match="more than 300 expressions together"):
+    with pytest.raises(PodError, match="more than 300 expressions;"):
         combine_terms([many, *([term(f"b{number}")] for number in range(60))])
 
 
@@ -654,7 +654,7 @@ def test_too_many_values_of_expressions_are_an_error() -> None:
     many = [term(f"a{number}") for number in range(20)]
 
     assert len(combine_terms([many, having(50)])) == 20
-    with pytest.raises(PodError, match="more than 1,000 values together"):
+    with pytest.raises(PodError, match="more than 1,000 values;"):
         combine_terms([many, having(51)])
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from profiled_spawner.document.model import Document, EnvVarSource, Profile, Size
-from profiled_spawner.document.parser import Checked, check_document, parse_document
+from profiled_spawner.document.parser import ValidationResult, parse_document, validate_document
 from profiled_spawner.document.templates import Template
 from profiled_spawner.errors import Diagnostic, DocumentError
 from profiled_spawner.sources.extract import decode_text, find_document
@@ -32,13 +32,13 @@ VALID = find_examples("examples")
 INVALID = find_examples("invalid-examples")
 
 
-def check(path: Path) -> Checked:
+def check(path: Path) -> ValidationResult:
     """Everything that there is to say of a file, however early reading it ends."""
     try:
         found = find_document(decode_text(path.read_bytes()), KEY)
     except DocumentError as error:
-        return Checked(None, error.diagnostics, error.omitted, ())
-    return check_document(found.text, line_offset=found.line_offset, column_offset=found.column_offset)
+        return ValidationResult(None, error.diagnostics, error.omitted, ())
+    return validate_document(found.text, line_offset=found.line_offset, column_offset=found.column_offset)
 
 
 def parse(path: Path) -> tuple[Document | None, tuple[Diagnostic, ...]]:

@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from profiled_spawner.document.json_schema import make_schema
-from profiled_spawner.document.model import find_env_name_fault
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
+from profiled_spawner.document.rules import explain_env_name
 from profiled_spawner.document.validator import HIDDEN
 from profiled_spawner.errors import Diagnostic, DocumentError
 from profiled_spawner.sources.extract import decode_text, find_document
@@ -80,7 +80,7 @@ def find_readable_examples() -> list[Any]:
             text = find_document(decode_text(path.read_bytes()), KEY).text
         except DocumentError:
             continue
-        errors = check_document(text).errors
+        errors = validate_document(text).errors
         if all(error.path for error in errors):
             found.append(pytest.param(text, errors, id=path.stem))
     return found
@@ -179,7 +179,7 @@ def test_what_is_no_document_is_refused(document: Any) -> None:
 @example("MEM_GUARANTEE")
 @example(".")
 def test_it_accepts_the_names_of_variables_that_the_parser_accepts(name: str) -> None:
-    accepted = find_env_name_fault(name) is None
+    accepted = explain_env_name(name) is None
 
     assert (refused(with_profile(env={name: "x"})) == set()) == accepted
     assert (refused(with_profile(env=[{"name": name, "value": "x"}])) == set()) == accepted
@@ -195,7 +195,7 @@ def test_it_accepts_the_names_of_variables_that_the_parser_accepts(name: str) ->
 @example("cpu_limit", "0e3")
 @example("cpu_guarantee", "-0")
 def test_it_refuses_no_quantity_that_the_parser_accepts(key: str, text: str) -> None:
-    errors = check_document(f'profiles: [{{resources: {{{key}: "{text}"}}}}]').errors
+    errors = validate_document(f'profiles: [{{resources: {{{key}: "{text}"}}}}]').errors
     places = refused(with_profile(resources={key: text}))
 
     if not errors:
@@ -259,7 +259,7 @@ def test_keys_of_an_older_library_are_let_through_and_marked() -> None:
 
 
 def test_the_schema_advises_as_validate_does() -> None:
-    (warning,) = check_document("{profiles: [{services: {}}]}").warnings
+    (warning,) = validate_document("{profiles: [{services: {}}]}").warnings
     description = make_schema()["$defs"]["profile"]["properties"]["services"]["description"]
     assert description.lower() == f"{warning.what}.".lower()
 

@@ -8,7 +8,7 @@ import pytest
 from kubernetes_asyncio import client
 
 from profiled_spawner.document.kubernetes import FIELD_RANGES, RULES, SHAPES, UNSUPPORTED_VOLUMES, Field
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
 from profiled_spawner.document.templates import TEMPLATE_FIELDS
 
 # What the models call the types that stand in more than one place here.
@@ -100,7 +100,7 @@ def test_the_template_fields_are_those_that_kubespawner_expands() -> None:
     ],
 )
 def test_a_template_is_taken_where_objects_are_named(name: str) -> None:
-    assert check_document(f'profiles: [{{env_from: [{{secretRef: {{name: "{name}"}}}}]}}]').errors == ()
+    assert validate_document(f'profiles: [{{env_from: [{{secretRef: {{name: "{name}"}}}}]}}]').errors == ()
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_a_template_is_taken_where_objects_are_named(name: str) -> None:
     ],
 )
 def test_a_template_that_kubespawner_could_not_expand_is_an_error(name: str, what: str) -> None:
-    (error,) = check_document(f'profiles: [{{env_from: [{{secretRef: {{name: "{name}"}}}}]}}]').errors
+    (error,) = validate_document(f'profiles: [{{env_from: [{{secretRef: {{name: "{name}"}}}}]}}]').errors
 
     assert re.search(what, error.what)
     assert error.path == "profiles[0].env_from[0].secretRef.name"
 
 
 def test_values_of_variables_are_no_templates() -> None:
-    checked = check_document('profiles: [{env: {A: "{username}"}, annotations: {b: "{nobody}"}}]')
+    checked = validate_document('profiles: [{env: {A: "{username}"}, annotations: {b: "{nobody}"}}]')
 
     assert checked.errors == ()
     assert checked.document is not None
@@ -139,7 +139,7 @@ def test_values_of_variables_are_no_templates() -> None:
 def test_a_mode_is_the_number_that_kubectl_takes_it_for(written: str, mode: int) -> None:
     volume = f"{{name: a, mountPath: /a, secret: {{secretName: a, defaultMode: {written}}}}}"
 
-    document = check_document(f"profiles: [{{volumes: [{volume}]}}]").document
+    document = validate_document(f"profiles: [{{volumes: [{volume}]}}]").document
 
     assert document is not None
     assert document.profiles[0].volumes[0]["secret"]["defaultMode"] == mode
@@ -148,7 +148,7 @@ def test_a_mode_is_the_number_that_kubectl_takes_it_for(written: str, mode: int)
 def test_a_section_that_an_alias_repeats_is_told_wrong_once() -> None:
     repeated = ", ".join(["{volumes: *v}"] * 1000)
 
-    errors = check_document(f"profiles: [{{volumes: &v [{{name: a}}]}}, {repeated}]").errors
+    errors = validate_document(f"profiles: [{{volumes: &v [{{name: a}}]}}, {repeated}]").errors
 
     assert [error.what for error in errors] == [
         "has no 'mountPath'",
@@ -157,7 +157,7 @@ def test_a_section_that_an_alias_repeats_is_told_wrong_once() -> None:
 
 
 def test_what_is_read_cannot_be_changed() -> None:
-    document = check_document("profiles: [{volumes: [{name: a, mountPath: /a, emptyDir: {}}]}]").document
+    document = validate_document("profiles: [{volumes: [{name: a, mountPath: /a, emptyDir: {}}]}]").document
     assert document is not None
     volume: Any = document.profiles[0].volumes[0]
 
@@ -171,4 +171,4 @@ def test_a_word_of_a_rule_is_that_word_alone() -> None:
         "[{matchFields: [{key: metadata0name, operator: In, values: [a]}]}]}}}]"
     )
 
-    assert [error.what for error in check_document(text).errors] == ["must be metadata.name"]
+    assert [error.what for error in validate_document(text).errors] == ["must be metadata.name"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
 
 LOWER_CASE = "and JupyterHub lower-cases usernames unless told otherwise; did you mean"
 OF_ANYBODY = (
@@ -18,7 +18,7 @@ SECRET = "[{name: A, valueFrom: {secretKeyRef: {name: keys, key: a}}}]"
 
 def warn(profile: str) -> list[str]:
     """The warnings of a document with this one profile, without their places."""
-    checked = check_document(f"profiles: [{profile}]")
+    checked = validate_document(f"profiles: [{profile}]")
     assert checked.errors == ()
     assert {each.severity for each in checked.warnings} <= {"warning"}
     return [f"{each.path}: {each.what}" for each in checked.warnings]
@@ -185,7 +185,7 @@ def test_a_name_that_only_resembles_a_secrets_is_not_warned_of(name: str) -> Non
     ],
 )
 def test_a_warning_has_the_place_of_what_it_is_about(text: str, places: list[tuple[int, int]]) -> None:
-    assert [(each.line, each.column) for each in check_document(text).warnings] == places
+    assert [(each.line, each.column) for each in validate_document(text).warnings] == places
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_warning_has_the_place_of_what_it_is_about(text: str, places: list[tup
     ],
 )
 def test_no_warning_holds_a_value(text: str) -> None:
-    warnings = check_document(text).warnings
+    warnings = validate_document(text).warnings
 
     assert [str(each) for each in warnings if "canary" in str(each).lower()] == []
 

@@ -10,11 +10,9 @@ from profiled_spawner.document.model import (
     Document,
     EnvVarSource,
     Profile,
-    find_env_name_fault,
-    is_hub_owned,
-    may_begin_hub_owned,
 )
 from profiled_spawner.document.parser import parse_document
+from profiled_spawner.document.rules import explain_env_name, is_hub_owned, may_begin_hub_owned
 
 HUB_OWNED = [
     "JUPYTERHUB_API_TOKEN",
@@ -59,21 +57,21 @@ def test_no_prefix_may_always_be() -> None:
 @pytest.mark.parametrize("name", HUB_OWNED)
 def test_a_name_that_belongs_to_the_hub_cannot_be_set(name: str) -> None:
     assert is_hub_owned(name)
-    assert find_env_name_fault(name) in (
+    assert explain_env_name(name) in (
         "follows from 'resources' and cannot be set",
-        "belongs to the hub, which knows a server by it, and cannot be set",
+        "belongs to the hub, which identifies a server by it, and cannot be set",
     )
 
 
 @pytest.mark.parametrize("name", FREE)
 def test_a_name_that_only_resembles_the_hubs_can_be_set(name: str) -> None:
     assert not is_hub_owned(name)
-    assert find_env_name_fault(name) is None
+    assert explain_env_name(name) is None
 
 
 @pytest.mark.parametrize("name", ["a", "A", "_", "-", ".a", "a.b-c_d", "a0", "._", "-.", "A" * 300])
 def test_every_release_of_kubernetes_accepts_the_name(name: str) -> None:
-    assert find_env_name_fault(name) is None
+    assert explain_env_name(name) is None
 
 
 @pytest.mark.parametrize(
@@ -99,7 +97,7 @@ def test_every_release_of_kubernetes_accepts_the_name(name: str) -> None:
     ],
 )
 def test_some_release_of_kubernetes_refuses_the_name(name: str) -> None:
-    assert find_env_name_fault(name) == (
+    assert explain_env_name(name) == (
         "not a name that Kubernetes accepts; use letters, digits, '_', '-' and '.', and no digit first"
     )
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiled_spawner.document.model import Document, EnvValue
-from profiled_spawner.document.parser import MAX_DIAGNOSTICS, check_document, parse_document
+from profiled_spawner.document.parser import MAX_DIAGNOSTICS, parse_document, validate_document
 from profiled_spawner.errors import Diagnostic, DocumentError, ProfiledSpawnerError
 
 
@@ -306,14 +306,14 @@ def test_places_are_those_of_the_file_that_holds_the_document(text: str, said: s
 
 
 def test_warnings_have_the_places_of_the_file_too() -> None:
-    checked = check_document("profiles: [{users: []}]", line_offset=10, column_offset=4)
+    checked = validate_document("profiles: [{users: []}]", line_offset=10, column_offset=4)
 
     (warning,) = checked.warnings
     assert (warning.line, warning.column, warning.severity) == (11, 17, "warning")
 
 
 def test_a_document_with_errors_is_still_warned_about() -> None:
-    checked = check_document("profiles: [{users: []}, {nmae: a}]")
+    checked = validate_document("profiles: [{users: []}, {nmae: a}]")
 
     assert checked.document is None
     assert [each.path for each in checked.errors] == ["profiles[1].nmae"]
@@ -340,7 +340,7 @@ def tell_everything(text: str) -> str:
     with pytest.raises(DocumentError) as refusal:
         parse_document(text, source="p.yaml")
     error = refusal.value
-    told = [error, *error.args, *error.diagnostics, *check_document(text).warnings]
+    told = [error, *error.args, *error.diagnostics, *validate_document(text).warnings]
     return "\n".join([*map(str, told), *map(repr, told), *traceback.format_exception(error)])
 
 
@@ -496,7 +496,7 @@ nodes = st.recursive(
 @given(nodes | nodes.map(lambda node: f"profiles: [{node}]") | nodes.map(lambda node: f"profiles: [{{env: {node}}}]"))
 @settings(deadline=None, max_examples=150)
 def test_any_yaml_is_a_document_or_refused_with_places(text: str) -> None:
-    checked = check_document(text)
+    checked = validate_document(text)
 
     assert (checked.document is None) == bool(checked.errors)
     assert all(each.line >= 1 and each.column >= 1 for each in (*checked.errors, *checked.warnings))

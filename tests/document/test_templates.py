@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kubespawner import KubeSpawner
 from kubespawner.slugs import safe_slug
 
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
 from profiled_spawner.document.templates import (
     TEMPLATE_FIELDS,
     Template,
@@ -225,23 +225,23 @@ class TestPlaces:
     """Every place in which a document can name what may be somebody's."""
 
     def test_a_template_is_taken(self, text: str) -> None:
-        checked = check_document(text.replace("TEMPLATE", "{user_server}"))
+        checked = validate_document(text.replace("TEMPLATE", "{user_server}"))
 
         assert (checked.errors, checked.warnings) == ((), ())
 
     def test_one_that_mixes_people_up_is_an_error(self, text: str) -> None:
-        (error,) = check_document(text.replace("TEMPLATE", "{username}-{servername}")).errors
+        (error,) = validate_document(text.replace("TEMPLATE", "{username}-{servername}")).errors
 
         assert "could be the same for two people" in error.what
 
     def test_one_of_a_server_alone_is_a_warning(self, text: str) -> None:
-        checked = check_document(text.replace("TEMPLATE", "x-{servername}"))
+        checked = validate_document(text.replace("TEMPLATE", "x-{servername}"))
 
         assert checked.errors == ()
         assert "people name their servers as they like" in checked.warnings[0].what
 
     def test_an_unknown_field_is_an_error(self, text: str) -> None:
-        (error,) = check_document(text.replace("TEMPLATE", "{home}")).errors
+        (error,) = validate_document(text.replace("TEMPLATE", "{home}")).errors
 
         assert "a field that KubeSpawner does not know" in error.what
 
@@ -256,7 +256,7 @@ class TestPlaces:
 )
 @pytest.mark.parametrize("path", ["{servername}", "{username}-{servername}"])
 def test_below_what_is_a_persons_own_a_path_may_be_anything(source: str, path: str, fits: bool) -> None:
-    checked = check_document(*volumes(f"subPath: '{path}', {source}"))
+    checked = validate_document(*volumes(f"subPath: '{path}', {source}"))
 
     assert (not checked.errors and not checked.warnings) == fits
 
@@ -264,13 +264,13 @@ def test_below_what_is_a_persons_own_a_path_may_be_anything(source: str, path: s
 def test_where_a_volume_is_mounted_is_nobodys_but_the_servers() -> None:
     text = "profiles: [{volumes: [{name: a, mountPath: '/{username}{servername}', emptyDir: {}}]}]"
 
-    assert check_document(text).errors == ()
+    assert validate_document(text).errors == ()
 
 
 @pytest.mark.parametrize("where", ['mountPath: "/a{}"', 'mountPath: /a, subPath: "a{}"'])
 @pytest.mark.parametrize("text", [r"\n", r"\x07", "/..", "/../b", "/x/.."])
 def test_a_path_has_one_line_and_no_way_out(where: str, text: str) -> None:
-    (error,) = check_document(f"profiles: [{{volumes: [{{name: a, {where.format(text)}, emptyDir: {{}}}}]}}]").errors
+    (error,) = validate_document(f"profiles: [{{volumes: [{{name: a, {where.format(text)}, emptyDir: {{}}}}]}}]").errors
 
     assert "on one line and without '..'" in error.what
 

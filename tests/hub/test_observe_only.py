@@ -20,7 +20,7 @@ from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.errors import DocumentError
 from profiled_spawner.hub.spawner import StartRefusedError
 from profiled_spawner.metrics import SPAWNS
-from profiled_spawner.sources.cache import Versions
+from profiled_spawner.sources.cache import DocumentCache
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
 from sandbox.waiting import SHORT_SECONDS, Clock, until
@@ -132,7 +132,7 @@ SITUATIONS = [
         "a document",
         {"applied": ["globals", "forecasting"], "source": SOURCE},
         f'Would apply to ada on {FORECAST}: ["globals", "forecasting"]; env ["BRACES", "GLOBAL", "SHARED"]; '
-        "memory 2Gi (1Gi guaranteed), CPU 1, GPU 1; from configmap/",
+        "2 GiB of memory (1 GiB guaranteed), 1 CPU, 1 GPU; from configmap/",
         level="INFO",
     ),
     Situation(
@@ -145,7 +145,7 @@ SITUATIONS = [
     Situation(
         "a guarantee above a limit",
         {"applied": ["big", "small"], "source": SOURCE},
-        "If applied to ada, memory: the guarantee of 2Gi (big) is not the limit of 512Mi (small)",
+        "If applied to ada, memory: the guarantee of 2Gi (big) is above the limit of 512Mi (small)",
         document="profiles: [{name: big, resources: {mem_guarantee: 2Gi}}, "
         "{name: small, resources: {mem_limit: 512Mi}}]",
     ),
@@ -178,7 +178,7 @@ SITUATIONS = [
     Situation(
         "a size",
         {"applied": ["size Large"], "source": SOURCE},
-        f'Would apply to ada on {FORECAST}: ["size Large"]; env ["A"]; memory 8Gi',
+        f'Would apply to ada on {FORECAST}: ["size Large"]; env ["A"]; 8 GiB of memory',
         document=SIZES.replace("users: [ada]", "users: [grace]"),
         level="INFO",
         traits={"user_options": LARGE},
@@ -288,7 +288,7 @@ def fail(*_: object, **__: object) -> Any:
         ("profiled_spawner.hub.spawner.match_profiles", "", "KeyError"),
         ("profiled_spawner.hub.spawner.inject_profile", "", "KeyError"),
         ("profiled_spawner.hub.spawner.describe_resources", "", "KeyError"),
-        (Versions, "keep", "CancelledError"),
+        (DocumentCache, "update", "CancelledError"),
     ],
 )
 async def test_a_defect_of_ours_fails_no_start(

@@ -197,7 +197,7 @@ async def test_a_limit_below_a_profiles_guarantee_is_warned_of(
     assert resources_of(pod)["requests"]["memory"] == "512Mi"
     (record,) = [record for record in caplog.records if "the limit is used for both" in record.getMessage()]
     assert record.levelno == logging.WARNING
-    assert "the guarantee of 1Gi (big) is not the limit of 512Mi (small)" in record.getMessage()
+    assert "the guarantee of 1Gi (big) is above the limit of 512Mi (small)" in record.getMessage()
 
 
 def failed_reads() -> float:
@@ -475,7 +475,7 @@ class TestWhatIsSeen:
         with caplog.at_level(logging.INFO):
             await start(api, make_spawner("ada", image=FORECAST))
         (line,) = [record.getMessage() for record in caplog.records if "Profiles for" in record.getMessage()]
-        assert '["globals", "forecasting"]; env ["BRACES", "GLOBAL", "SHARED"]; memory 2Gi, CPU 1; from' in line
+        assert '["globals", "forecasting"]; env ["BRACES", "GLOBAL", "SHARED"]; 2 GiB of memory, 1 CPU; from' in line
         assert "canary" not in caplog.text
 
     @pytest.mark.parametrize("events_enabled", [True, False])
@@ -487,7 +487,7 @@ class TestWhatIsSeen:
         starting = asyncio.create_task(spawner.start())
         messages = [event["message"] async for event in spawner.progress()]
         await starting
-        assert messages.count("Profiles applied: globals, forecasting. Memory 2Gi (1Gi guaranteed), CPU 1.") == 1
+        assert messages.count("Profiles applied: globals, forecasting. 2 GiB of memory (1 GiB guaranteed), 1 CPU.") == 1
         await spawner.stop(now=True)
 
     async def test_progress_ends_when_the_start_fails_late(
@@ -660,7 +660,7 @@ class TestSizes:
             pod = await start(api, spawner)
         assert (env_of(pod)["A"], resources_of(pod)["limits"]["memory"]) == ("size", "8Gi")
         assert json.loads(pod["metadata"]["annotations"]["profiled-spawner/applied"]) == ["ours", "size Large"]
-        assert '["ours", "size Large"]; env ["A"]; memory 8Gi, CPU without limit; from' in caplog.text
+        assert '["ours", "size Large"]; env ["A"]; 8 GiB of memory, no CPU limit; from' in caplog.text
         spawner.user_options = {}
         pod = await start(api, spawner)
         assert (env_of(pod)["A"], resources_of(pod)["limits"]["memory"]) == ("profile", "1Gi")
@@ -850,7 +850,7 @@ async def test_a_teams_typo_neither_blocks_a_server_nor_freezes_the_others(
                 f"{{nodeSelectorTerms: [{', '.join(TERM % (number, value) for value in 'abcde')}]}}}}}}"
                 for number in range(3)
             ),
-            "what the profiles require of a node comes to more than 100 alternatives together",
+            "combined, the node requirements of the profiles have more than 100 alternatives",
             id="too-many-alternatives",
         ),
         pytest.param(

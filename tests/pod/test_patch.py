@@ -25,8 +25,8 @@ from profiled_spawner.pod.patch import (
     expand_together,
     find_image,
     format_names,
-    hide_env_values,
     inject_profile,
+    mask_env_values,
 )
 
 Send = Callable[[V1Pod], dict[str, Any]]
@@ -513,7 +513,7 @@ def test_the_settled_resources_are_told() -> None:
         "memory": "1Gi"
     }
     assert [str(conflict) for conflict in injection.resources.conflicts] == [
-        "memory: the guarantee of 2147483648 (the hub) is not the limit of 1Gi (small); the limit is used for both"
+        "memory: the guarantee of 2147483648 (the hub) is above the limit of 1Gi (small); the limit is used for both"
     ]
 
 
@@ -526,10 +526,10 @@ def test_the_pod_that_is_given_stays_as_it_was(form: dict[str, Any], send: Send)
     effective = merge("{env: {A: a, HUB: null}, resources: {mem_limit: 2Gi, cpu_limit: null}}")
 
     after = inject_profile(pod, effective, "file/p.yaml", str).pod
-    hidden = hide_env_values(pod)
+    masked = mask_env_values(pod)
 
     assert after != pod
-    assert hidden is not pod
+    assert masked is not pod
     assert pod == untouched
     assert send(pod) == send(untouched)
     assert effective == merge("{env: {A: a, HUB: null}, resources: {mem_limit: 2Gi, cpu_limit: null}}")
@@ -660,25 +660,25 @@ def test_the_image_is_the_notebooks_after_every_override(form: dict[str, Any], i
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_values_are_hidden_from_logs(form: dict[str, Any], send: Send) -> None:
+def test_values_are_masked_in_logs(form: dict[str, Any], send: Send) -> None:
     secret = "[{name: C, valueFrom: {secretKeyRef: {name: keys, key: c}}}, {name: D, value: ''}]"
     pod = inject(make(**form), "{env: {A: canary, B: 'x=canary'}}", f"{{env: {secret}}}")
-    hidden = hide_env_values(pod)
+    masked = mask_env_values(pod)
 
     assert "canary" in pod.to_str()
-    assert "canary" not in hidden.to_str()
-    env = find_env(send(hidden))
+    assert "canary" not in masked.to_str()
+    env = find_env(send(masked))
     assert env.keys() == find_env(send(pod)).keys()
     assert (env["A"], env["B"], env["D"]) == ("***", "***", "")
     assert env["C"] == {"secretKeyRef": {"name": "keys", "key": "c"}}
 
 
-def test_values_of_other_containers_are_hidden_too() -> None:
+def test_values_of_other_containers_are_masked_too() -> None:
     sidecar = {"name": "sidecar", "image": "busybox", "env": [{"name": "A", "value": "canary"}]}
 
-    assert "canary" not in hide_env_values(make(init_containers=[sidecar])).to_str()
-    assert "canary" not in hide_env_values(make(extra_containers=[sidecar])).to_str()
-    assert "canary" not in hide_env_values(make(extra_pod_config={"containers": [sidecar]})).to_str()
+    assert "canary" not in mask_env_values(make(init_containers=[sidecar])).to_str()
+    assert "canary" not in mask_env_values(make(extra_containers=[sidecar])).to_str()
+    assert "canary" not in mask_env_values(make(extra_pod_config={"containers": [sidecar]})).to_str()
 
 
 def test_no_repr_holds_a_value() -> None:

@@ -11,7 +11,7 @@ from fuzz.limits import call_within
 from fuzz.worst import FAMILIES, KNOWN, MEASURES, find_worst, measure_case
 from profiled_spawner.decide.choices import find_sizes
 from profiled_spawner.decide.matching import Subject, explain_match, match_profiles
-from profiled_spawner.decide.merging import check_applied, check_start, merge_profiles
+from profiled_spawner.decide.merging import check_merge_input, check_merge_result, merge_profiles
 from profiled_spawner.document.limits import MAX_IMAGE, MAX_PROFILES, find_excess, weigh
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.errors import DocumentError, PodError
@@ -231,8 +231,8 @@ def test_profiles_that_give_too_much_together_are_an_error_of_the_start(
     document = parse_document(f"profiles: [{', '.join(map(write, range(profiles)))}]")
 
     def start() -> None:
-        check_applied(document.profiles)
-        check_start(merge_profiles(document.profiles))
+        check_merge_input(document.profiles)
+        check_merge_result(merge_profiles(document.profiles))
 
     with pytest.raises(PodError) as caught:
         start()

@@ -83,7 +83,7 @@ async def test_a_person_gets_the_variables_of_the_profiles_that_fit(page: Page) 
         async with told_before_it_runs(sandbox):
             await page.get_by_role("button", name="Start").click()
             line = page.locator("#progress-log").get_by_text(
-                "Profiles applied: globals, forecasting. Memory 2Gi, CPU 500m."
+                "Profiles applied: globals, forecasting. 2 GiB of memory, 0.5 CPU."
             )
             await expect(line).to_be_attached()
             await page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
@@ -155,7 +155,7 @@ async def test_a_person_chooses_a_size_and_finds_it_selected_the_next_time(page:
         await picture(page, "sizes-form")
         large = sizes.get_by_role("radio", name="Large & long", exact=True)
         await expect(large).to_have_accessible_description(
-            re.compile("For training.*Memory 8Gi .4Gi guaranteed., CPU 4")
+            re.compile("For training.*8 GiB of memory .4 GiB guaranteed., 4 CPUs")
         )
         # Anywhere on the row.
         await sizes.get_by_text("please stop the server").click()
@@ -163,7 +163,7 @@ async def test_a_person_chooses_a_size_and_finds_it_selected_the_next_time(page:
         async with told_before_it_runs(sandbox):
             await page.get_by_role("button", name="Start").click()
             line = page.locator("#progress-log").get_by_text(
-                "Profiles applied: globals, forecasting, size Large & long. Memory 8Gi (4Gi guaranteed), CPU 4."
+                "Profiles applied: globals, forecasting, size Large & long. 8 GiB of memory (4 GiB guaranteed), 4 CPUs."
             )
             await expect(line).to_be_attached()
         await page.wait_for_url(re.compile(r"/user/ada/lab"))

@@ -21,8 +21,8 @@ from fuzz.damage import damages
 from fuzz.outputs import find_leaks, parse
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.document.model import Profile
-from profiled_spawner.document.parser import check_document
-from profiled_spawner.document.validator import Reader
+from profiled_spawner.document.parser import validate_document
+from profiled_spawner.document.validator import Validator
 from profiled_spawner.document.yaml_tree import Scalar, read_tree
 from profiled_spawner.errors import Diagnostic, DocumentError
 from profiled_spawner.hub.spawner import StartRefusedError
@@ -77,13 +77,13 @@ class TestTheSearch:
         assert find_canaries(text) == found
 
     def test_excuses_what_a_valid_document_has_made_public_and_nothing_else(self) -> None:
-        document = check_document("profiles: [{name: Q7Z3, env: {X9J1: Z8X2}}]").document
+        document = validate_document("profiles: [{name: Q7Z3, env: {X9J1: Z8X2}}]").document
         assert find_leaks("Q7Z3, X9J1, Z8X2 and J5J6", document) == ({"Z8X2", "J5J6"}, {"Q7Z3", "X9J1"})
         assert find_leaks("Q7Z3", None) == ({"Q7Z3"}, set())
 
 
 def quote_unknown_keys(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Reader, "step", lambda self, key, **_: key.value)
+    patch.setattr(Validator, "step", lambda self, key, **_: key.value)
 
 
 def quote_what_is_no_yaml(patch: pytest.MonkeyPatch) -> None:
@@ -111,10 +111,10 @@ def annotate_with_values(patch: pytest.MonkeyPatch) -> None:
 
 
 def quote_what_is_of_the_wrong_type(patch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Reader, node: Any, path: Any, wanted: str, empty: str = "") -> None:
+    def refuse(self: Validator, node: Any, path: Any, wanted: str, empty: str = "") -> None:
         self.error(node, path, f"must be {wanted}, not {node.value if isinstance(node, Scalar) else 'this'}")
 
-    patch.setattr(Reader, "wrong_type", refuse)
+    patch.setattr(Validator, "wrong_type", refuse)
 
 
 def log_a_document(patch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def describe(finding: Finding) -> str:
 
 def leaks_of(text: str, *told: str) -> set[str]:
     """Canaries of a document's values in what was told."""
-    checked = check_document(text)
+    checked = validate_document(text)
     leaked, _ = find_leaks("\n".join(told), checked.document)
     canaries = find_canaries(text)
     # Random tokens, of which a hub's answers have many, have four or five characters of one by chance.

@@ -20,10 +20,11 @@ from jupyterhub.app import JupyterHub
 from kubespawner import KubeSpawner
 from traitlets.config import Config
 
+import profiled_spawner
 from cluster.apiserver import ControlPlane
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.command.main import main
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -80,7 +81,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def check_profiles(text: str) -> None:
-    checked = check_document(text)
+    checked = validate_document(text)
     assert checked.errors == ()
     assert checked.warnings == ()
 
@@ -242,6 +243,20 @@ def test_the_address_of_the_project_is_everywhere_the_one_of_its_metadata() -> N
         for address in re.findall(r"https://[\w.]+/[\w-]+/jupyterhub-profiled-spawner", path.read_text())
     }
     assert addresses == {urls["Source"]}
+
+
+def test_what_the_package_exports_is_what_the_reference_calls_public() -> None:
+    page = (ROOT / "docs" / "reference.md").read_text()
+    (row,) = re.findall(r"^\| Python \| what `profiled_spawner` exports: (.*) \|$", page, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", row)) == sorted(profiled_spawner.__all__)
+    assert all(hasattr(profiled_spawner, name) for name in profiled_spawner.__all__)
+
+
+def test_the_entry_point_that_the_reference_calls_public_is_the_spawner() -> None:
+    page = (ROOT / "docs" / "reference.md").read_text()
+    ((name, group),) = re.findall(r"^\| entry point \| `([\w-]+)`, in the group `([\w.]+)` \|$", page, re.MULTILINE)
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    assert points == {group: {name: "profiled_spawner:ProfiledKubeSpawner"}}
 
 
 def test_every_module_is_in_the_table_of_the_architecture() -> None:

@@ -133,7 +133,7 @@ async def test_a_person_sees_what_was_applied_while_the_server_starts(sandbox: S
             may_run.set()
     await starting
 
-    assert "Profiles applied: globals, forecasting. Memory 2Gi (512Mi guaranteed), CPU 500m." in told
+    assert "Profiles applied: globals, forecasting. 2 GiB of memory (512 MiB guaranteed), 0.5 CPU." in told
     assert any("Started container notebook" in message for message in told)
 
 

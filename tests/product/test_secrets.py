@@ -39,7 +39,7 @@ from profiled_spawner.command.main import main
 from profiled_spawner.errors import SourceError
 from profiled_spawner.hub.spawner import ProfilesUnavailableError
 from profiled_spawner.pod.redaction import MaskedPod, withhold_response_bodies
-from profiled_spawner.sources.source import ConfigMapSource
+from profiled_spawner.sources.configmap import ConfigMapSource
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet
@@ -210,7 +210,7 @@ async def test_a_server_that_starts_and_stops(api: EmbeddedAPI, make_hub: MakeHu
     await stopped(hub, "ada")
     assert leaks(witness.text, *shown) == []
     assert "is overridden with" in witness.text
-    assert "the guarantee of 1Gi (mapping) is not the limit of 512Mi (mapping)" in witness.text
+    assert "the guarantee of 1Gi (mapping) is above the limit of 512Mi (mapping)" in witness.text
     assert re.search(r"kubernetes_asyncio.client.rest DEBUG \d+ characters withheld", witness.text)
     assert "kubernetes_asyncio.client.rest DEBUG response body" not in witness.text
 

@@ -25,8 +25,9 @@ from prometheus_client import REGISTRY
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import DocumentError, SourceError
 from profiled_spawner.sources import cache, shared_requests
-from profiled_spawner.sources.cache import Reading, Store, find_store
-from profiled_spawner.sources.source import ConfigMapSource, FileSource
+from profiled_spawner.sources.cache import Snapshot, Store, get_store
+from profiled_spawner.sources.configmap import ConfigMapSource
+from profiled_spawner.sources.file import FileSource
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, our_threads, until
 
@@ -56,15 +57,15 @@ class Reader:
 
     async def read(
         self, policy: Any = "fail", timeout_seconds: float = HANG_SECONDS, purpose: Any = "start"
-    ) -> Reading:
+    ) -> Snapshot:
         return await self.store.read(
             self.source, policy=policy, timeout_seconds=timeout_seconds, log=log, purpose=purpose
         )
 
     async def name(self, **kwargs: Any) -> str | None:
         """The name of the first profile."""
-        reading = await self.read(**kwargs)
-        return reading.document.profiles[0].name if reading.document.profiles else None
+        snapshot = await self.read(**kwargs)
+        return snapshot.document.profiles[0].name if snapshot.document.profiles else None
 
 
 @pytest.fixture
@@ -93,11 +94,11 @@ def failed_reads(reader: Reader) -> float:
 async def test_an_edit_is_seen_by_the_next_read(reader: Reader, write_profiles: WriteProfiles) -> None:
     for name in ("first", "second", "third"):
         written = write_profiles(profiles(name))
-        reading = await reader.read()
-        assert reading.document.profiles[0].name == name
+        snapshot = await reader.read()
+        assert snapshot.document.profiles[0].name == name
         version = written["metadata"]["resourceVersion"]
-        assert reading.source == f"configmap/{NAMESPACE}/{CONFIGMAP}@{version}"
-        assert reading.fault is None
+        assert snapshot.source == f"configmap/{NAMESPACE}/{CONFIGMAP}@{version}"
+        assert snapshot.fault is None
 
 
 async def test_a_burst_shares_a_handful_of_requests(
@@ -342,14 +343,14 @@ async def test_what_a_spawn_gets_when_nothing_good_is_read(
         await until(lambda: reads(api) > asked)
         clock.forward(SHORT_SECONDS)
     if policy == "ignore":
-        reading = await starting
-        assert reading.document == Document()
-        assert reading.source is None
-        assert isinstance(reading.fault, expected)
+        snapshot = await starting
+        assert snapshot.document == Document()
+        assert snapshot.source is None
+        assert isinstance(snapshot.fault, expected)
     elif policy == "last-good" and good_before:
-        reading = await starting
-        assert reading.document.profiles[0].name == "good"
-        assert isinstance(reading.fault, expected)
+        snapshot = await starting
+        assert snapshot.document.profiles[0].name == "good"
+        assert isinstance(snapshot.fault, expected)
     else:
         with pytest.raises(expected):
             await starting
@@ -574,9 +575,9 @@ async def test_a_read_is_tried_again_while_there_can_be_no_thread(
 async def test_spawns_of_one_source_share_a_store_and_others_do_not(client: CoreV1Api) -> None:
     one = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=1)
     same = ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=2)
-    assert find_store(one) is find_store(same)
+    assert get_store(one) is get_store(same)
     other_key = ConfigMapSource(NAMESPACE, CONFIGMAP, "other", client, timeout_seconds=1)
-    assert find_store(one) is not find_store(other_key)
+    assert get_store(one) is not get_store(other_key)
 
 
 class LoopsOwnSource(FileSource):
@@ -594,7 +595,7 @@ def test_a_store_goes_with_its_event_loop(tmp_path: Path, text: str | None) -> N
     async def spawn() -> tuple[weakref.ref[Any], weakref.ref[Any]]:
         source = LoopsOwnSource(path, KEY)
         object.__setattr__(source, "loop", asyncio.get_running_loop())
-        store = find_store(source)
+        store = get_store(source)
         with contextlib.suppress(SourceError, DocumentError):
             await store.read(source, policy="fail", timeout_seconds=HANG_SECONDS, log=log)
         return weakref.ref(store), weakref.ref(asyncio.get_running_loop())
@@ -610,7 +611,7 @@ def test_a_store_goes_with_its_event_loop(tmp_path: Path, text: str | None) -> N
 async def _wait_in_vain(path: Path) -> weakref.ref[Any]:
     source = FileSource(path, KEY)
     with contextlib.suppress(SourceError):
-        await find_store(source).read(source, policy="fail", timeout_seconds=0, log=log)
+        await get_store(source).read(source, policy="fail", timeout_seconds=0, log=log)
     return weakref.ref(asyncio.get_running_loop())
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
 from profiled_spawner.errors import DocumentError, SourceError
 from profiled_spawner.sources.extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 
@@ -261,7 +261,7 @@ def test_what_is_not_utf_8_is_refused_with_its_place(raw: bytes, message: str) -
 def test_any_bytes_are_a_document_or_told_why_not(raw: bytes) -> None:
     with suppress(DocumentError, SourceError):
         found = find_document(decode_text(raw), KEY)
-        checked = check_document(found.text)
+        checked = validate_document(found.text)
         assert (checked.document is None) == bool(checked.errors)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.hub.spawner import ProfilesUnavailableError
-from profiled_spawner.sources import source
+from profiled_spawner.sources import file as file_module
 from sandbox.hanging import START_SECONDS, STEPS, Gate, Step, World, count_descriptors
 from sandbox.paperkubelet import PaperKubelet
 from sandbox.waiting import HANG_SECONDS, Clock, our_threads, until
@@ -156,7 +156,7 @@ async def test_starts_go_on_beside_a_file_that_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_profiles("profiles: [{name: good}]")
-    path, gate, open_file = tmp_path / "profiles.yaml", Gate(), source.open_file
+    path, gate, open_file = tmp_path / "profiles.yaml", Gate(), file_module.open_file
     path.write_text("profiles: [{name: in-the-file}]")
 
     def hanging(*args: Any) -> Any:
@@ -166,7 +166,7 @@ async def test_starts_go_on_beside_a_file_that_hangs(
     def spawner(user: str) -> ProfiledKubeSpawner:
         return make_spawner(user, profiles_file=str(path), k8s_api_request_retry_timeout=START_SECONDS)
 
-    monkeypatch.setattr(source, "open_file", hanging)
+    monkeypatch.setattr(file_module, "open_file", hanging)
     gate.shut("")
     for user in ("ada", "grace", "edsger"):
         starting = asyncio.create_task(spawner(user).start())

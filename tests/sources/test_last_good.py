@@ -27,11 +27,11 @@ from kubernetes_asyncio.config import load_kube_config
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import DocumentError, ProfiledSpawnerError, SourceError
 from profiled_spawner.sources import cache, last_good, several
-from profiled_spawner.sources.cache import EscapingLog, Reading
+from profiled_spawner.sources.cache import EscapingLog, Snapshot
+from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
 from profiled_spawner.sources.extract import Text
-from profiled_spawner.sources.last_good import LastGoodFile, Saved, find_file
+from profiled_spawner.sources.last_good import LastGoodFile, Saved, get_last_good_file
 from profiled_spawner.sources.several import read_documents
-from profiled_spawner.sources.source import ConfigMapSource, SelectedConfigMapsSource
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.assembly import Sandbox
 from sandbox.paperkubelet import PaperKubelet
@@ -61,7 +61,7 @@ class Hub:
         self.selected: SelectedConfigMapsSource | None = None
         self.teams = SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, CONFIGMAP, client, SHORT_SECONDS)
 
-    async def read(self, policy: Any = "last-good", timeout_seconds: float = HANG_SECONDS) -> Reading:
+    async def read(self, policy: Any = "last-good", timeout_seconds: float = HANG_SECONDS) -> Snapshot:
         """What a start does; returns when the file is written too."""
         try:
             return await read_documents(
@@ -70,7 +70,7 @@ class Hub:
                 policy=policy,
                 timeout_seconds=timeout_seconds,
                 log=EscapingLog(log),
-                file=find_file(str(self.path)),
+                file=get_last_good_file(str(self.path)),
             )
         finally:
             await written()
@@ -626,7 +626,7 @@ file._write(content("old"))
 os.seteuid(os.getuid())
 os.chmod(path.parent, 0o555)
 os.seteuid(65534) if os.geteuid() == 0 else None
-file._known.clear()
+file._content.clear()
 file._pending = content("new")
 file._write_pending(log)
 print(path.exists())
@@ -758,10 +758,15 @@ async def test_a_file_system_that_hangs_holds_up_no_start(
 
 async def read_documents_alone(hub: Hub) -> list[str]:
     """What a start does, without waiting for the file."""
-    reading = await read_documents(
-        hub.main, None, policy="last-good", timeout_seconds=HANG_SECONDS, log=log, file=find_file(str(hub.path))
+    snapshot = await read_documents(
+        hub.main,
+        None,
+        policy="last-good",
+        timeout_seconds=HANG_SECONDS,
+        log=log,
+        file=get_last_good_file(str(hub.path)),
     )
-    return [profile.label for profile in reading.document.profiles]
+    return [profile.label for profile in snapshot.document.profiles]
 
 
 async def test_without_a_thread_the_start_goes_on(

@@ -20,9 +20,10 @@ from prometheus_client import REGISTRY
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import SourceError
 from profiled_spawner.sources import cache, several
-from profiled_spawner.sources.cache import Reading
-from profiled_spawner.sources.several import find_selection, read_documents
-from profiled_spawner.sources.source import ConfigMapSource, FileSource, SelectedConfigMapsSource
+from profiled_spawner.sources.cache import Snapshot
+from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
+from profiled_spawner.sources.file import FileSource
+from profiled_spawner.sources.several import get_selection, read_documents
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import HANG_SECONDS, SHORT_SECONDS, Clock, our_threads, until
 
@@ -57,7 +58,7 @@ class Reader:
 
     async def read(
         self, policy: Any = "last-good", timeout_seconds: float = HANG_SECONDS, purpose: Any = "start"
-    ) -> Reading:
+    ) -> Snapshot:
         return await read_documents(
             self.main, self.selected, policy=policy, timeout_seconds=timeout_seconds, log=log, purpose=purpose
         )
@@ -126,16 +127,16 @@ async def test_they_stand_behind_the_main_one_in_order_of_name(
     aviation = write_team("aviation", profiles("globals"))["metadata"]["resourceVersion"]
     write_profiles(profiles("unlabelled"), name="beside")
 
-    reading = await reader.read()
+    snapshot = await reader.read()
 
-    labels = [profile.label for profile in reading.document.profiles]
+    labels = [profile.label for profile in snapshot.document.profiles]
     assert labels == ["globals", "others", "aviation/globals", "zoology/globals"]
-    assert reading.source == f"configmap/{NAMESPACE}/{CONFIGMAP}@{main}"
-    assert reading.selected == (
+    assert snapshot.source == f"configmap/{NAMESPACE}/{CONFIGMAP}@{main}"
+    assert snapshot.selected == (
         f"configmap/{NAMESPACE}/aviation@{aviation}",
         f"configmap/{NAMESPACE}/zoology@{zoology}",
     )
-    assert reading.origin == ", ".join([reading.source, *reading.selected])
+    assert snapshot.origin == ", ".join([snapshot.source, *snapshot.selected])
     assert (requests(api, "get"), requests(api, "list")) == (1, 1)
 
 
@@ -298,9 +299,11 @@ async def test_of_too_many_patterns_those_of_the_largest_do_not_count(
     for name, patterns in (("a", 300), ("b", 180), ("c", 240), ("d", 180)):
         write_team(name, many(name, patterns))
     for _ in range(2):
-        reading = await reader.read()
-        assert [profile.label for profile in reading.document.profiles] == ["globals", "b/b", "c/c", "d/d"]
-        assert [source.partition("@")[0] for source in reading.selected] == [f"configmap/jhub/{name}" for name in "bcd"]
+        snapshot = await reader.read()
+        assert [profile.label for profile in snapshot.document.profiles] == ["globals", "b/b", "c/c", "d/d"]
+        assert [source.partition("@")[0] for source in snapshot.selected] == [
+            f"configmap/jhub/{name}" for name in "bcd"
+        ]
     # One line for as long as nothing changes.
     (line,) = (record.getMessage() for record in caplog.records if record.levelname == "ERROR")
     assert re.match(r"Leaving out configmap/jhub/a@\d+, because .* more than 600 different images with a star", line)
@@ -556,7 +559,7 @@ async def test_more_than_can_be_read_is_not_read_at_all(
     write_profiles(profiles("globals"))
     write_team("one", profiles("a"))
     assert await reader.labels() == ["globals", "one/a"]
-    monkeypatch.setattr("profiled_spawner.sources.source._MAX_SELECTED_BYTES", 2 * 2**20)
+    monkeypatch.setattr("profiled_spawner.sources.configmap._MAX_SELECTED_BYTES", 2 * 2**20)
     for name in ("two", "three", "four"):
         write_team(name, profiles("b") + "#" * (900 * 1024))
     assert await reader.labels() == ["globals", "one/a"]
@@ -569,10 +572,10 @@ async def test_only_the_main_one_decides_whether_a_spawn_fails(
 ) -> None:
     write_team("team", profiles("a"))
     if policy == "ignore":
-        reading = await reader.read(policy)
-        assert [profile.label for profile in reading.document.profiles] == ["team/a"]
-        assert isinstance(reading.fault, SourceError)
-        assert reading.source is None
+        snapshot = await reader.read(policy)
+        assert [profile.label for profile in snapshot.document.profiles] == ["team/a"]
+        assert isinstance(snapshot.fault, SourceError)
+        assert snapshot.source is None
     else:
         with pytest.raises(SourceError, match="there is no ConfigMap 'jupyter-singleuser-profiles'"):
             await reader.read(policy)
@@ -621,7 +624,7 @@ async def test_each_has_metrics_of_its_own_until_it_is_gone(
 
 def test_an_origin_of_many_is_cut() -> None:
     many = tuple(f"configmap/jhub/team-{number}@1" for number in range(100))
-    origin = Reading(Document(), "configmap/jhub/main@1", selected=many).origin
+    origin = Snapshot(Document(), "configmap/jhub/main@1", selected=many).origin
     assert origin is not None
     assert origin.startswith("configmap/jhub/main@1, configmap/jhub/team-0@1, ")
     assert origin.endswith("configmap/jhub/team-48@1, …")
@@ -629,11 +632,11 @@ def test_an_origin_of_many_is_cut() -> None:
 
 async def test_spawns_of_one_selection_share_it_and_others_do_not(reader: Reader) -> None:
     one = reader.selected
-    assert find_selection(one) is find_selection(
+    assert get_selection(one) is get_selection(
         SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, CONFIGMAP, one.api, timeout_seconds=9)
     )
     for other in (("other", KEY, CONFIGMAP), (SELECTOR, "other", CONFIGMAP), (SELECTOR, KEY, None)):
-        assert find_selection(one) is not find_selection(SelectedConfigMapsSource(NAMESPACE, *other, one.api, 1))
+        assert get_selection(one) is not get_selection(SelectedConfigMapsSource(NAMESPACE, *other, one.api, 1))
 
 
 def test_a_selection_goes_with_its_event_loop(
@@ -646,7 +649,7 @@ def test_a_selection_goes_with_its_event_loop(
 
     async def spawn() -> tuple[weakref.ref[Any], weakref.ref[Any]]:
         source = SelectedConfigMapsSource(NAMESPACE, SELECTOR, KEY, CONFIGMAP, None, SHORT_SECONDS)
-        selection = find_selection(source)
+        selection = get_selection(source)
         await selection.read(source, timeout_seconds=HANG_SECONDS, log=log)
         return weakref.ref(selection), weakref.ref(asyncio.get_running_loop())
 

@@ -20,8 +20,8 @@ from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import DocumentError, SourceError
 from profiled_spawner.sources import cache
-from profiled_spawner.sources.cache import Reading, Store, find_store
-from profiled_spawner.sources.source import ConfigMapSource
+from profiled_spawner.sources.cache import Snapshot, Store, get_store
+from profiled_spawner.sources.configmap import ConfigMapSource
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.waiting import HANG_SECONDS, our_threads, until
 
@@ -160,7 +160,7 @@ async def test_a_read_in_flight_when_the_loop_ends_leaves_nothing(
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(spawner.start()) for spawner in spawns]
         await until(lambda: reads(api) if fault else parses.is_set())
         ends.set()
-        return weakref.ref(find_store(spawns[0]._source())), [*tasks, *reading_tasks()]
+        return weakref.ref(get_store(spawns[0]._source())), [*tasks, *reading_tasks()]
 
     store, tasks = await asyncio.to_thread(asyncio.run, live())
     await until(lambda: not our_threads())
@@ -194,7 +194,7 @@ async def test_a_failure_that_a_hub_has_told_keeps_nothing_of_its_loop(
         async with open_source(api) as source:
             with pytest.raises((SourceError, DocumentError), match=message):
                 await read(source)
-            return weakref.ref(find_store(source)), weakref.ref(asyncio.get_running_loop())
+            return weakref.ref(get_store(source)), weakref.ref(asyncio.get_running_loop())
 
     store, loop = await asyncio.to_thread(asyncio.run, live())
     await until(lambda: not our_threads())
@@ -208,13 +208,13 @@ async def test_two_hubs_in_one_process_share_no_document(api: EmbeddedAPI, write
     write_profiles(DOCUMENT)
     has_read, is_over = threading.Event(), threading.Event()
 
-    async def hub_that_has_read() -> tuple[int, Reading]:
+    async def hub_that_has_read() -> tuple[int, Snapshot]:
         async with open_source(api) as source:
             await read(source)
             api.deny("get", "configmaps")
             has_read.set()
             await asyncio.to_thread(is_over.wait)
-            return id(find_store(source)), await read(source)
+            return id(get_store(source)), await read(source)
 
     async def hub_that_has_not() -> int:
         try:
@@ -222,17 +222,17 @@ async def test_two_hubs_in_one_process_share_no_document(api: EmbeddedAPI, write
                 await asyncio.to_thread(has_read.wait)
                 with pytest.raises(SourceError, match="may not read"):
                     await read(source)
-                return id(find_store(source))
+                return id(get_store(source))
         finally:
             is_over.set()
 
-    (one, reading), other = await asyncio.gather(
+    (one, snapshot), other = await asyncio.gather(
         asyncio.to_thread(asyncio.run, hub_that_has_read()), asyncio.to_thread(asyncio.run, hub_that_has_not())
     )
 
     assert one != other
-    assert [profile.name for profile in reading.document.profiles] == ["good"]
-    assert isinstance(reading.fault, SourceError)
+    assert [profile.name for profile in snapshot.document.profiles] == ["good"]
+    assert isinstance(snapshot.fault, SourceError)
 
 
 async def test_a_hub_that_ends_does_not_end_the_read_of_another(
@@ -247,17 +247,17 @@ async def test_a_hub_that_ends_does_not_end_the_read_of_another(
         await until(lambda: reads(api) == 2)
         assert not task.done()
 
-    async def hub_that_stays() -> Reading:
+    async def hub_that_stays() -> Snapshot:
         async with open_source(api) as source:
             return await read(source)
 
     staying = asyncio.create_task(asyncio.to_thread(asyncio.run, hub_that_stays()))
     await asyncio.to_thread(asyncio.run, hub_that_ends())
     gate.set()
-    reading = await staying
+    snapshot = await staying
 
-    assert reading.fault is None
-    assert [profile.name for profile in reading.document.profiles] == ["good"]
+    assert snapshot.fault is None
+    assert [profile.name for profile in snapshot.document.profiles] == ["good"]
 
 
 @asynccontextmanager
@@ -269,5 +269,5 @@ async def open_source(api: EmbeddedAPI) -> AsyncIterator[ConfigMapSource]:
         yield ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, CoreV1Api(client), timeout_seconds=HANG_SECONDS)
 
 
-async def read(source: ConfigMapSource) -> Reading:
-    return await find_store(source).read(source, policy="last-good", timeout_seconds=HANG_SECONDS, log=log)
+async def read(source: ConfigMapSource) -> Snapshot:
+    return await get_store(source).read(source, policy="last-good", timeout_seconds=HANG_SECONDS, log=log)

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from profiled_spawner.document.model import Document
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.errors import SourceError
+from profiled_spawner.sources import cache
 from profiled_spawner.sources.cache import Store
-from profiled_spawner.sources.source import FileSource
-from profiled_spawner.sources.threads import GIVE_UP_SECONDS, Single, background
+from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
+from profiled_spawner.sources.file import FileSource
+from profiled_spawner.sources.several import Selection
+from profiled_spawner.sources.threads import GIVE_UP_SECONDS, SMALL_TEXT, SingleFlight, low_latency
 from sandbox.waiting import HANG_SECONDS, Clock, our_threads, until
 
 from ..conftest import KEY
 
 log = logging.getLogger("hub")
 INTERVAL = sys.getswitchinterval()
+LARGE = SMALL_TEXT + 1
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +42,7 @@ def interpreter() -> Iterator[None]:
 
 
 def test_it_lasts_until_the_last_of_several_ends() -> None:
-    first, second = background(), background()
+    first, second = low_latency(LARGE), low_latency(LARGE)
     with first:
         second.__enter__()
         assert not gc.isenabled()
@@ -47,7 +55,7 @@ def test_it_lasts_until_the_last_of_several_ends() -> None:
 
 
 def test_everything_is_as_before_after_an_error() -> None:
-    with pytest.raises(ValueError, match="broken"), background():
+    with pytest.raises(ValueError, match="broken"), low_latency(LARGE):
         raise ValueError("broken")
     assert gc.isenabled()
     assert sys.getswitchinterval() == INTERVAL
@@ -56,13 +64,79 @@ def test_everything_is_as_before_after_an_error() -> None:
 def test_what_the_host_has_set_stays() -> None:
     gc.disable()
     sys.setswitchinterval(0.0005)
-    with background():
+    with low_latency(LARGE):
         assert sys.getswitchinterval() == 0.0005
     assert not gc.isenabled()
     assert sys.getswitchinterval() == 0.0005
 
 
-async def test_a_document_is_parsed_so(tmp_path: Path) -> None:
+def test_nothing_changes_for_something_small() -> None:
+    with low_latency(SMALL_TEXT), low_latency(2, small=2):
+        assert gc.isenabled()
+        assert sys.getswitchinterval() == INTERVAL
+        with low_latency(2, small=1):
+            assert not gc.isenabled()
+
+
+@dataclass
+class Settings:
+    """What a step of reading sees of the interpreter's settings."""
+
+    gc_is_enabled: bool
+    switch_interval: float
+
+
+DEFAULT, LOW_LATENCY = Settings(True, INTERVAL), Settings(False, 0.001)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        pytest.param(2**10, DEFAULT, id="small"),
+        pytest.param(SMALL_TEXT, DEFAULT, id="just-small"),
+        pytest.param(SMALL_TEXT + 1, LOW_LATENCY, id="large"),
+    ],
+)
+@pytest.mark.parametrize("of", ["file", "configmap", "selected"])
+async def test_only_a_large_edit_pauses_the_collector_and_shortens_the_switch_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, expected: Settings, of: str
+) -> None:
+    seen: list[Settings] = []
+
+    def parse(text: str, **kwargs: Any) -> Document:
+        assert len(text) == size
+        seen.append(Settings(gc.isenabled(), sys.getswitchinterval()))
+        return parse_document(text, **kwargs)
+
+    monkeypatch.setattr(cache, "parse_document", parse)
+    text = f"profiles: [] #{'x' * size}"[:size]
+    if of == "file":
+        file = tmp_path / "profiles.yaml"
+        file.write_text(text)
+        await Store("file").read(FileSource(file, KEY), policy="fail", timeout_seconds=60, log=log)
+    elif of == "configmap":
+        raw = json.dumps({"kind": "ConfigMap", **_configmap(text)}).encode()
+        monkeypatch.setattr(ConfigMapSource, "fetch", lambda _: _answer(raw))
+        source = ConfigMapSource("jhub", "one", KEY, None, 60)
+        await Store("configmap").read(source, policy="fail", timeout_seconds=60, log=log)
+    else:
+        raw = json.dumps({"kind": "ConfigMapList", "metadata": {}, "items": [_configmap(text)]}).encode()
+        monkeypatch.setattr(SelectedConfigMapsSource, "fetch", lambda _: _answer(raw))
+        selected = SelectedConfigMapsSource("jhub", "a=b", KEY, None, None, 60)
+        await Selection(selected).read(selected, timeout_seconds=60, log=log)
+    assert seen == [expected]
+    assert Settings(gc.isenabled(), sys.getswitchinterval()) == DEFAULT
+
+
+def _configmap(text: str) -> dict[str, Any]:
+    return {"metadata": {"name": "one", "uid": "u", "resourceVersion": "1"}, "data": {KEY: text}}
+
+
+async def _answer(raw: bytes) -> bytes:
+    return raw
+
+
+async def test_a_large_document_is_parsed_so(tmp_path: Path) -> None:
     file = tmp_path / "profiles.yaml"
     file.write_text("profiles:\n" + "- {name: one, users: [ada], env: {FOO: x}}\n" * 2000)
     source = FileSource(file, KEY)
@@ -83,22 +157,22 @@ async def test_a_document_is_parsed_so(tmp_path: Path) -> None:
 
 
 class Work:
-    """Pieces of work for a `Single`, which end when they may."""
+    """Calls for a `SingleFlight`, which end when they may."""
 
     def __init__(self) -> None:
-        self.single = Single[str, str]()
+        self.flight = SingleFlight[str, str]()
         self.may_end = threading.Event()
         self.done: list[str] = []
 
     def begin(self, key: str, **kwargs: object) -> asyncio.Task[str]:
         def work() -> str:
-            with background():
+            with low_latency(LARGE):
                 assert self.may_end.wait(HANG_SECONDS)
                 self.done.append(key)
                 return f"{key}{len(self.done)}"
 
         give_up = (lambda: "given up") if kwargs.get("can_be_given_up") else None
-        return asyncio.create_task(self.single.run(key, work, give_up))
+        return asyncio.create_task(self.flight.run(key, work, give_up))
 
 
 @pytest.fixture
@@ -141,7 +215,7 @@ async def test_what_is_given_up_lets_the_next_begin_and_counts_if_it_ends_after_
     assert await work.begin("a") == "given up"
     assert len(our_threads()) == 1
     work.may_end.set()
-    await until(lambda: work.single._last == ("a", "a1"))
+    await until(lambda: work.flight._last == ("a", "a1"))
     assert await work.begin("a") == "a1"
     assert work.done == ["a"]
     assert gc.isenabled()
@@ -159,15 +233,15 @@ async def test_what_cannot_be_given_up_pauses_no_collection_for_ever(work: Work,
 
 
 async def test_an_error_is_raised_and_not_kept() -> None:
-    single = Single[str, str]()
+    flight = SingleFlight[str, str]()
 
     def fail() -> str:
         raise ZeroDivisionError
 
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
-            await single.run("a", fail)
-    assert await single.run("a", lambda: "done") == "done"
+            await flight.run("a", fail)
+    assert await flight.run("a", lambda: "done") == "done"
 
 
 async def test_without_a_thread_there_is_an_error_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,5 +250,5 @@ async def test_without_a_thread_there_is_an_error_that_may_pass(monkeypatch: pyt
 
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(SourceError, match="could start no thread") as caught:
-        await Single[str, str]().run("a", str)
+        await SingleFlight[str, str]().run("a", str)
     assert caught.value.transient

@@ -8,7 +8,7 @@ from bench.documents import MOST_PROFILES, make_document, make_subject
 from bench.measuring import Figure, StallWatch, in_turn
 from profiled_spawner.decide.matching import match_profiles
 from profiled_spawner.document.limits import MAX_BYTES
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
 
 
 def test_variants_are_measured_in_turn_there_and_back() -> None:
@@ -50,7 +50,7 @@ async def test_a_stall_of_the_event_loop_is_seen() -> None:
 @pytest.mark.parametrize("profiles", [1, 10, MOST_PROFILES])
 def test_a_document_is_valid_and_of_its_profiles_a_few_fit(profiles: int) -> None:
     text = make_document(profiles)
-    document = check_document(text).document
+    document = validate_document(text).document
 
     assert document is not None
     assert len(document.profiles) == profiles
@@ -61,7 +61,7 @@ def test_a_document_is_valid_and_of_its_profiles_a_few_fit(profiles: int) -> Non
 
 
 def test_a_document_names_as_many_users_as_are_asked_for() -> None:
-    document = check_document(make_document(1, users=20_000)).document
+    document = validate_document(make_document(1, users=20_000)).document
 
     assert document is not None
     assert len(document.profiles[0].users or ()) == 20_000

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 
 from cluster.corpus import Report, Server, corpus, make_pods
 from profiled_spawner.decide.matching import Subject
-from profiled_spawner.document.model import Document, find_env_name_fault
+from profiled_spawner.document.model import Document
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.document.quantity import format_cores, parse_quantity
+from profiled_spawner.document.rules import explain_env_name
 from profiled_spawner.errors import DocumentError
 from profiled_spawner.sources.extract import decode_text, find_document
 from sandbox.status import Object, StatusError
@@ -194,7 +195,7 @@ def test_a_name_of_a_variable_that_is_accepted_is_accepted_by_the_server(server:
             refused = {int(found[1]) for field in fields if (found := re.search(r"env\[(\d+)\]\.name", field))}
             assert refused, str(created)
         for position, name in enumerate(names):
-            ours = find_env_name_fault(name)
+            ours = explain_env_name(name)
             assert ours or position not in refused, f"{name!r} is accepted, and refused by the server"
             seen["refused by both" if position in refused else find_reason(ours) if ours else "accepted by both"] += 1
 
@@ -234,9 +235,7 @@ SUBJECTS = st.builds(
     st.frozensets(GROUPS),
     st.sampled_from(["an-image", "quay.io/example/forecast:3.6"]),
 )
-NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,10}", fullmatch=True).filter(
-    lambda name: not find_env_name_fault(name)
-)
+NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,10}", fullmatch=True).filter(lambda name: not explain_env_name(name))
 DATA_KEYS = st.from_regex(r"[A-Za-z0-9_-][-._A-Za-z0-9]{0,10}", fullmatch=True)
 OBJECT_NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?(\.[a-z0-9]{1,4})?", fullmatch=True)
 SELECTORS = st.fixed_dictionaries(

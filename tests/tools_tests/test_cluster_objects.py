@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cluster.corpus import Report, Server, corpus, make_pods
 from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.kubernetes import FIELD_RANGES, RULES, SHAPES, Field, find_alternatives
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
 from sandbox.status import Object, StatusError
 
 pytestmark = pytest.mark.cluster
@@ -129,7 +129,7 @@ def test_what_is_accepted_of_a_section_is_accepted_by_the_server(
     @corpus(60)
     @given(values)
     def ask(value: Any) -> None:
-        document = check_document(json.dumps({"profiles": [{section: value}]})).document
+        document = validate_document(json.dumps({"profiles": [{section: value}]})).document
         if document is None:
             seen["refused by the parser"] += 1
             return

@@ -48,7 +48,7 @@ async def by_profiles(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
         for key, values in stalled_by.items():
             values.append(median(stalled[key]))
     x = [float(size) for size in sizes]
-    yield Curve("added-by-profiles", _PROFILES, "CPU that a spawn has more (ms)", x, {"over stock": added})
+    yield Curve("added-by-profiles", _PROFILES, "extra CPU per spawn (ms)", x, {"vs. KubeSpawner": added})
     yield Curve("match-by-profiles", _PROFILES, "matching and merging (µs)", x, match)
     yield Curve("parse-by-profiles", _PROFILES, "parsing, in a thread (ms of CPU)", x, parse)
     yield Curve("stall-by-profiles", _PROFILES, "longest stall during a spawn (ms)", x, stalled_by)
@@ -65,7 +65,7 @@ async def by_users(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
             values.append(median(cost[key]))
     x = [float(users) for users in scale.users_curve]
     name = "users in one profile"
-    yield Curve("added-by-users", name, "CPU that a spawn has more (ms)", x, {"over stock": added})
+    yield Curve("added-by-users", name, "extra CPU per spawn (ms)", x, {"vs. KubeSpawner": added})
     yield Curve("parse-by-users", name, "parsing, in a thread (ms of CPU)", x, parse)
 
 

@@ -17,9 +17,10 @@ import yaml
 from bench.documents import make_document
 from bench.measuring import StallWatch
 from bench.scale import Scale
+from profiled_spawner.document.limits import MAX_BYTES
 from profiled_spawner.document.model import Document, Profile
 from profiled_spawner.document.parser import parse_document
-from profiled_spawner.sources.threads import background
+from profiled_spawner.sources.threads import low_latency
 
 _SLICE_SECONDS = 0.005
 
@@ -48,7 +49,7 @@ async def measure(scale: Scale) -> AsyncIterator[Design]:
         ways: dict[str, Callable[[], Awaitable[object]]] = {
             "in a thread": lambda: asyncio.to_thread(parse_document, text),
             "in a thread, the collector paused, in turns of 1 ms (as it is done)": lambda: asyncio.to_thread(
-                _parse_in_background, text
+                _parse_with_low_latency, text
             ),
             "on the loop, in slices of 5 ms (the parser's events alone: nothing is built)": lambda: _parse_sliced(text),
             "in a process that is running already": lambda: _parse_elsewhere(pool, text),
@@ -71,8 +72,8 @@ async def _measure(parse: Callable[[], Awaitable[object]]) -> tuple[float, float
     return watch.longest, latency, cpu
 
 
-def _parse_in_background(text: str) -> Document:
-    with background():
+def _parse_with_low_latency(text: str) -> Document:
+    with low_latency(len(text)):
         return parse_document(text)
 
 
@@ -104,6 +105,6 @@ def _parse_to_rows(text: str) -> list[tuple[Any, ...]]:
     ]
 
 
-@background()
+@low_latency(MAX_BYTES)
 def _rebuild(rows: list[tuple[Any, ...]]) -> Document:
     return Document(tuple(Profile(*row[:5], *map(MappingProxyType, row[5:])) for row in rows))

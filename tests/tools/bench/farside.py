@@ -21,6 +21,7 @@ from sandbox.paperkubelet import PaperKubelet
 NAMESPACE = "jhub"
 CONFIGMAP = "jupyter-singleuser-profiles"
 KEY = "jupyterhub-singleuser-profiles.yaml"
+LABEL = "profiled-spawner-bench"
 
 
 class FarSide:
@@ -57,6 +58,10 @@ class FarSide:
     async def write(self, document: str) -> None:
         """Puts a document into the ConfigMap."""
         await self._ask("write", document)
+
+    async def write_selected(self, configmaps: int, document: str, other_bytes: int) -> None:
+        """Puts a document into each of so many ConfigMaps with the label, beside so many bytes of something else."""
+        await self._ask("write_selected", configmaps, document, other_bytes)
 
     async def delay(self, seconds: float) -> None:
         """Makes every answer for a ConfigMap take so long from now on."""
@@ -96,6 +101,17 @@ class _Orders:
                 "data": {KEY: document},
             }
         )
+
+    def write_selected(self, configmaps: int, document: str, other_bytes: int) -> None:
+        for number in range(configmaps):
+            self._api.put(
+                {
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    "metadata": {"name": f"team-{number:03d}", "namespace": NAMESPACE, "labels": {LABEL: "selected"}},
+                    "data": {KEY: document, "other": "x" * other_bytes},
+                }
+            )
 
     def delay(self, seconds: float) -> None:
         self._api.faults[:] = [Fault(delay=seconds, resource="configmaps", times=None)] if seconds else []

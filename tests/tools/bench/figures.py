@@ -19,7 +19,7 @@ from kubespawner import KubeSpawner
 
 from bench import wholehub
 from bench.documents import make_document, make_subject
-from bench.farside import FarSide
+from bench.farside import LABEL, FarSide
 from bench.measuring import Figure, Runs, cpu_seconds, in_turn, in_turn_async, turns
 from bench.scale import Scale
 from bench.spawning import (
@@ -27,6 +27,7 @@ from bench.spawning import (
     cpu_and_stall_of_spawns,
     cpu_of_spawns,
     get_configmap,
+    list_configmaps,
     make_manifests,
     make_spawner,
     read_profiles,
@@ -50,6 +51,7 @@ async def measure(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
         yield figure
     for measure_spawns in (
         measure_latency,
+        measure_selected,
         measure_stall,
         measure_cpu,
         measure_growth,
@@ -172,6 +174,23 @@ async def measure_latency(far_side: FarSide, scale: Scale) -> AsyncIterator[Figu
     yield Figure(name, "ms", _times(runs["read"], 1e3), "one GET", _times(runs["get"], 1e3), "ratio", 1.2)
 
 
+async def measure_selected(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
+    """What a lone spawn waits for its profiles where selected ConfigMaps have not changed, over reading their bytes."""
+    spawner = make_spawner(ProfiledKubeSpawner, make_subject(0))
+    spawner.configmap_label_selector = LABEL
+    await far_side.write(make_document(scale.profiles[0]))
+    # Without patterns: all selected ConfigMaps together may have 600, and some would be left out.
+    document = make_document(scale.selected_profiles).replace(":*'", ":latest'")
+    await far_side.write_selected(scale.selected, document, scale.selected_other_bytes)
+    await read_profiles(spawner)
+    runs = await in_turn_async(
+        scale.runs * 3, {"read": lambda: read_profiles(spawner), "list": lambda: list_configmaps(spawner)}
+    )
+    size = scale.selected * (len(document) + scale.selected_other_bytes) / 2**20
+    name = f"reading for a lone spawn, {scale.selected} selected ConfigMaps of {size:.1f} MiB, unchanged"
+    yield Figure(name, "ms", _times(runs["read"], 1e3), "one LIST", _times(runs["list"], 1e3), "ratio", 1.5)
+
+
 async def measure_stall(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
     """What a changed document holds the event loop up, over the same spawn without a change."""
     runs = await stalls(far_side, scale.profiles[-1], scale.runs)
@@ -218,7 +237,7 @@ async def measure_growth(far_side: FarSide, scale: Scale) -> AsyncIterator[Figur
         for profiles, values in added.items():
             values.append(await added_cost(far_side, profiles, scale.burst))
     smallest, largest = added.values()
-    name = f"what of it is ours, {scale.profiles[-1]:,} profiles"
+    name = f"our share, {scale.profiles[-1]:,} profiles"
     yield Figure(name, "ms", largest, f"{scale.profiles[0]:,} profiles", smallest, "ratio", 1.3)
 
 
@@ -264,7 +283,7 @@ async def measure_blocking(far_side: FarSide, scale: Scale) -> AsyncIterator[Fig
         kind: [max(value - base, 1e-3) for value, base in zip(cpu[kind], cpu["stock"], strict=True)]
         for kind in ("ours", "blocking")
     }
-    yield Figure(f"{name}: the same, over stock KubeSpawner", "ms", over["ours"], "blocking", over["blocking"], "gain")
+    yield Figure(f"{name}: the same, vs. stock KubeSpawner", "ms", over["ours"], "blocking", over["blocking"], "gain")
     yield Figure(f"{name}: longest stall", "ms", stall["ours"], "blocking", stall["blocking"], "gain", 200)
     yield Figure(f"{name}: longest stall", "ms", stall["ours"], "stock KubeSpawner", stall["stock"], "ratio")
 

@@ -16,6 +16,9 @@ class Scale:
         blocked_profiles: The size of the document that the blocking reference reads.
         burst: How many spawns a burst is.
         large_burst: How many a large one is.
+        selected: How many ConfigMaps a label selector selects, each with the same document.
+        selected_profiles: How many profiles each has.
+        selected_other_bytes: How much of something else each has.
         hub_spawns: How many spawns go through a whole hub.
         profiles_curve: Sizes of the document.
         users_curve: Users in one profile.
@@ -30,6 +33,9 @@ class Scale:
     blocked_profiles: int
     burst: int
     large_burst: int
+    selected: int
+    selected_profiles: int
+    selected_other_bytes: int
     hub_spawns: int
     profiles_curve: tuple[int, ...]
     users_curve: tuple[int, ...]
@@ -45,6 +51,10 @@ FULL = Scale(
     blocked_profiles=1000,
     burst=200,
     large_burst=1000,
+    # 4 MiB of documents in a list of 16 MiB, which are the most there can be.
+    selected=40,
+    selected_profiles=300,
+    selected_other_bytes=300_000,
     hub_spawns=500,
     profiles_curve=(1, 10, 100, 300, 1000, 2000, 3000),
     users_curve=(1, 10, 100, 1000, 5000, 20_000),
@@ -61,6 +71,9 @@ SHORT = Scale(
     blocked_profiles=20,
     burst=5,
     large_burst=10,
+    selected=2,
+    selected_profiles=10,
+    selected_other_bytes=1_000,
     hub_spawns=5,
     profiles_curve=(1, 20),
     users_curve=(1, 20),

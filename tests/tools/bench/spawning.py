@@ -17,7 +17,7 @@ from kubespawner.clients import load_config
 from traitlets.config import Config
 
 from bench.documents import make_subject
-from bench.farside import CONFIGMAP, KEY, NAMESPACE, FarSide
+from bench.farside import CONFIGMAP, KEY, LABEL, NAMESPACE, FarSide
 from bench.measuring import StallWatch
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.decide.matching import Subject
@@ -133,6 +133,15 @@ async def get_configmap(spawner: KubeSpawner) -> float:
     """How long one GET through the same client takes, the body included."""
     began = time.perf_counter()
     response = await spawner.api.read_namespaced_config_map(CONFIGMAP, NAMESPACE, _preload_content=False)
+    async with response:
+        await response.read()
+    return time.perf_counter() - began
+
+
+async def list_configmaps(spawner: KubeSpawner) -> float:
+    """How long one LIST of the selected ConfigMaps through the same client takes, the body included."""
+    began = time.perf_counter()
+    response = await spawner.api.list_namespaced_config_map(NAMESPACE, label_selector=LABEL, _preload_content=False)
     async with response:
         await response.read()
     return time.perf_counter() - began

@@ -22,12 +22,12 @@ from profiled_spawner.command.terminal import Style
 from profiled_spawner.decide.choices import choose_size, find_sizes
 from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.model import Document
-from profiled_spawner.document.parser import Checked, check_document
+from profiled_spawner.document.parser import ValidationResult, validate_document
 from profiled_spawner.errors import DocumentError, SourceError
 from profiled_spawner.hub.spawn_form import format_form
 from profiled_spawner.sources.extract import find_document
+from profiled_spawner.sources.file import FileSource
 from profiled_spawner.sources.several import read_documents
-from profiled_spawner.sources.source import FileSource
 
 from .canaries import KEY, find_canaries
 
@@ -41,18 +41,18 @@ _SUBJECT_ARGUMENTS = ("--user", "ada", "--group", "forecasters", "--image", "qua
 _SOURCE = "profiles.yaml"
 
 
-def parse(text: str) -> Checked | SourceError:
+def parse(text: str) -> ValidationResult | SourceError:
     """What there is to say of a file."""
     try:
         found = find_document(text, KEY, source=_SOURCE)
     except DocumentError as error:
-        return Checked(None, error.diagnostics, error.omitted, ())
+        return ValidationResult(None, error.diagnostics, error.omitted, ())
     except SourceError as error:
         return error
-    return check_document(found.text, line_offset=found.line_offset, column_offset=found.column_offset)
+    return validate_document(found.text, line_offset=found.line_offset, column_offset=found.column_offset)
 
 
-def tell(checked: Checked | SourceError) -> Iterator[Told]:
+def tell(checked: ValidationResult | SourceError) -> Iterator[Told]:
     """What is told of a file by functions that cost little."""
     if isinstance(checked, SourceError):
         yield "source error", f"{checked} {checked!r}"

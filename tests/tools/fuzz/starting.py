@@ -22,7 +22,7 @@ from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import ProfiledSpawnerError
 from profiled_spawner.hub.kubespawner import no_kubeconfig
-from profiled_spawner.sources.cache import Reading
+from profiled_spawner.sources.cache import Snapshot
 
 __all__ = ["LoopTime", "measure_start"]
 
@@ -164,7 +164,7 @@ async def measure_start(
             spawner = _make_spawner(kind, subject, api_server)
             same_pod = None
             if kind is ProfiledKubeSpawner:
-                spawner._reading = Reading(document, "configmap/jhub/profiles@1")
+                spawner._snapshot = Snapshot(document, "configmap/jhub/profiles@1")
                 spawner.user_options = {} if size is None else {"size": size}
             elif pod is not None:
                 # KubeSpawner's own are of this class.

@@ -17,10 +17,10 @@ from typing import TypeAlias
 from kubernetes.utils import parse_quantity as parse_independently
 
 from profiled_spawner.decide.matching import Subject, explain_match, match_profiles
-from profiled_spawner.decide.merging import merge_profiles, settle_resources
+from profiled_spawner.decide.merging import merge_profiles, reconcile_resources
 from profiled_spawner.document.limits import MAX_BYTES
 from profiled_spawner.document.model import Document
-from profiled_spawner.document.parser import MAX_DIAGNOSTICS, check_document, parse_document
+from profiled_spawner.document.parser import MAX_DIAGNOSTICS, parse_document, validate_document
 from profiled_spawner.document.quantity import (
     check_resource,
     format_amount,
@@ -29,8 +29,9 @@ from profiled_spawner.document.quantity import (
     parse_quantity,
 )
 from profiled_spawner.errors import Diagnostic, DocumentError, QuantityError, SourceError
+from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
 from profiled_spawner.sources.extract import decode_text, find_document
-from profiled_spawner.sources.source import ConfigMapSource, Revision, SelectedConfigMapsSource
+from profiled_spawner.sources.source import Revision
 
 __all__ = ["KEY", "MARK", "TARGETS", "Target", "configmap", "document", "large", "manifest", "quantity"]
 
@@ -55,7 +56,7 @@ _BILLIONTH = Decimal("1e-9")
 def document(data: bytes) -> None:
     """Parsing and checking say the same, and what they say can be used."""
     text = _decode(data)
-    checked = check_document(text)
+    checked = validate_document(text)
     _consider_diagnostics((*checked.errors, *checked.warnings), text)
     try:
         parsed = parse_document(text)
@@ -141,7 +142,7 @@ def large(data: bytes) -> None:
     text = _fill(data).decode("utf-8", "replace")
     try:
         found = find_document(text, KEY)
-        checked = check_document(found.text, line_offset=found.line_offset, column_offset=found.column_offset)
+        checked = validate_document(found.text, line_offset=found.line_offset, column_offset=found.column_offset)
     except (DocumentError, SourceError) as error:
         assert str(error)
     else:
@@ -188,7 +189,7 @@ def _consider_document(parsed: Document) -> None:
         assert all(explain_match(profile, _SUBJECT).reasons)
         assert profile.label.isprintable()
     for order in ("specificity", "document"):
-        settle_resources(merge_profiles(match_profiles(parsed, _SUBJECT, order)))
+        reconcile_resources(merge_profiles(match_profiles(parsed, _SUBJECT, order)))
 
 
 def _consider_diagnostics(diagnostics: tuple[Diagnostic, ...], text: str, *, column_offset: int = 0) -> None:

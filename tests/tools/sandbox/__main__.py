@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from kubernetes_asyncio.client import V1Pod
 
-from profiled_spawner.document.model import is_hub_owned
+from profiled_spawner.document.rules import is_hub_owned
 from sandbox.assembly import EXAMPLE, EXAMPLE_GROUPS, KEY, NAMESPACE, Sandbox
 from sandbox.documentfile import DocumentFile, DocumentFileError
 from sandbox.hub import HubDiedError, PortInUseError

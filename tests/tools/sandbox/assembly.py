@@ -13,7 +13,7 @@ from typing import Any, Self
 from kubernetes_asyncio.client import V1Pod
 
 from profiled_spawner.document.model import EVERYONE
-from profiled_spawner.document.parser import check_document
+from profiled_spawner.document.parser import validate_document
 from sandbox.api import EmbeddedAPI
 from sandbox.client import HubClient
 from sandbox.hub import SandboxHub
@@ -157,7 +157,7 @@ def images_of(document: str) -> list[str]:
     The one that it does not name stays on the list, because KubeSpawner 7.1 shows an empty box to whoever had an image
     that is gone, and starts the first of the list then.
     """
-    checked = check_document(document)
+    checked = validate_document(document)
     if checked.document is None:
         return []
     images = (image for profile in checked.document.profiles for image in profile.images or ())

@@ -22,10 +22,13 @@ from unittest.mock import patch
 
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import ProfiledSpawnerError
-from profiled_spawner.sources import cache, last_good, several, source
-from profiled_spawner.sources.cache import Reading
-from profiled_spawner.sources.last_good import LastGoodFile, find_file
-from profiled_spawner.sources.source import ConfigMapSource, FileSource, SelectedConfigMapsSource
+from profiled_spawner.sources import cache, last_good, several
+from profiled_spawner.sources import file as file_module
+from profiled_spawner.sources.cache import Snapshot
+from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
+from profiled_spawner.sources.file import FileSource
+from profiled_spawner.sources.last_good import LastGoodFile, get_last_good_file
+from profiled_spawner.sources.threads import SMALL_TEXT
 
 from .waiting import HANG_SECONDS, Clock, our_threads, until
 
@@ -79,7 +82,7 @@ def _holding(owner: Any, name: str, describe: Callable[..., str] = lambda *_, **
 
 
 def _holding_an_open_file(gate: Gate) -> Any:
-    real = source.open_file
+    real = file_module.open_file
 
     @contextmanager
     def open_file(*args: Any) -> Iterator[Any]:
@@ -87,7 +90,7 @@ def _holding_an_open_file(gate: Gate) -> Any:
             gate.pass_through(str(args[0]))
             yield file
 
-    return patch.object(source, "open_file", open_file)
+    return patch.object(file_module, "open_file", open_file)
 
 
 def _names(main: Document, others: Sequence[Document]) -> str:
@@ -125,7 +128,7 @@ class Step:
 
 
 STEPS = [
-    Step("opening the file", _holding(source, "open_file", lambda path: str(path)), mark="/main", is_file=True),
+    Step("opening the file", _holding(file_module, "open_file", lambda path: str(path)), mark="/main", is_file=True),
     Step("reading the file", _holding_an_open_file, mark="/main", is_file=True),
     Step(
         "taking the ConfigMap's JSON apart",
@@ -255,17 +258,17 @@ class World:
 
     async def _read(self, source: Any, selected: SelectedConfigMapsSource | None, file: str) -> tuple[str, ...] | None:
         try:
-            reading: Reading = await several.read_documents(
+            snapshot: Snapshot = await several.read_documents(
                 source,
                 selected,
                 policy="last-good",
                 timeout_seconds=START_SECONDS,
                 log=log,
-                file=find_file(file),
+                file=get_last_good_file(file),
             )
         except ProfiledSpawnerError:
             return None
-        return tuple(str(profile.label) for profile in reading.document.profiles)
+        return tuple(str(profile.label) for profile in snapshot.document.profiles)
 
     async def restart(self) -> None:
         """Forgets all that a hub knows of documents; what it has kept in its file is all there."""
@@ -316,7 +319,8 @@ class World:
 
 
 def _document(name: str) -> str:
-    return f"profiles: [{{name: {name}, env: {{FOO: canary-value}}}}]"
+    # Large enough to be parsed with the collector paused, which must not last as long as what hangs.
+    return f"profiles: [{{name: {name}, env: {{FOO: canary-value}}}}] #{'x' * SMALL_TEXT}"
 
 
 def count_descriptors() -> int:

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TextIO
 
-from profiled_spawner.command.terminal import align, find_style, prepare, printable
+from profiled_spawner.command.terminal import align, choose_style, escape_unencodable, printable
 
 INDENT = "   "
 WIDTH = 100
@@ -28,8 +28,8 @@ class Narrator:
     """
 
     def __init__(self, stream: TextIO = sys.stdout) -> None:
-        prepare(stream)
-        self.style = find_style(stream)
+        escape_unencodable(stream)
+        self.style = choose_style(stream)
         self._stream = stream
         self._steps = 0
 

@@ -1,0 +1,213 @@
+"""What Kubernetes, JupyterHub and KubeSpawner demand of names and other texts, whoever writes them.
+
+Each pattern stands here once, in what Python and ECMA 262 have in common: validation and JSON Schema share it. The
+source of Kubernetes' rules is
+https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go. A message never quotes
+the text, which may be a value that slipped out of its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from types import MappingProxyType
+
+from .suggestions import find_closest
+
+__all__ = [
+    "ANNOTATION_NAME",
+    "DNS_LABEL",
+    "DNS_SUBDOMAIN",
+    "ENV_NAME",
+    "EXTENDED_RESOURCE",
+    "GPU",
+    "HUGE_PAGES",
+    "LABEL_NAME",
+    "LABEL_VALUE",
+    "OWN_LABEL_NAME",
+    "QUALIFIED_NAME",
+    "RESOURCE_KEYS",
+    "Rule",
+    "explain_annotation_name",
+    "explain_env_name",
+    "explain_own_label_name",
+    "explain_resource_name",
+    "find_meant_resource",
+    "is_env_name",
+    "is_hub_owned",
+    "is_kubespawner_owned",
+    "is_label_or_annotation_name",
+    "may_begin_hub_owned",
+]
+
+
+@cache
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule for a text.
+
+    Attributes:
+        pattern: A pattern for the whole text.
+        message: What is wrong with a text that does not match.
+        longest: How many characters it may have; 0 for any number.
+        template: Whether KubeSpawner's fields are expanded in it.
+        is_shared: Whether it names something outside the pod, which other people's servers can reach too.
+    """
+
+    pattern: str
+    message: str
+    longest: int = 0
+    template: bool = False
+    is_shared: bool = False
+
+    def explain(self, text: str) -> str | None:
+        """Says what is wrong with a text; None if nothing is."""
+        too_long = self.longest and len(text) > self.longest
+        return None if not too_long and _compile(self.pattern).fullmatch(text) else self.message
+
+
+# Names that are made of labels of the DNS.
+DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
+DNS_SUBDOMAIN = rf"{DNS_LABEL}(?:\.{DNS_LABEL})*"
+_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+QUALIFIED_NAME = rf"(?:(?=[^/]{{1,253}}/){DNS_SUBDOMAIN}/)?{_NAME}"
+"""Names of labels and extended resources."""
+
+LABEL_NAME = Rule(QUALIFIED_NAME, "not a label's name, such as team or example.org/team")
+LABEL_VALUE = Rule(rf"(?:{_NAME})?", "not a label's value; use up to 63 letters, digits, '-', '_' and '.'")
+
+_KUBESPAWNER_PREFIXES = ("hub.jupyter.org/", "profiled-spawner/")
+# KubeSpawner finds its pods by some, and services and network policies of the hub's chart do.
+_KUBESPAWNER_LABELS = (
+    *("app", "component", "heritage", "release", "chart"),
+    *("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"),
+)
+# Without re.escape, which escapes more than ECMA 262 allows.
+_NOT_KUBESPAWNERS = f"(?!{'|'.join(_KUBESPAWNER_PREFIXES)})".replace(".", r"\.")
+OWN_LABEL_NAME = f"(?!(?:{'|'.join(_KUBESPAWNER_LABELS)})$)".replace(".", r"\.") + _NOT_KUBESPAWNERS + QUALIFIED_NAME
+"""Names of labels that a document may set."""
+# Capitals are fine in the prefix of an annotation's name, and only there.
+ANNOTATION_NAME = _NOT_KUBESPAWNERS + QUALIFIED_NAME.replace("[a-z0-9]", "[A-Za-z0-9]").replace(
+    "[-a-z0-9]", "[-A-Za-z0-9]"
+)
+"""Names of annotations that a document may set."""
+
+
+def is_kubespawner_owned(kind: str, name: str) -> bool:
+    """Whether KubeSpawner or this spawner finds its pods by the label, or keeps its own notes in the annotation.
+
+    Args:
+        kind: ``labels`` or ``annotations``.
+        name: The name of one.
+    """
+    return name.startswith(_KUBESPAWNER_PREFIXES) or (kind == "labels" and name in _KUBESPAWNER_LABELS)
+
+
+def is_label_or_annotation_name(name: str) -> bool:
+    """Whether it can be the name of a label or, with capitals in its prefix, of an annotation."""
+    return LABEL_NAME.explain(name.lower()) is None
+
+
+def explain_own_label_name(name: str) -> str | None:
+    """Says why a document may not set the label; None if it may."""
+    if is_kubespawner_owned("labels", name):
+        return "belongs to KubeSpawner, which finds its pods by it, and cannot be set"
+    return LABEL_NAME.explain(name)
+
+
+def explain_annotation_name(name: str) -> str | None:
+    """Says why a document may not set the annotation; None if it may."""
+    if is_kubespawner_owned("annotations", name):
+        return "belongs to KubeSpawner, and cannot be set"
+    if _compile(ANNOTATION_NAME).fullmatch(name):
+        return None
+    return "not an annotation's name, such as team or example.org/team"
+
+
+_HUB_OWNED = ("JPY_API_TOKEN", "MEM_LIMIT", "MEM_GUARANTEE", "CPU_LIMIT", "CPU_GUARANTEE")
+# Kubernetes' IsEnvVarName. Newer releases accept almost any ASCII; this is what every release accepts.
+_ANY_ENV_NAME = r"(?!\.\.|\.$)[-._a-zA-Z][-._a-zA-Z0-9]*"
+ENV_NAME = rf"(?!JUPYTERHUB_(?!SINGLEUSER_)|(?:{'|'.join(_HUB_OWNED)})$){_ANY_ENV_NAME}"
+"""Names of environment variables that a document may set."""
+
+
+def is_env_name(name: str) -> bool:
+    """Whether Kubernetes accepts it as the name of an environment variable, whoever may set that."""
+    return _compile(_ANY_ENV_NAME).fullmatch(name) is not None
+
+
+def is_hub_owned(name: str) -> bool:
+    """Whether the environment variable is part of a server's identity, or follows from its resources."""
+    if name.startswith("JUPYTERHUB_"):
+        return not name.startswith("JUPYTERHUB_SINGLEUSER_")
+    return name in _HUB_OWNED
+
+
+def may_begin_hub_owned(prefix: str) -> bool:
+    """Whether some environment variable that `is_hub_owned` begins with the prefix; not for the empty one."""
+    return is_hub_owned(prefix) or any(name.startswith(prefix) for name in (*_HUB_OWNED, "JUPYTERHUB_") if prefix)
+
+
+def explain_env_name(name: str) -> str | None:
+    """Says why a document may not set the environment variable; None if it may.
+
+    Kubernetes' rule is that of
+    https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-container/.
+    """
+    if not is_env_name(name):
+        return "not a name that Kubernetes accepts; use letters, digits, '_', '-' and '.', and no digit first"
+    if is_hub_owned(name):
+        if name.startswith(("MEM_", "CPU_")):
+            return "follows from 'resources' and cannot be set"
+        return "belongs to the hub, which identifies a server by it, and cannot be set"
+    return None
+
+
+GPU = "nvidia.com/gpu"
+"""What a profile's ``gpu`` is short for."""
+
+RESOURCE_KEYS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "mem_limit": ("limits", "memory"),
+        "cpu_limit": ("limits", "cpu"),
+        "mem_guarantee": ("requests", "memory"),
+        "cpu_guarantee": ("requests", "cpu"),
+    }
+)
+"""JupyterHub's names for resources, and where Kubernetes keeps each."""
+
+HUGE_PAGES = r"hugepages-[1-9][0-9]{0,8}[KMG]i"
+"""Of the sizes that Kubernetes accepts, those that a node can have: nodes write them so."""
+EXTENDED_RESOURCE = rf"(?!requests\.|hugepages-|[^/]*kubernetes\.io/|[^/]{{245}})(?=.*/){QUALIFIED_NAME}"
+
+
+def find_meant_resource(resource: str) -> str | None:
+    """The resource that somebody may have meant; None if it resembles none."""
+    if resource.lower() in ("gpu", "gpus", "nvidia"):
+        return GPU
+    return find_closest(resource, ("cpu", "memory", "ephemeral-storage"))
+
+
+@lru_cache(maxsize=512)
+def explain_resource_name(resource: str) -> str | None:
+    """Says why a container cannot have the resource; None if it can. See Kubernetes' ValidateContainerResourceName."""
+    if resource in ("cpu", "memory", "ephemeral-storage") or _compile(HUGE_PAGES).fullmatch(resource):
+        return None
+    if resource.startswith("hugepages-"):
+        return "not a size of huge pages, such as hugepages-2Mi"
+    if "/" not in resource:
+        meant = find_meant_resource(resource)
+        hint = f"did you mean '{meant}'?" if meant else "an extended one has a domain, such as nvidia.com/gpu"
+        return f"not a resource of Kubernetes; {hint}"
+    # A ResourceQuota uses the longer name, which must be valid too.
+    if not _compile(QUALIFIED_NAME).fullmatch(f"requests.{resource}") or resource.startswith("requests."):
+        return "not the name of an extended resource, such as nvidia.com/gpu"
+    if resource.partition("/")[0].endswith("kubernetes.io"):
+        return "kubernetes.io is Kubernetes' own domain, which no extended resource has"
+    return None
