@@ -131,10 +131,10 @@ class DocumentError(ProfiledSpawnerError):
         super().__init__(diagnostics, omitted, source)
 
     def without_traceback(self) -> DocumentError:
-        """The same as one of its own, without what it was raised from and through.
+        """Returns a copy without traceback, cause and context.
 
-        One that many spawns raise would gather their tracebacks; one that is kept would keep, by those, the client and
-        its event loop.
+        An error that many spawns raise would collect the tracebacks of all of them. A cached error would keep the API
+        client and its event loop alive through its traceback.
         """
         return DocumentError(self.diagnostics, omitted=self.omitted, source=self.source)
 
@@ -183,7 +183,7 @@ class SourceError(ProfiledSpawnerError):
         super().__init__(message)
 
     def without_traceback(self) -> SourceError:
-        """The same as one of its own, as `DocumentError.without_traceback` has it."""
+        """Returns a copy without traceback, cause and context, like `DocumentError.without_traceback`."""
         return SourceError(
             str(self),
             outcome=self.outcome,

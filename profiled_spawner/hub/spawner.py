@@ -334,10 +334,7 @@ class ProfiledKubeSpawner(HostSpawner):
         self._has_profiles = bool(effective.applied)
         self._outcome = "current" if snapshot.fault is None else "last_good" if snapshot.source else "ignored"
         self._log_outcome(pod, effective, injection, snapshot)
-        amounts = describe_resources(injection.resources)
-        names = ", ".join(profile.label for profile in effective.applied[:200]) or "none"
-        shown = names if len(names) <= 200 else f"{names[:200]}…"
-        self._summary = f"Profiles applied: {shown}. {amounts[0].upper()}{amounts[1:]}."
+        self._summary = _summarize(effective, injection)
         self._summary_ready.set()
         return MaskedPod.of(injection.pod)
 
@@ -377,6 +374,92 @@ class ProfiledKubeSpawner(HostSpawner):
             metrics.SPAWNS.labels(self._outcome).inc()
         return created
 
+    async def _read_profiles(self) -> Snapshot:
+        try:
+            return await self._read(min(self.k8s_api_request_retry_timeout, self.start_timeout / 2), "start")
+        except (SourceError, DocumentError):
+            # The reason has been logged.
+            raise self._refuse(ProfilesUnavailableError()) from None
+
+    async def _read(self, timeout_seconds: float, purpose: Purpose) -> Snapshot:
+        return await read_documents(
+            self._source(),
+            self._selected_source(),
+            policy=self.failure_policy,
+            timeout_seconds=timeout_seconds,
+            log=self._our_log,
+            purpose=purpose,
+            file=get_last_good_file(self.last_good_path),
+        )
+
+    def _source(self) -> Source:
+        if self.profiles_file:
+            return FileSource(Path(self.profiles_file), self.configmap_key)
+        return ConfigMapSource(
+            self.configmap_namespace,
+            self.configmap_name,
+            self.configmap_key,
+            self.api,
+            self.k8s_api_request_timeout,
+        )
+
+    def _selected_source(self) -> SelectedConfigMapsSource | None:
+        if not self.configmap_label_selector:
+            return None
+        return SelectedConfigMapsSource(
+            self.configmap_namespace,
+            self.configmap_label_selector,
+            self.configmap_key,
+            None if self.profiles_file else self.configmap_name,
+            self.api,
+            self.k8s_api_request_timeout,
+        )
+
+    async def _add_choice(
+        self, data: Mapping[str, list[Any]], interpret: Callable[[dict[str, Any]], Any]
+    ) -> dict[str, Any]:
+        # Our fields are removed: KubeSpawner warns of unknown fields, and a custom `options_from_form` may store them.
+        ours = {} if self.observe_only else FIELDS
+        options = interpret({name: values for name, values in data.items() if name not in ours})
+        if isawaitable(options):
+            options = await options
+        chosen = {key: data[field][-1] for field, key in ours.items() if data.get(field)}
+        return {**options, OPTIONS_KEY: chosen} if chosen else options
+
+    def _choose(self, snapshot: Snapshot) -> Choice:
+        """Returns what the server is started with.
+
+        Raises:
+            ChoiceError: It is not offered.
+        """
+        return choose(find_offer(snapshot.document, self._subject()), self.user.name, self._find_options(snapshot))
+
+    def _find_options(self, snapshot: Snapshot) -> object:
+        """Returns what was chosen; nothing if `failure_policy` allows a start without a document."""
+        return None if snapshot.source is None else self.user_options.get(OPTIONS_KEY)
+
+    def _subject(self, image: str = "") -> Subject:
+        at = time.time() if self._began is None else self._began
+        return Subject(self.user.name, frozenset(group.name for group in self.user.groups), image, at)
+
+    async def _decide(self, pod: V1Pod, snapshot: Snapshot, choice: Choice) -> tuple[EffectiveProfile, Injection]:
+        """Returns the server's matching profiles, merged, and its pod with them.
+
+        Raises:
+            PodError: The profiles conflict with each other, or with the pod.
+        """
+        image = (choice.image and choice.image.image) or find_image(pod)
+        applied: tuple[Profile, ...] = match_profiles(snapshot.document, self._subject(image), self.merge_order)
+        applied = (*applied, choice.size) if choice.size else applied
+        # The event loop runs other tasks between the steps, because each may take some milliseconds.
+        await asyncio.sleep(0)
+        check_merge_input(applied)
+        effective = merge_profiles(applied)
+        await asyncio.sleep(0)
+        expand = expand_together(effective, self.expand_fields)
+        await asyncio.sleep(0)
+        return effective, inject_profile(pod, effective, snapshot.origin, expand)
+
     async def _observe(self, pod: V1Pod) -> str:
         """Decides as for a start, logs what would happen, and returns that as the text of an annotation.
 
@@ -414,111 +497,6 @@ class ProfiledKubeSpawner(HostSpawner):
             self._our_log.error("Would not start %s, because of %s; please report it", self.shown_name, refused)
         return json.dumps({"refused": refused})
 
-    async def _decide(self, pod: V1Pod, snapshot: Snapshot, choice: Choice) -> tuple[EffectiveProfile, Injection]:
-        """Returns the server's matching profiles, merged, and its pod with them.
-
-        Raises:
-            PodError: The profiles conflict with each other, or with the pod.
-        """
-        image = (choice.image and choice.image.image) or find_image(pod)
-        applied: tuple[Profile, ...] = match_profiles(snapshot.document, self._subject(image), self.merge_order)
-        applied = (*applied, choice.size) if choice.size else applied
-        # The event loop runs other tasks between the steps, because each may take some milliseconds.
-        await asyncio.sleep(0)
-        check_merge_input(applied)
-        effective = merge_profiles(applied)
-        await asyncio.sleep(0)
-        expand = expand_together(effective, self.expand_fields)
-        await asyncio.sleep(0)
-        return effective, inject_profile(pod, effective, snapshot.origin, expand)
-
-    async def _read_profiles(self) -> Snapshot:
-        try:
-            return await self._read(min(self.k8s_api_request_retry_timeout, self.start_timeout / 2), "start")
-        except (SourceError, DocumentError):
-            # The reason has been logged.
-            raise self._refuse(ProfilesUnavailableError()) from None
-
-    async def _read(self, timeout_seconds: float, purpose: Purpose) -> Snapshot:
-        return await read_documents(
-            self._source(),
-            self._selected_source(),
-            policy=self.failure_policy,
-            timeout_seconds=timeout_seconds,
-            log=self._our_log,
-            purpose=purpose,
-            file=get_last_good_file(self.last_good_path),
-        )
-
-    def _refuse(self, error: StartRefusedError, outcome: str = "failed") -> StartRefusedError:
-        metrics.SPAWNS.labels(outcome).inc()
-        if SpawnException is None:
-            # JupyterHub 5 counts every failure, and exits at the limit of the spawner that failed. A document
-            # must never restart the hub. The next attempt gets a new spawner, with the configured limit.
-            self.consecutive_failure_limit = 0
-            leave_failure_count()
-        return error
-
-    def _refuse_pod(self, error: PodError, what: str = _NOT_TOGETHER) -> ProfiledSpawnerError:
-        """Logs why a pod is refused, and returns the error that ends its start."""
-        self._our_log.error("Not starting %s, because %s", self.shown_name, error)
-        return self._refuse(ProfilesUnavailableError(what))
-
-    def _subject(self, image: str = "") -> Subject:
-        at = time.time() if self._began is None else self._began
-        return Subject(self.user.name, frozenset(group.name for group in self.user.groups), image, at)
-
-    async def _add_choice(
-        self, data: Mapping[str, list[Any]], interpret: Callable[[dict[str, Any]], Any]
-    ) -> dict[str, Any]:
-        # Our fields are removed: KubeSpawner warns of unknown fields, and a custom `options_from_form` may store them.
-        ours = {} if self.observe_only else FIELDS
-        options = interpret({name: values for name, values in data.items() if name not in ours})
-        if isawaitable(options):
-            options = await options
-        chosen = {key: data[field][-1] for field, key in ours.items() if data.get(field)}
-        return {**options, OPTIONS_KEY: chosen} if chosen else options
-
-    def _choose(self, snapshot: Snapshot) -> Choice:
-        """Returns what the server is started with.
-
-        Raises:
-            ChoiceError: It is not offered.
-        """
-        return choose(find_offer(snapshot.document, self._subject()), self.user.name, self._find_options(snapshot))
-
-    def _find_options(self, snapshot: Snapshot) -> object:
-        """Returns what was chosen; nothing if `failure_policy` allows a start without a document."""
-        return None if snapshot.source is None else self.user_options.get(OPTIONS_KEY)
-
-    @property
-    def _our_log(self) -> EscapingLog:
-        """The hub's log for our own lines, which quote names and documents and so must be escaped."""
-        return EscapingLog(self.log)
-
-    def _source(self) -> Source:
-        if self.profiles_file:
-            return FileSource(Path(self.profiles_file), self.configmap_key)
-        return ConfigMapSource(
-            self.configmap_namespace,
-            self.configmap_name,
-            self.configmap_key,
-            self.api,
-            self.k8s_api_request_timeout,
-        )
-
-    def _selected_source(self) -> SelectedConfigMapsSource | None:
-        if not self.configmap_label_selector:
-            return None
-        return SelectedConfigMapsSource(
-            self.configmap_namespace,
-            self.configmap_label_selector,
-            self.configmap_key,
-            None if self.profiles_file else self.configmap_name,
-            self.api,
-            self.k8s_api_request_timeout,
-        )
-
     def _log_outcome(self, pod: V1Pod, effective: EffectiveProfile, injection: Injection, snapshot: Snapshot) -> None:
         """Logs what was applied, or would be, in one line with names but no values, and each conflict of resources."""
         line, note = "Profiles for %s on %s: %s; env %s; %s; from %s", "For %s, %s"
@@ -538,3 +516,30 @@ class ProfiledKubeSpawner(HostSpawner):
             # A profile's limit below the hub's general guarantee is no mistake of the document, so it is no warning.
             level = logging.DEBUG if conflict.request.profile is None else logging.WARNING
             self._our_log.log(level, note, self.shown_name, conflict)
+
+    @property
+    def _our_log(self) -> EscapingLog:
+        """The hub's log for our own lines, which quote names and documents and so must be escaped."""
+        return EscapingLog(self.log)
+
+    def _refuse(self, error: StartRefusedError, outcome: str = "failed") -> StartRefusedError:
+        metrics.SPAWNS.labels(outcome).inc()
+        if SpawnException is None:
+            # JupyterHub 5 counts every failure, and exits at the limit of the spawner that failed. A document
+            # must never restart the hub. The next attempt gets a new spawner, with the configured limit.
+            self.consecutive_failure_limit = 0
+            leave_failure_count()
+        return error
+
+    def _refuse_pod(self, error: PodError, what: str = _NOT_TOGETHER) -> ProfiledSpawnerError:
+        """Logs why a pod is refused, and returns the error that ends its start."""
+        self._our_log.error("Not starting %s, because %s", self.shown_name, error)
+        return self._refuse(ProfilesUnavailableError(what))
+
+
+def _summarize(effective: EffectiveProfile, injection: Injection) -> str:
+    """Returns what was applied, in two sentences for the spawn page."""
+    names = ", ".join(profile.label for profile in effective.applied[:200]) or "none"
+    shown = names if len(names) <= 200 else f"{names[:200]}…"
+    resources = describe_resources(injection.resources)
+    return f"Profiles applied: {shown}. {resources[0].upper()}{resources[1:]}."

@@ -318,7 +318,7 @@ def _add_volumes(
             raise PodError(f"{giver} has a volume {volume['name']!r}, and so has the pod already; give it another name")
         if path in paths:
             raise PodError(f"{giver} mounts a volume at {path}, and so does the pod already; mount it elsewhere")
-        names.add(volume["name"])
+        # Two templates may come to the same path, while merging has left each name once.
         paths.add(path)
         volumes.append(_to_model(V1Volume, volume))
         mounts.append(_to_model(V1VolumeMount, mount))

@@ -154,15 +154,15 @@ class DocumentCache:
 
     def _give_up(self, log: Log) -> Outcome:
         log.error(
-            "Gave up parsing %s after %g s, by a defect of this package; please report it; its thread goes on until "
-            "the hub restarts, and the next version gets one of its own",
+            "Gave up parsing %s after %g s, because of a defect of this package; please report it; its thread runs "
+            "until the hub restarts, and newer versions are parsed in another one",
             self.name,
             GIVE_UP_SECONDS,
         )
         return Outcome(None, None, self._explain_defect(f"not parsed within {GIVE_UP_SECONDS:g} s"))
 
     def _explain_defect(self, what: str) -> DocumentError:
-        what = f"could not be read, by a defect of this package ({what}); please report it"
+        what = f"could not be read, because of a defect of this package ({what}); please report it"
         return DocumentError([Diagnostic(what)], source=self.name)
 
     def look_up(self, extract: Callable[[], Revision]) -> Outcome | Revision:
@@ -419,7 +419,7 @@ async def fetch(source: ByteSource) -> bytes | SourceError:
         metrics.READS.labels(source.name, "unavailable").inc()
         raise
     except Exception as error:  # noqa: BLE001  see above
-        what = f"{source.name} could not be read, by a defect ({type(error).__name__}); please report it"
+        what = f"{source.name} could not be read, because of a defect ({type(error).__name__}); please report it"
         return SourceError(what, outcome="unavailable")
     finally:
         metrics.READ_DURATION.labels(source.name).observe(time.monotonic() - began)

@@ -317,7 +317,7 @@ def _explain_status(response: _Response, source: ConfigMapSource | SelectedConfi
             what = (
                 f"the hub may not list {name} (403{message}); add this rule to its Role in namespace {namespace}: "
                 '{apiGroups: [""], resources: ["configmaps"], verbs: ["list"]}, '
-                "without resourceNames, which cannot be given for a list with a label selector"
+                "without resourceNames, which do not work for a list with a label selector"
             )
         case 404, ConfigMapSource(configmap=configmap, key=key):
             outcome = "missing"

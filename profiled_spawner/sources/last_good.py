@@ -282,7 +282,8 @@ class LastGoodLookup(Generic[T]):
             async with asyncio.timeout(timeout_seconds):
                 found, others = await self._looking.run(file, lambda: self._look(file))
         except TimeoutError:
-            self._log_unused(file, "to read it takes longer than a start waits; see whether its file system hangs", log)
+            why = "reading it takes longer than a start waits; check whether its file system hangs"
+            self._log_unused(file, why, log)
             return ()
         except Exception as error:  # noqa: BLE001  whatever it is, a start must get an answer
             self._log_unused(file, _explain(error), log)

@@ -259,7 +259,7 @@ class Selection:
             return self._explain_defect(type(error).__name__)
 
     def _explain_defect(self, what: str) -> SourceError:
-        what = f"{self._name} could not be read, by a defect of this package ({what}); please report it"
+        what = f"{self._name} could not be read, because of a defect of this package ({what}); please report it"
         return SourceError(what, outcome="unavailable")
 
     def _extract(self, source: SelectedConfigMapsSource, raw: bytes) -> _List:

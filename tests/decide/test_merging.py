@@ -1,6 +1,6 @@
 """The later profile wins, field by field, and limits win over guarantees."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +11,8 @@ from profiled_spawner.decide.merging import (
     EffectiveProfile,
     Resources,
     Setting,
+    check_applied,
+    check_start,
     combine_terms,
     merge_profiles,
     reconcile_resources,
@@ -602,6 +604,13 @@ def test_a_node_fits_what_is_combined_exactly_if_it_fits_each(
     assert any(set(term) <= labels for term in combined) == fits_each
 
 
+def test_one_requirement_or_none_is_left_as_it_is() -> None:
+    some = ({"matchExpressions": ({"key": "a", "operator": "Exists"},)},)
+
+    assert combine_terms([]) == ()
+    assert combine_terms([some]) == some
+
+
 def test_a_requirement_that_no_node_fits_is_not_lost() -> None:
     # Kubernetes: a term without expressions fits no node. Only the hub's own settings can have one.
     some = ({"matchExpressions": ({"key": "a", "operator": "Exists"},)},)
@@ -672,3 +681,86 @@ def test_preferences_add_up() -> None:
     merged = merge(f"{{node_affinity: {{{preferred % 1}}}}}", f"{{node_affinity: {{{preferred % 2}}}}}")
 
     assert [setting.value["weight"] for setting in merged.node_preferences] == [1, 2]
+
+
+def give(name: str, section: str, item: str, numbers: Iterable[int], text: str = "a") -> str:
+    """A profile with an item for each number. The number stands for ``#`` in the item, the text for ``$``."""
+    items = ", ".join(item.replace("#", str(number)).replace("$", text) for number in numbers)
+    return f"{{name: {name}, {section % items}}}"
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "item", "most", "of"),
+    [
+        ("env", "env: {%s}", "A#: $", 300, "variables"),
+        ("env_from", "env_from: [%s]", "{secretRef: {name: $#}}", 100, "objects"),
+        ("limits", "resources: {limits: {%s}}", "example.com/r#: 1", 20, "resources"),
+        ("requests", "resources: {requests: {%s}}", "example.com/r#: 1", 20, "resources"),
+        ("node_selector", "node_selector: {%s}", "a#: $", 100, "labels"),
+        ("node_tolerations", "node_tolerations: [%s]", "{key: $#, operator: Exists}", 100, "tolerations"),
+        ("volumes", "volumes: [%s]", "{name: a#, mountPath: /$#, emptyDir: {}}", 100, "volumes"),
+        ("labels", "labels: {%s}", "a#: $", 100, "labels"),
+        ("annotations", "annotations: {%s}", "a#: $", 100, "annotations"),
+    ],
+)
+def test_a_server_may_have_so_much_of_each_section(name: str, section: str, item: str, most: int, of: str) -> None:
+    few = give("few", section, item, [0], text="long" * 9)
+
+    check_start(merge(few, give("many", section, item, range(1, most))))
+    with pytest.raises(PodError) as caught:
+        check_start(merge(few, give("many", section, item, range(1, most + 1))))
+    assert str(caught.value) == (
+        f"the profiles that fit give {most + 1} {of}, and a server can have {most} ({name}); "
+        "most of it is from many and few"
+    )
+
+
+def test_no_more_than_three_profiles_are_named() -> None:
+    names = ["a" * 99, "b" * 100, "c" * 101, "d", "e"]
+    profiles = [
+        give(name, "labels: {%s}", f"{name[0]}#: a", range(25 - position)) for position, name in enumerate(names)
+    ]
+
+    with pytest.raises(PodError) as caught:
+        check_start(merge(*profiles))
+    assert str(caught.value).endswith(f"; most of it is from {'a' * 99} and {'b' * 100} and {'c' * 100} and 2 more")
+
+
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution: [%s]"
+
+
+@pytest.mark.parametrize(
+    ("section", "item", "values", "most", "of"),
+    [
+        ("env: {%s}", "A#: a", 10, 10_000, "values"),
+        ("resources: {limits: {%s}}", "example.com/r#: 1", 10, 10_000, "values"),
+        ("resources: {requests: {%s}}", "example.com/r#: 1", 10, 10_000, "values"),
+        ("node_selector: {%s}", "a#: a", 10, 10_000, "values"),
+        ("labels: {%s}", "a#: a", 10, 10_000, "values"),
+        ("annotations: {%s}", "a#: a", 10, 10_000, "values"),
+        ("env_from: [%s]", "{secretRef: {name: a#}}", 30, 1_000, "values within objects"),
+        ("node_tolerations: [%s]", "{key: a#, operator: Exists}", 30, 1_000, "values within objects"),
+        (
+            f"node_affinity: {{{PREFERRED}}}",
+            "{weight: 1, preference: {matchExpressions: [{key: a, operator: Exists}]}}",
+            71,
+            1_000,
+            "values within objects",
+        ),
+        ("volumes: [%s]", "{name: a#, mountPath: /a#, emptyDir: {}}", 40, 1_000, "values within objects"),
+    ],
+)
+def test_profiles_may_give_so_many_values_before_they_are_merged(
+    section: str, item: str, values: int, most: int, of: str
+) -> None:
+    few, many = (give(name, section, item, range(count)) for name, count in (("few", 1), ("many", 10)))
+    none, one, ten = parse_document(f"profiles: [{{name: none}}, {few}, {many}]").profiles
+    within = [ten] * (most // values)
+
+    check_applied(within)
+    with pytest.raises(PodError) as caught:
+        check_applied([none, one, *within, ten])
+    assert str(caught.value) == (
+        f"the profiles that fit give more than {most:,} {of} together, and a server can have no more; "
+        "most of it is from many and few"
+    )

@@ -18,8 +18,10 @@ from profiled_spawner.document.parser import parse_document
 from profiled_spawner.errors import PodError
 from profiled_spawner.pod.patch import (
     APPLIED,
+    OBSERVED,
     SOURCE,
     Injection,
+    annotate_observation,
     expand_together,
     find_image,
     format_names,
@@ -586,6 +588,20 @@ def test_no_source_is_annotated_where_there_is_none() -> None:
     assert annotations == {APPLIED: '["a"]'}
 
 
+@pytest.mark.parametrize("own", [{}, {"hub": "own"}])
+def test_an_observation_is_one_annotation_more_and_nothing_else(own: dict[str, str], send: Send) -> None:
+    pod = make(annotations=own, labels={"hub": "own"})
+    before = send(pod)
+
+    after = send(annotate_observation(pod, "what would have come of it"))
+
+    assert send(pod) == before
+    assert after.pop("metadata") == before.pop("metadata") | {
+        "annotations": own | {OBSERVED: "what would have come of it"}
+    }
+    assert after == before
+
+
 def test_the_list_of_profiles_is_cut_at_4_kib() -> None:
     names = [f"profile-{number:04}-für-東京" for number in range(1000)]
     profiles = [f"{{name: {name}}}" for name in names]
@@ -856,7 +872,7 @@ def test_all_templates_are_expanded_in_one_go_as_kubespawner_expands_each() -> N
         text = template.format(username="ada", user_server="ada-")
         return text if template.endswith("-") else text.rstrip("-")
 
-    paths = ["{user_server}", "{user_server}-", "of/{username}", "{{x}}-{username}"]
+    paths = ["{user_server}", "{user_server}-", "of/{username}", "{{x}}-{username}", "{username}-X"]
     volumes = [f"{{name: a{at}, mountPath: '/{path}', emptyDir: {{}}}}" for at, path in enumerate(paths)]
 
     effective = merge(f"{{volumes: [{', '.join(volumes)}]}}")

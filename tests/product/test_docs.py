@@ -263,5 +263,6 @@ def test_every_module_is_in_the_table_of_the_architecture() -> None:
     package = ROOT / "profiled_spawner"
     modules = {".".join(path.relative_to(package).with_suffix("").parts) for path in package.rglob("*.py")}
     rows = re.findall(r"^\| (`[a-z_.`, ]+`) \|", (ROOT / "docs" / "contributing.md").read_text(), re.MULTILINE)
-    table = {module for row in rows for module in re.findall(r"[a-z_.]+", row)}
-    assert {module for module in modules if "__" not in module} - table == set()
+    table = [module for row in rows for module in re.findall(r"[a-z_.]+", row)]
+    assert {module for module in modules if "__" not in module} - set(table) == set()
+    assert len(table) == len(set(table))

@@ -536,7 +536,7 @@ async def test_a_defect_in_reading_is_an_error_and_not_a_hang(reader: Reader, mo
         raise ZeroDivisionError("canary-value")
 
     monkeypatch.setattr(ConfigMapSource, "fetch", fetch)
-    with pytest.raises(SourceError, match="by a defect \\(ZeroDivisionError\\)"):
+    with pytest.raises(SourceError, match="because of a defect \\(ZeroDivisionError\\)"):
         await reader.read()
 
 
@@ -548,7 +548,7 @@ async def test_a_defect_in_parsing_is_an_invalid_document(
 
     write_profiles(profiles("x", "canary-value"))
     monkeypatch.setattr(cache, "parse_document", parse_document)
-    with pytest.raises(DocumentError, match=r"by a defect of this package \(ZeroDivisionError\)") as caught:
+    with pytest.raises(DocumentError, match=r"because of a defect of this package \(ZeroDivisionError\)") as caught:
         await reader.read()
     assert "canary" not in str(caught.value)
 

@@ -129,7 +129,7 @@ async def test_what_was_given_up_is_told_once_and_not_tried_again(
     caplog.clear()
     await world.start_many(10)
     assert len(our_threads()) == 1
-    assert "main has 1 error:\n  could not be read, by a defect of this package (not parsed within 60 s)" in caplog.text
+    assert "main has 1 error:\n  could not be read, because of a defect of this package (not parsed" in caplog.text
     assert "Gave up" not in caplog.text
 
 

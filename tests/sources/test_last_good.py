@@ -738,7 +738,7 @@ async def test_a_file_system_that_hangs_holds_up_no_start(
         with pytest.raises(DocumentError):
             await reading
     assert (
-        f"Not using the last good profiles in {hub.path}, because to read it takes longer than a start" in caplog.text
+        f"Not using the last good profiles in {hub.path}, because reading it takes longer than a start" in caplog.text
     )
     # There is no second thread that waits for it, and the process can end meanwhile.
     assert [thread.daemon for thread in threading.enumerate() if thread.name in hanging] == [True]

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from profiled_spawner.document.model import Document
+from profiled_spawner.document.model import Combination, Document, combine_documents
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.errors import SourceError
-from profiled_spawner.sources import cache
+from profiled_spawner.sources import cache, several
 from profiled_spawner.sources.cache import Store
 from profiled_spawner.sources.configmap import ConfigMapSource, SelectedConfigMapsSource
 from profiled_spawner.sources.file import FileSource
@@ -126,6 +126,25 @@ async def test_only_a_large_edit_pauses_the_collector_and_shortens_the_switch_in
         await Selection(selected).read(selected, timeout_seconds=60, log=log)
     assert seen == [expected]
     assert Settings(gc.isenabled(), sys.getswitchinterval()) == DEFAULT
+
+
+@pytest.mark.parametrize(("users", "expected"), [(10, DEFAULT), (6_000, LOW_LATENCY)])
+async def test_only_a_large_combination_does_the_same(
+    monkeypatch: pytest.MonkeyPatch, users: int, expected: Settings
+) -> None:
+    seen: list[Settings] = []
+
+    def combine(*documents: Any) -> Combination:
+        seen.append(Settings(gc.isenabled(), sys.getswitchinterval()))
+        return combine_documents(*documents)
+
+    monkeypatch.setattr(several, "combine_documents", combine)
+    main = parse_document(f"profiles: [{{users: [{', '.join(f'user{number}' for number in range(users))}]}}]")
+    selection = Selection(SelectedConfigMapsSource("jhub", "a=b", KEY, None, None, 60))
+    for _ in range(2):
+        await selection.combine(main, (), timeout_seconds=60, log=log, purpose="start")
+    # Once for both starts: no document has changed.
+    assert seen == [expected]
 
 
 def _configmap(text: str) -> dict[str, Any]:

@@ -22,8 +22,8 @@ import pytest
 
 from .finding import Change, Mutant, module_path
 
-# The tests' conftest imports these, and they take longest: a process for tests begins with them. Hypothesis is not among
-# them: pytest wants to import its plugins itself.
+# The tests' conftest imports these, and they take longest: a process for tests begins with them. Hypothesis is not
+# among them: pytest wants to import its plugins itself.
 _PRELOADED = ("jupyterhub.app", "kubernetes_asyncio.client", "kubespawner")
 
 _NOT_COPIED = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "dist")
