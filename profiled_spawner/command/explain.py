@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     if request is None:
         return EXIT_INVALID
     parsed, subject, choice = request
-    explained = explanation.explain_document(parsed.document, subject, arguments.merge_order, choice.size)
+    explained = explanation.explain_document(parsed.document, subject, arguments.merge_order, choice)
     if arguments.format == "json":
         print_json(explanation.to_json(explained, show_values=arguments.show_values))
     else:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..decide.choices import rank_resource
+from ..decide.choices import Choice, Offer, find_offer, rank_resource
 from ..decide.matching import Match, MergeOrder, Subject, check_profile_count, explain_match, order_profiles
 from ..decide.merging import (
     EffectiveProfile,
@@ -23,7 +23,7 @@ from ..decide.merging import (
     reconcile_resources,
 )
 from ..document.kubernetes import find_alternatives
-from ..document.model import Document, EnvValue, EnvVarSource, Object, Size
+from ..document.model import DEFAULT_SIZE, Document, EnvValue, EnvVarSource, Object, Size
 from ..document.quantity import Quantity
 from ..errors import PodError
 from .terminal import Style, align, printable
@@ -42,8 +42,10 @@ class Explanation:
     """What a document gives to one subject.
 
     Attributes:
-        subject: The user and the image.
+        subject: The user, the image that the server runs, and the moment.
         order: The merge order.
+        offer: The images and sizes that the user may choose.
+        choice: The chosen ones.
         matches: For every profile of the document, in its order, whether it fits and why.
         effective: The merged settings of the profiles that fit, and of the chosen size.
         resources: The limits and requests, if the hub's own settings have none.
@@ -51,6 +53,8 @@ class Explanation:
 
     subject: Subject
     order: MergeOrder
+    offer: Offer
+    choice: Choice
     matches: tuple[Match, ...]
     effective: EffectiveProfile
     resources: Resources
@@ -88,7 +92,10 @@ class Explanation:
 
 
 def explain_document(
-    document: Document, subject: Subject, order: MergeOrder = "specificity", size: Size | None = None
+    document: Document,
+    subject: Subject,
+    order: MergeOrder = "specificity",
+    choice: Choice = Choice(),  # noqa: B008  it is frozen
 ) -> Explanation:
     """Matches and merges the profiles of a document for a subject.
 
@@ -96,12 +103,13 @@ def explain_document(
         document: The document.
         subject: The user and the image.
         order: The merge order.
-        size: The chosen size, which overrides every profile; None for no size.
+        choice: What was chosen. A size overrides every profile; an image is the subject's already.
     """
     matches = tuple(explain_match(profile, subject, document.timezone) for profile in document.profiles)
     applied = order_profiles((match.profile for match in matches if match.fits), order)
-    effective = merge_profiles((*applied, size) if size else applied)
-    return Explanation(subject, order, matches, effective, reconcile_resources(effective))
+    effective = merge_profiles((*applied, choice.size) if choice.size else applied)
+    offer = find_offer(document, subject)
+    return Explanation(subject, order, offer, choice, matches, effective, reconcile_resources(effective))
 
 
 def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str, Any]:
@@ -114,7 +122,7 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
         show_values: Show the values of environment variables; otherwise they are ``***``.
     """
     subject, effective = explanation.subject, explanation.effective
-    size = next((each.name for each in effective.applied if isinstance(each, Size)), None)
+    offer, choice = explanation.offer, explanation.choice
     # `Profile.index` does not do: it counts within the profile's own ConfigMap.
     indices = {id(match.profile): index for index, match in enumerate(explanation.matches)}
 
@@ -135,7 +143,10 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
             for index, match in enumerate(explanation.matches)
         ],
         "applied": [indices[id(profile)] for profile in effective.applied if not isinstance(profile, Size)],
-        **({"size": size} if size else {}),
+        **({"image_choice": choice.image.name} if choice.image else {}),
+        **({"size": choice.size.name} if choice.size else {}),
+        **({"images": [image.name for image in offer.images]} if offer.images else {}),
+        **({"sizes": [size.name for size in offer.sizes]} if offer.sizes else {}),
         "env": [
             with_origin({"name": name, **_env_to_json(setting.value, show_values)}, setting)
             for name, setting in sorted(effective.env.items())
@@ -158,7 +169,7 @@ def format_text(explanation: Explanation, style: Style, *, show_values: bool = F
         show_values: Show the values of environment variables; otherwise they are ``***``.
     """
     sections = [
-        _format_subject(explanation.subject, style),
+        _format_subject(explanation, style),
         _format_profiles(explanation, style),
         _format_env(explanation, style, show_values),
         *_format_env_from(explanation, style),
@@ -223,12 +234,24 @@ def _to_plain(value: Any) -> Any:
     return value
 
 
-def _format_subject(subject: Subject, style: Style) -> list[str]:
-    return [
+def _format_subject(explanation: Explanation, style: Style) -> list[str]:
+    subject, offer, image = explanation.subject, explanation.offer, explanation.choice.image
+    chosen = f" ({printable(image.shown_name)})" if image else ""
+    lines = [
         f"{style.bold('User')}    {printable(subject.user)}",
         f"{style.bold('Groups')}  {printable(', '.join(sorted(subject.groups))) or 'none'}",
-        f"{style.bold('Image')}   {printable(subject.image)}",
+        f"{style.bold('Image')}   {printable(subject.image)}{chosen}",
     ]
+    if offer.images or offer.sizes:
+        lines.append("")
+    if offer.images:
+        lines.append(
+            f"{style.bold('May choose images')}  {printable(', '.join(each.shown_name for each in offer.images))}"
+        )
+    if offer.sizes:
+        names = [DEFAULT_SIZE, *(each.shown_name for each in offer.sizes)]
+        lines.append(f"{style.bold('May choose sizes')}   {printable(', '.join(names))}")
+    return lines
 
 
 def _format_profiles(explanation: Explanation, style: Style) -> list[str]:

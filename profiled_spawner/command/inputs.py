@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,8 @@ def _check_one(source: Input) -> ValidationResult:
     text = source.text
     if isinstance(text, DocumentError):
         return _refuse(text)
-    return validate_document(text.text, line_offset=text.line_offset, column_offset=text.column_offset)
+    offsets = {"line_offset": text.line_offset, "column_offset": text.column_offset}
+    return validate_document(text.text, **offsets, at=time.time())
 
 
 def _refuse(error: DocumentError) -> ValidationResult:

@@ -12,7 +12,7 @@ from ..decide.choices import Choice, choose, find_offer
 from ..decide.matching import Subject
 from ..document.model import Document, combine_documents
 from ..document.times import parse_start
-from ..errors import ChoiceError
+from ..errors import ChoiceError, TimeError
 from .diagnosis import format_text
 from .inputs import Input, check_inputs, read_inputs
 from .terminal import choose_style, print_notice
@@ -55,7 +55,7 @@ def load_request(arguments: argparse.Namespace) -> tuple[LoadedDocuments, Subjec
         return None
     _warn_about_commas(arguments.group, parsed.document)
     document = parsed.document
-    at = time.time() if arguments.at is None else parse_start(arguments.at, document.timezone)
+    at = time.time() if arguments.at is None else _parse_moment(arguments.at, document)
     subject = Subject(arguments.user, frozenset(arguments.group), arguments.image or "", at)
     options = {"image": arguments.image_choice, "size": arguments.size}
     choice = choose(find_offer(document, subject), subject.user, options)
@@ -64,6 +64,13 @@ def load_request(arguments: argparse.Namespace) -> tuple[LoadedDocuments, Subjec
     if not subject.image:
         raise ChoiceError("nothing here says which image the server runs; add --image")
     return parsed, subject, choice
+
+
+def _parse_moment(text: str, document: Document) -> int:
+    try:
+        return parse_start(text, document.timezone)
+    except TimeError as error:
+        raise TimeError(f"--at: {error}") from None
 
 
 def _warn_about_commas(groups: Sequence[str], document: Document) -> None:
