@@ -6,7 +6,7 @@ environment variables are masked unless asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..decide.merging import (
     reconcile_resources,
 )
 from ..document.kubernetes import find_alternatives
-from ..document.model import DEFAULT_SIZE, Document, EnvValue, EnvVarSource, Object, Size
+from ..document.model import DEFAULT_SIZE, Document, EnvValue, EnvVarSource, Object, Profile, Size
 from ..document.quantity import Quantity
 from ..errors import PodError
 from .terminal import Style, align, printable
@@ -68,6 +68,10 @@ class Explanation:
     def requests(self) -> _Amounts:
         """Requests (guarantees) by resource. A value of None removes one, and so does a zero of a GPU."""
         return _with_removed(self.resources.requests, self.effective.requests)
+
+    def overridden(self, section: str, name: str) -> tuple[Profile, ...]:
+        """The profiles that set this variable, resource or label too, and whose value does not count."""
+        return tuple([each for each in self.effective.applied if name in getattr(each, section)][:-1])
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -130,6 +134,10 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
         # A size has no index: its settings get None.
         return {**shown, "profile": indices.get(id(setting.profile))}
 
+    def with_overridden(section: str, name: str, shown: dict[str, Any]) -> dict[str, Any]:
+        overridden = [indices[id(profile)] for profile in explanation.overridden(section, name)]
+        return {**shown, "overrides": overridden} if overridden else shown
+
     return {
         "subject": {"user": subject.user, "groups": sorted(subject.groups), "image": subject.image},
         "profiles": [
@@ -148,12 +156,17 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
         **({"images": [image.name for image in offer.images]} if offer.images else {}),
         **({"sizes": [size.name for size in offer.sizes]} if offer.sizes else {}),
         "env": [
-            with_origin({"name": name, **_env_to_json(setting.value, show_values)}, setting)
+            with_overridden(
+                "env", name, with_origin({"name": name, **_env_to_json(setting.value, show_values)}, setting)
+            )
             for name, setting in sorted(effective.env.items())
         ],
         "resources": {
-            "limits": _amounts_to_json(explanation.limits, with_origin),
-            "requests": _amounts_to_json(explanation.requests, with_origin),
+            kind: {
+                resource: with_overridden(kind, resource, shown)
+                for resource, shown in _amounts_to_json(amounts, with_origin).items()
+            }
+            for kind, amounts in (("limits", explanation.limits), ("requests", explanation.requests))
         },
         **{section: shown for section, shown in _sections_to_json(effective, with_origin) if shown},
         "warnings": list(explanation.warnings),
@@ -176,8 +189,8 @@ def format_text(explanation: Explanation, style: Style, *, show_values: bool = F
         _format_resources(explanation, style),
         *_format_nodes(explanation, style),
         *_format_volumes(explanation, style),
-        *_format_texts("Labels", explanation.effective.labels, style),
-        *_format_texts("Annotations", explanation.effective.annotations, style),
+        *_format_texts(explanation, "labels", style),
+        *_format_texts(explanation, "annotations", style),
     ]
     if explanation.warnings:
         warnings = (f"  {style.yellow('⚠')} {printable(text)}" for text in explanation.warnings)
@@ -273,7 +286,7 @@ def _format_profiles(explanation: Explanation, style: Style) -> list[str]:
 
 def _format_env(explanation: Explanation, style: Style, show_values: bool) -> list[str]:
     rows = [
-        [name, _format_value(setting.value, show_values), _origin(setting)]
+        [name, _format_value(setting.value, show_values), _origin(setting, explanation.overridden("env", name))]
         for name, setting in sorted(explanation.effective.env.items())
     ]
     return [style.bold("Environment"), *(_table(rows, style) or ["  nothing from profiles"])]
@@ -295,11 +308,10 @@ def _format_value(value: EnvValue, show_values: bool) -> str:
 
 
 def _format_resources(explanation: Explanation, style: Style) -> list[str]:
-    limits, requests = explanation.limits, explanation.requests
     rows = [
         [resource if position == 0 else "", *row]
-        for resource in sorted({*limits, *requests}, key=rank_resource)
-        for position, row in enumerate(_describe_resource(limits.get(resource), requests.get(resource)))
+        for resource in sorted({*explanation.limits, *explanation.requests}, key=rank_resource)
+        for position, row in enumerate(_describe_resource(explanation, resource))
     ]
     return [style.bold("Resources"), *(_table(rows, style) or ["  nothing from profiles"])]
 
@@ -323,7 +335,7 @@ def _format_nodes(explanation: Explanation, style: Style) -> Iterator[list[str]]
     effective = explanation.effective
     rows = [
         *(
-            ["selector", f"{name}={setting.value}", _origin(setting)]
+            ["selector", f"{name}={setting.value}", _origin(setting, explanation.overridden("node_selector", name))]
             for name, setting in sorted(effective.node_selector.items())
         ),
         *(
@@ -390,19 +402,20 @@ def _describe_volume(volume: Object) -> str:
     return f"{text}, read-only" if volume.get("readOnly") else text
 
 
-def _format_texts(title: str, settings: Mapping[str, Setting[str]], style: Style) -> Iterator[list[str]]:
-    rows = [[name, setting.value or '""', _origin(setting)] for name, setting in sorted(settings.items())]
+def _format_texts(explanation: Explanation, section: str, style: Style) -> Iterator[list[str]]:
+    rows = [
+        [name, setting.value or '""', _origin(setting, explanation.overridden(section, name))]
+        for name, setting in sorted(getattr(explanation.effective, section).items())
+    ]
     if rows:
-        yield [style.bold(title), *_table(rows, style)]
+        yield [style.bold(section.capitalize()), *_table(rows, style)]
 
 
-def _describe_resource(
-    limit: Setting[Quantity | None] | None, request: Setting[Quantity | None] | None
-) -> Iterator[tuple[str, str, str]]:
-    if limit is not None:
-        yield "limit", _format_amount(limit), _origin(limit)
-    if request is not None:
-        yield "guarantee", _format_amount(request), _origin(request)
+def _describe_resource(explanation: Explanation, resource: str) -> Iterator[tuple[str, str, str]]:
+    limit, request = explanation.limits.get(resource), explanation.requests.get(resource)
+    for noun, section, setting in (("limit", "limits", limit), ("guarantee", "requests", request)):
+        if setting is not None:
+            yield noun, _format_amount(setting), _origin(setting, explanation.overridden(section, resource))
     if limit and limit.value and limit.value.amount and (request is None or request.value is None):
         unless = ", unless the hub sets one" if request is None else ""
         yield "guarantee", f"({limit.value})", f"no guarantee set: Kubernetes reserves the limit{unless}"
@@ -412,8 +425,11 @@ def _format_amount(setting: Setting[Quantity | None]) -> str:
     return "(removed)" if setting.value is None else setting.value.text
 
 
-def _origin(setting: Setting[Any]) -> str:
-    return f"from {setting.profile.label}" if setting.profile else ""
+def _origin(setting: Setting[Any], overridden: Sequence[Profile] = ()) -> str:
+    if setting.profile is None:
+        return ""
+    names = ", ".join(profile.label for profile in overridden)
+    return f"from {setting.profile.label}{f', overrides {names}' if names else ''}"
 
 
 def _table(rows: list[list[str]], style: Style) -> list[str]:

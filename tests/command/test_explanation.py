@@ -60,8 +60,8 @@ def test_json_has_the_shape_that_programs_rely_on() -> None:
         ],
         "applied": [1, 0],
         "env": [
-            {"name": "BUCKET", "value": "***", "profile": 0},
-            {"name": "OLD", "value": None, "profile": 0},
+            {"name": "BUCKET", "value": "***", "profile": 0, "overrides": [1]},
+            {"name": "OLD", "value": None, "profile": 0, "overrides": [1]},
             {"name": "PORT", "value": "***", "profile": 1},
             {
                 "name": "S3_KEY",
@@ -70,7 +70,10 @@ def test_json_has_the_shape_that_programs_rely_on() -> None:
             },
         ],
         "resources": {
-            "limits": {"memory": {"quantity": "2Gi", "profile": 0}, "cpu": {"quantity": None, "profile": 0}},
+            "limits": {
+                "memory": {"quantity": "2Gi", "profile": 0, "overrides": [1]},
+                "cpu": {"quantity": None, "profile": 0, "overrides": [1]},
+            },
             "requests": {"memory": {"quantity": "2Gi", "profile": 0}},
         },
         "warnings": [
@@ -94,15 +97,15 @@ def test_text_tells_a_person_the_same() -> None:
         "Applied in this order; later overrides earlier: globals, forecasting",
         "",
         "Environment",
-        "  BUCKET  ***                             from forecasting",
-        "  OLD     (removed)                       from forecasting",
+        "  BUCKET  ***                             from forecasting, overrides globals",
+        "  OLD     (removed)                       from forecasting, overrides globals",
         "  PORT    ***                             from globals",
         "  S3_KEY  secret team-s3, key access-key  from forecasting",
         "",
         "Resources",
-        "  memory  limit      2Gi        from forecasting",
+        "  memory  limit      2Gi        from forecasting, overrides globals",
         "          guarantee  2Gi        from forecasting",
-        "  cpu     limit      (removed)  from forecasting",
+        "  cpu     limit      (removed)  from forecasting, overrides globals",
         "",
         "Warnings",
         "  ⚠ memory: the guarantee of 4Gi (forecasting) is above the limit of 2Gi (forecasting); "
@@ -119,15 +122,18 @@ def test_values_are_only_told_on_request() -> None:
         "name": "BUCKET",
         "value": "CANARY-bucket",
         "profile": 0,
+        "overrides": [1],
     }
-    assert "  BUCKET  CANARY-bucket                   from forecasting" in lines_of(explanation, show_values=True)
+    assert "  BUCKET  CANARY-bucket                   from forecasting, overrides globals" in lines_of(
+        explanation, show_values=True
+    )
 
 
 def test_the_order_of_the_document_can_be_asked_for() -> None:
     explanation = explain(order="document")
 
     assert to_json(explanation)["applied"] == [0, 1]
-    assert to_json(explanation)["resources"]["limits"]["memory"] == {"quantity": "1Gi", "profile": 1}
+    assert to_json(explanation)["resources"]["limits"]["memory"] == {"quantity": "1Gi", "profile": 1, "overrides": [0]}
     assert "Applied in the document's order; later overrides earlier: forecasting, globals" in lines_of(explanation)
 
 
@@ -154,10 +160,10 @@ def test_no_gpu_is_told_as_zero_and_reserves_nothing() -> None:
     explanation = explain("profiles: [{name: all, gpu: 1}, {name: mail, users: [ada], gpu: 0}]")
 
     assert to_json(explanation)["resources"] == {
-        "limits": {"nvidia.com/gpu": {"quantity": "0", "profile": 1}},
+        "limits": {"nvidia.com/gpu": {"quantity": "0", "profile": 1, "overrides": [0]}},
         "requests": {},
     }
-    assert lines_of(explanation)[-2:] == ["Resources", "  nvidia.com/gpu  limit  0  from mail"]
+    assert lines_of(explanation)[-2:] == ["Resources", "  nvidia.com/gpu  limit  0  from mail, overrides all"]
 
 
 def test_a_guarantee_that_a_zero_limit_overruled_is_not_told_as_given() -> None:

@@ -572,8 +572,8 @@ class TestSeveralConfigMaps:
             (4, "forecasting", "zoology"),
         ]
         assert told["applied"] == [0, 2, 3]
-        assert told["env"] == [{"name": "ENDPOINT", "value": "***", "profile": 3}]
-        assert told["resources"]["limits"]["memory"] == {"quantity": "1Gi", "profile": 3}
+        assert told["env"] == [{"name": "ENDPOINT", "value": "***", "profile": 3, "overrides": [0, 2]}]
+        assert told["resources"]["limits"]["memory"] == {"quantity": "1Gi", "profile": 3, "overrides": [0]}
 
     async def test_text_names_the_configmap_of_a_profile(self, run_on: Callable[..., Any]) -> None:
         code, out, _ = await run_on("explain", "--user", "ada", "--image", "x", aviation="profiles: [{env: {A: b}}]")
@@ -620,7 +620,7 @@ class TestExplain:
         assert lines[:3] == ["User    ada", "Groups  a, b", f"Image   {IMAGE}"]
         assert "  ✔ 1  forecasting  user ada is listed; image is listed" in lines
         assert "  BUCKET    ***  from forecasting" in lines
-        assert "  memory  limit      2Gi    from forecasting" in lines
+        assert "  memory  limit      2Gi    from forecasting, overrides globals" in lines
 
     def test_json_is_one_object(self, run: Run, write: Write) -> None:
         code, out, err = run("explain", write(GOOD), "--user", "ada", "--image", IMAGE, "--format", "json")
@@ -635,8 +635,11 @@ class TestExplain:
         path = write("profiles: [{users: [ada], env: {A: first}}, {env: {A: second}}]")
         arguments = ["explain", path, "--user", "ada", "--image", IMAGE, "--show-values"]
 
-        assert "  A  first  from profiles[0]" in run(*arguments)[1].splitlines()
-        assert "  A  second  from profiles[1]" in run(*arguments, "--merge-order", "document")[1].splitlines()
+        assert "  A  first  from profiles[0], overrides profiles[1]" in run(*arguments)[1].splitlines()
+        assert (
+            "  A  second  from profiles[1], overrides profiles[0]"
+            in run(*arguments, "--merge-order", "document")[1].splitlines()
+        )
 
     @pytest.mark.parametrize("command", ["explain", "render"])
     def test_the_errors_of_a_document_are_told_as_validate_does(self, run: Run, write: Write, command: str) -> None:
@@ -768,8 +771,8 @@ class TestSize:
         assert "BUCKET    ***  from size Large" in out
         explained = json.loads(run(*arguments, "--format", "json")[1])
         assert (explained["applied"], explained["size"]) == ([0, 1], "Large")
-        assert explained["resources"]["limits"]["memory"] == {"quantity": "8Gi", "profile": None}
-        assert explained["resources"]["limits"]["cpu"] == {"quantity": "1", "profile": 1}
+        assert explained["resources"]["limits"]["memory"] == {"quantity": "8Gi", "profile": None, "overrides": [0, 1]}
+        assert explained["resources"]["limits"]["cpu"] == {"quantity": "1", "profile": 1, "overrides": [0]}
 
     def test_explain_tells_of_a_size_alone(self, run: Run, write: Write) -> None:
         document = write("profiles: []\nsizes: [{name: Large, resources: {mem_limit: 8Gi}}]")
@@ -793,6 +796,82 @@ class TestSize:
     def test_default_is_none(self, run: Run, write: Write) -> None:
         arguments = ["explain", write(SIZES), "--user", "ada", "--image", IMAGE]
         assert run(*arguments, "--size", "default") == run(*arguments)
+
+
+IMAGES = """
+timezone: Europe/Athens
+profiles: [{name: week, images: [course], from: 2027-01-18, until: 2027-01-22, env: {A: b}}]
+images:
+- {name: Course, image: course, groups: [students], until: 2027-01-31}
+- {name: Basic, image: basic}
+- {name: Hub, users: [ada]}
+sizes: [{name: Large}]
+"""
+
+
+class TestImages:
+    def test_explain_lists_what_may_be_chosen_and_takes_the_first(self, run: Run, write: Write) -> None:
+        arguments = ["explain", write(IMAGES), "--user", "ada", "--group", "students", "--at", "2027-01-20"]
+        code, out, err = run(*arguments)
+
+        assert (code, err) == (0, "")
+        assert out.splitlines()[2:6] == [
+            "Image   course (Course)",
+            "",
+            "May choose images  Course, Basic, Hub",
+            "May choose sizes   default, Large",
+        ]
+        assert "  ✔ 0  week  for every user; image is listed; until the end of 22 January" in out
+        told = json.loads(run(*arguments, "--format", "json")[1])
+        assert (told["image_choice"], told["images"], told["sizes"]) == (
+            "Course",
+            ["Course", "Basic", "Hub"],
+            ["Large"],
+        )
+
+    @pytest.mark.parametrize(
+        ("arguments", "image"),
+        [
+            pytest.param(["--at", "2027-01-31T23:59:59"], "course", id="on its last day"),
+            pytest.param(["--at", "2027-02-01"], "basic", id="after it"),
+            pytest.param(["--image", "other"], "course", id="over an image of the hub's settings"),
+            pytest.param(["--image-choice", "Basic"], "basic", id="chosen"),
+            pytest.param(["--image-choice", "Hub", "--image", "other"], "other", id="left to the hub's settings"),
+        ],
+    )
+    @pytest.mark.parametrize("command", ["explain", "render"])
+    def test_the_image_is_the_one_that_a_server_would_run(
+        self, run: Run, write: Write, command: str, arguments: list[str], image: str
+    ) -> None:
+        given = [command, write(IMAGES), "--user", "ada", "--group", "students", "--at", "2027-01-20", *arguments]
+        code, out, err = run(*given, "--format", "json")
+
+        assert (code, err) == (0, "")
+        told = json.loads(out)
+        assert (told["subject"] if command == "explain" else told["spec"]["containers"][0])["image"] == image
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "message"),
+        [
+            (["--image-choice", "Course"], 1, "there is no image 'Course' for ada; choose one of: Basic, Hub"),
+            (["--image-choice", "Hub"], 1, "nothing here says which image the server runs; add --image"),
+            (["--at", "2027-02-30"], 2, "--at: 2027-02-30 is not in the calendar"),
+        ],
+    )
+    def test_what_cannot_be_is_an_error(
+        self, run: Run, write: Write, arguments: list[str], code: int, message: str
+    ) -> None:
+        assert run("explain", write(IMAGES), "--user", "ada", *arguments) == (
+            code,
+            "",
+            f"profiled-spawner: {message}\n",
+        )
+
+    def test_validate_warns_of_what_has_ended(self, run: Run, write: Write) -> None:
+        code, out, _ = run("validate", write("profiles: [{until: 2020-01-31}]"))
+
+        assert code == 0
+        assert "profiles[0].until: is over: it applied until the end of 31 January 2020; remove it" in out
 
 
 HOSTILE = [
