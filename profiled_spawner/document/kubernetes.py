@@ -29,13 +29,12 @@ from .rules import (
     may_begin_hub_owned,
 )
 from .templates import (
-    MIXED_UP,
     TEMPLATE_PATTERN,
     Template,
-    fill_in,
+    expand_example,
+    explain_collision,
     find_templates,
-    mixes_people_up,
-    tells_people_apart,
+    is_unique_per_user,
 )
 from .validator import Path, Validator
 from .yaml_tree import Mapping, Node, Scalar
@@ -558,9 +557,8 @@ def read_text(validator: Validator, node: Node, path: Path, rule: Rule | None) -
     if text is None or rule is None:
         return text
     if rule.template and ("{" in text or "}" in text):
-        example, problem = fill_in(text)
-        mixed_up = MIXED_UP if rule.is_shared and mixes_people_up(text) else None
-        problem = problem or rule.explain(example) or mixed_up
+        example, problem = expand_example(text)
+        problem = problem or rule.explain(example) or (explain_collision(text) if rule.is_shared else None)
         text = Template(text, rule.explain, rule.is_shared)
     elif rule.template and len(text) > MAX_TEMPLATE:
         problem = f"has {len(text):,} characters; use at most {MAX_TEMPLATE:,}"
@@ -648,10 +646,10 @@ def _no_check(_: Object) -> _Problems:
 
 
 def _check_volume(volume: Object) -> _Problems:
-    path = volume.get("subPath")
-    # Below something that is a person's own, a path may be anything.
-    if path and mixes_people_up(path) and not any(map(tells_people_apart, find_templates(volume))):
-        yield "subPath", MIXED_UP
+    problem = explain_collision(volume.get("subPath") or "")
+    # In a volume that only one user has, a path may be the same for two users.
+    if problem and not any(map(is_unique_per_user, find_templates(volume))):
+        yield "subPath", problem
 
 
 def _check_env_from(source: Object) -> _Problems:
