@@ -1,7 +1,7 @@
 """Keys of jupyterhub-singleuser-profiles that this format does not have, and what to do instead.
 
-They are ignored, with this advice as a warning, so that a document of that library needs no rewriting to be read.
-Keys that both formats share are not listed.
+These keys are ignored with a warning, so that documents of that library are valid here. Keys that both formats share
+are not listed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DOCUMENT_ADVICE: Mapping[str, str] = MappingProxyType(
         "ui": "the spawn page is KubeSpawner's, which also offers the sizes that fit a person",
     }
 )
-"""By key of the document."""
+"""Advice by key of the document."""
 
 UI_ADVICE: Mapping[str, str] = MappingProxyType(
     {
@@ -29,7 +29,7 @@ UI_ADVICE: Mapping[str, str] = MappingProxyType(
         "sizeConfig": "a person is offered the sizes that fit them; leave them out of the document to offer none",
     }
 )
-"""By key of ``ui``."""
+"""Advice by key of ``ui``."""
 
 PROFILE_ADVICE: Mapping[str, str] = MappingProxyType(
     {
@@ -38,4 +38,4 @@ PROFILE_ADVICE: Mapping[str, str] = MappingProxyType(
         "services": "make what belongs to a server in a pre_spawn_hook, and refer to it with valueFrom",
     }
 )
-"""By key of a profile."""
+"""Advice by key of a profile."""
