@@ -499,7 +499,7 @@ def _read_field(validator: Validator, node: Node, path: Path, kind: str, name: s
         found = {}
         for label, key, value, here in _named(validator, node, path, "a mapping"):
             if place in _NAMED and LABEL_NAME.explain(label):
-                validator.error(key, path, "has a key that is no label's name, such as team or example.org/team")
+                validator.error(key, path, "has a key that is not a label's name, such as team or example.org/team")
             found[label] = _read_value(validator, value, here, field.kind, place)
         return MappingProxyType(found)
     return _read_value(validator, node, path, field.kind, place)
@@ -651,7 +651,7 @@ def _check_volume(volume: Object) -> _Problems:
 
 def _check_env_from(source: Object) -> _Problems:
     if may_begin_hub_owned(source.get("prefix") or ""):
-        yield "prefix", "could make a variable that belongs to the hub, by which it knows a server; use another"
+        yield "prefix", "could make a variable that belongs to the hub; use another prefix"
 
 
 def _check_resource_field(selector: Object) -> _Problems:
@@ -662,9 +662,9 @@ def _check_resource_field(selector: Object) -> _Problems:
 
 def _check_toleration(toleration: Object) -> _Problems:
     if toleration.get("operator") == "Exists" and toleration.get("value"):
-        yield "value", "must be left out with the operator Exists, which asks for no value"
+        yield "value", "must be left out with the operator Exists, which has no value"
     if not toleration.get("key") and toleration.get("operator") != "Exists":
-        yield "key", "must be given, but for the operator Exists, which then tolerates every taint"
+        yield "key", "is required, except with the operator Exists, which then tolerates all taints"
     if "tolerationSeconds" in toleration and toleration.get("effect") != "NoExecute":
         yield "tolerationSeconds", "only has a meaning with the effect NoExecute"
 
@@ -691,7 +691,7 @@ def _check_node_selector(selector: Object) -> _Problems:
         yield "nodeSelectorTerms", "must have at least one term"
     for position, term in enumerate(terms or ()):
         if not term.get("matchExpressions") and not term.get("matchFields"):
-            yield "nodeSelectorTerms", f"has a term without expressions ({position}), which no node fits"
+            yield "nodeSelectorTerms", f"has a term without expressions ({position}), which matches no node"
 
 
 def _check_claim(spec: Object) -> _Problems:
@@ -699,7 +699,7 @@ def _check_claim(spec: Object) -> _Problems:
     if modes == ():
         yield "accessModes", "must name at least one, such as ReadWriteOnce"
     if modes and "ReadWriteOncePod" in modes and set(modes) != {"ReadWriteOncePod"}:
-        yield "accessModes", "must be ReadWriteOncePod alone, or without it"
+        yield "accessModes", "cannot combine ReadWriteOncePod with other modes"
     resources = spec.get("resources")
     if resources is not None and "storage" not in (resources.get("requests") or ()):
         yield "resources", "must request storage: {requests: {storage: 1Gi}}"
@@ -708,9 +708,9 @@ def _check_claim(spec: Object) -> _Problems:
         and resources["requests"]["storage"]
         and not parse_quantity(resources["requests"]["storage"]).amount
     ):
-        yield "resources", "must request more than no storage"
+        yield "resources", "must request more than 0 of storage"
     if "dataSource" in spec and "dataSourceRef" in spec:
-        yield "dataSource", "must be left out beside dataSourceRef"
+        yield "dataSource", "cannot be combined with dataSourceRef"
 
 
 def _check_projected(source: Object) -> _Problems:
@@ -721,7 +721,7 @@ def _check_projected(source: Object) -> _Problems:
             files += [item.get("path") for item in each.get("items") or ()] if each else []
             for path in filter(None, files):
                 if path in taken:
-                    yield "sources", "have two files of the same path"
+                    yield "sources", "has two files with the same path"
                     return
                 taken.add(path)
 
@@ -733,7 +733,7 @@ def _check_source(reference: Object) -> _Problems:
 
 def _check_trust_bundle(projection: Object) -> _Problems:
     if ("name" in projection) == ("signerName" in projection):
-        yield "name", "must be given, or else signerName"
+        yield "name", "must be given, or signerName, but not both"
     if "labelSelector" in projection and "signerName" not in projection:
         yield "labelSelector", "only has a meaning with signerName"
 

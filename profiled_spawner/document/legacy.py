@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 __all__ = ["DOCUMENT_ADVICE", "PROFILE_ADVICE", "UI_ADVICE"]
 
-_LAST_CHOICE = "drop it: it was that library's note of a person's last choice, and does not belong in a profile"
+_LAST_CHOICE = "remove it: that library stored a person's last choice in it, which does not belong in a profile"
 
 DOCUMENT_ADVICE: Mapping[str, str] = MappingProxyType(
     {
@@ -23,9 +23,9 @@ DOCUMENT_ADVICE: Mapping[str, str] = MappingProxyType(
 
 UI_ADVICE: Mapping[str, str] = MappingProxyType(
     {
-        "envVarConfig": "people type in no variables here; keep each user's own in a Secret, and refer to that",
-        "gpuConfig": "offer GPUs as sizes, each with its resources; name users or groups where not all may have them",
-        "imageConfig": "offer images, and order and leave them out, in KubeSpawner's profile_list",
+        "envVarConfig": "users cannot enter variables here; keep each user's values in a Secret, and refer to it",
+        "gpuConfig": "offer GPUs as sizes with resources; restrict a size with users or groups",
+        "imageConfig": "offer and order images in KubeSpawner's profile_list",
         "sizeConfig": "a person is offered the sizes that fit them; leave them out of the document to offer none",
     }
 )
@@ -35,7 +35,7 @@ PROFILE_ADVICE: Mapping[str, str] = MappingProxyType(
     {
         "last_selected_image": _LAST_CHOICE,
         "last_selected_size": _LAST_CHOICE,
-        "services": "make what belongs to a server in a pre_spawn_hook, and refer to it with valueFrom",
+        "services": "create the objects of a server in a pre_spawn_hook, and refer to them with valueFrom",
     }
 )
 """Advice by key of a profile."""

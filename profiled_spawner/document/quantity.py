@@ -146,13 +146,15 @@ def check_resource(resource: str, quantity: Quantity, *, limit: bool) -> None:
             is a limit of 0 for CPU, which would mean no limit, or for memory, with which no server can start.
     """
     if limit and not quantity.amount and resource in ("cpu", "memory"):
-        raise QuantityError(f"a {resource} limit of {quantity} cannot be; leave it out, or write null for none")
+        raise QuantityError(
+            f"a {resource} limit cannot be {quantity}; leave it out, or write null for no limit"
+        )
     whole = quantity.amount == quantity.amount.to_integral_value()
     if "/" in resource:
         if not whole:
-            raise QuantityError(f"{quantity} is no whole number, and {resource} comes in pieces")
+            raise QuantityError(f"{quantity} is not a whole number; {resource} has only whole units")
         if quantity.amount > _MOST_UNITS:
-            raise QuantityError(f"{quantity} is more than Kubernetes can count in pieces ({_MOST_UNITS})")
+            raise QuantityError(f"{quantity} is more than Kubernetes can count ({_MOST_UNITS})")
     elif resource != "cpu" and not whole:
         milli = quantity.text.endswith("m")
         hint = f"did you mean {quantity.text[:-1]}Mi?" if milli else "write whole bytes"
@@ -161,7 +163,7 @@ def check_resource(resource: str, quantity: Quantity, *, limit: bool) -> None:
     if resource.startswith(_HUGE_PAGES):
         size = parse_quantity(resource.removeprefix(_HUGE_PAGES))
         if _EXACT.remainder(quantity.amount, size.amount):
-            raise QuantityError(f"{quantity} is no whole number of pages; write a multiple of {size}")
+            raise QuantityError(f"{quantity} is not a whole number of pages; write a multiple of {size}")
 
 
 def is_whole_and_equal(resource: str) -> bool:

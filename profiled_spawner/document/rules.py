@@ -208,5 +208,5 @@ def explain_resource_name(resource: str) -> str | None:
     if not _compile(QUALIFIED_NAME).fullmatch(f"requests.{resource}") or resource.startswith("requests."):
         return "not the name of an extended resource, such as nvidia.com/gpu"
     if resource.partition("/")[0].endswith("kubernetes.io"):
-        return "kubernetes.io is Kubernetes' own domain, which no extended resource has"
+        return "kubernetes.io is reserved for Kubernetes; an extended resource has another domain"
     return None

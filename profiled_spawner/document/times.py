@@ -110,7 +110,7 @@ def load_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, LookupError, struct.error) as error:
-        what = f"the rules of {name} cannot be read here ({type(error).__name__}); mend the system's time zones"
+        what = f"the rules of {name} cannot be read here ({type(error).__name__}); repair the system's time zones"
         raise TimeError(f"{what}, or reinstall the package tzdata") from error
 
 
@@ -186,7 +186,7 @@ def _make(match: re.Match[str]) -> date | datetime:
     try:
         wall = datetime(found.year, found.month, found.day, int(hour), int(minute), int(second or 0))
     except ValueError:
-        raise TimeError(f"{text} has no time of a day; write 00:00 to 23:59, or 23:59:59") from None
+        raise TimeError(f"{text} has no valid time of day; write 00:00 to 23:59, or 23:59:59") from None
     return wall.replace(tzinfo=_parse_offset(offset)) if offset else wall
 
 

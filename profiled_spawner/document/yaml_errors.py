@@ -23,15 +23,15 @@ __all__ = [
     "skip_properties",
 ]
 
-EXPLICIT_TAG = "an explicit tag (!), of which only !!str is allowed; a text that begins with ! needs quotes"
-SURROGATE = "half of a surrogate pair, which is no Unicode text"
+EXPLICIT_TAG = "a tag (!), and only !!str is allowed; a text that begins with ! needs quotes"
+SURROGATE = "half of a surrogate pair, which is not a character"
 
 _GENERAL = "this is not YAML; look for a missing quote, bracket, comma or ':' before it"
-_CONTROL = "a control character, which YAML allows nowhere; in double quotes, write its escape"
+_CONTROL = "a control character, which YAML does not allow; write its escape in double quotes"
 _DIRECTIVE = "a line that begins with % is a directive; leave it out, or quote the text that begins with it"
 _NO_COLON = "no ': ' after this key"
 _ADD_COLON = "add it, or indent the line more if it continues the text above"
-_LONG_KEY = "no ': ' within 1,024 characters; a key must not be longer, nor a text that begins in its place"
+_LONG_KEY = "no ': ' within 1,024 characters; a key, or a text in its place, must not be longer"
 _CLOSERS = {"[": "]", "{": "}"}
 _OPENERS = {"]": "[", "}": "{"}
 _ESCAPED = {'"': r"\"", "'": "''"}
@@ -224,10 +224,10 @@ def _open_quote(stop: Stop) -> _Problem | None:
 
 def _wrong_escape(text: str, position: int) -> _Problem:
     if text[position + 1 : position + 2] not in ("x", "u", "U"):
-        return r"a backslash with a character that it does not go with; write \\, or use single quotes", position
+        return r"an unknown escape; write \\ for a backslash, or use single quotes", position
     if _SURROGATE_ESCAPE.match(text, position):
         return f"{SURROGATE}; write the character itself", position + 2
-    what = r"an escape that is no character: \x needs 2 hexadecimal digits, \u 4, \U 8; for a backslash, write \\"
+    what = r"an invalid escape: \x needs 2 hexadecimal digits, \u 4, \U 8; for a backslash, write \\"
     return what, position + 2
 
 
@@ -279,7 +279,7 @@ def _reserved_character(stop: Stop) -> _Problem | None:
 
 def _colon_without_space(stop: Stop) -> _Problem | None:
     if stop.character == ":" and stop.text[stop.position + 1 : stop.position + 2] in (",", "?", "[", "]", "{", "}"):
-        what = "a ':' that nothing separates from what follows; write a space after it, or quote the text"
+        what = "a ':' without a space after it; add the space, or quote the text"
         return what, stop.position
     return None
 
@@ -379,7 +379,7 @@ def _within_brackets(stop: Stop) -> _Problem | None:  # noqa: PLR0911  one for e
     if not stop.character or _MARKER.match(stop.text, stop.position):
         return f"{opened} is never closed; close it with {closer}", stop.position
     if stop.character in "]}" and stop.character != closer:
-        return f"a {stop.character} where {opened} is to be closed; write {closer}", stop.position
+        return f"a {stop.character} cannot close {opened}; write {closer}", stop.position
     if stop.character == "," and stop.text[: stop.position].rstrip()[-1:] in ("[", "{", ","):
         return "a ',' with nothing before it; leave it out", stop.position
     if stop.character in "[{" and stop.text[stop.position - 1 : stop.position].strip(",:[{\"'"):

@@ -46,7 +46,7 @@ class _PythonLoader(yaml.SafeLoader):
 # The C parser is about seven times as fast. Without libyaml, PyYAML does not have it.
 _Loader: Any = getattr(yaml, "CSafeLoader", _PythonLoader)
 
-_UNKNOWN_ALIAS = "an alias (*) without an anchor (&) of that name before it; a text that begins with * needs quotes"
+_UNKNOWN_ALIAS = "an alias (*) to an anchor (&) that is not defined before it; a text that begins with * needs quotes"
 
 # libyaml compares each directive with all before it: a document of directives would hold the GIL for ten seconds.
 _TAG_DIRECTIVE = re.compile("(?:\\A|[\r\n\x85\u2028\u2029])\ufeff?%TAG")
