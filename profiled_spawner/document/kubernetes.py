@@ -1,8 +1,8 @@
-"""Kubernetes' objects that a profile may hold: their fields, and what the API server demands of each.
+"""The Kubernetes objects in a profile: their fields, and the API server's rules for them.
 
-`SHAPES` has the fields, named as in the client's own models; `RULES` and `FIELD_RANGES` what one field may hold; a
-function for each type what several fields must be together. Validation and JSON Schema are made from these. The
-source is https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go.
+`SHAPES` defines the fields of each type, `RULES` and `FIELD_RANGES` the values of a field, and `_CHECKS` the rules for
+several fields together. Validation and JSON Schema are made from these. The source of the rules is
+https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ from .rules import (
     may_begin_hub_owned,
 )
 from .templates import (
-    MIXED_UP,
     TEMPLATE_PATTERN,
     Template,
-    fill_in,
+    expand_example,
+    explain_collision,
     find_templates,
-    mixes_people_up,
-    tells_people_apart,
+    is_unique_per_user,
 )
 from .validator import Path, Validator
 from .yaml_tree import Mapping, Node, Scalar
@@ -59,13 +58,13 @@ __all__ = [
 ]
 
 Object: TypeAlias = MappingABC[str, Any]
-"""An object of Kubernetes in a manifest's form, of mappings and tuples that cannot be changed."""
+"""A Kubernetes object as in a manifest, of immutable mappings and tuples."""
 Schema: TypeAlias = dict[str, Any]
 """A part of a JSON Schema."""
 
-# A type's fields: "name" is a text, "name:int" a number, "name:Other" an object of another type, "[…]" and "{…}" a
-# list and a mapping of such; "!" marks what must be there. Names of types are those of Kubernetes' API, but for
-# some that stand in more than one place and may not say the same in each.
+# The fields of each type: "name" is a text, "name:int" a number, "name:Other" an object of another type, "[…]" a list
+# and "{…}" a mapping of these; "!" marks a required field. The types have the names of Kubernetes' API. A type whose
+# rules differ between its places has a name of ours for each.
 _SHAPES = """
 EnvVarSource                secretKeyRef:SecretKeySelector configMapKeyRef:ConfigMapKeySelector
                             fieldRef:ObjectFieldSelector resourceFieldRef:ResourceFieldSelector
@@ -138,10 +137,10 @@ class Field:
     """A field of a type.
 
     Attributes:
-        name: Its name in a manifest.
-        kind: ``text``, ``int``, ``bool``, ``quantity``, or another type's name.
-        many: Whether there is a list of them, or a mapping by names.
-        required: Whether the API server wants it.
+        name: The field's name in a manifest.
+        kind: The type of its value, or of each value: ``text``, ``int``, ``bool``, ``quantity``, or a key of `SHAPES`.
+        many: Whether it has a list of values, or a mapping of names to values. Empty: one value.
+        required: Whether the API server requires the field.
     """
 
     name: str
@@ -157,8 +156,8 @@ UNSUPPORTED_VOLUMES = frozenset(
         *("rbd", "scaleIO", "storageos", "vsphereVolume"),
     }
 )
-"""Kinds of volumes that Kubernetes has moved to CSI drivers or removed, or that need what a hub does not have."""
-# What to do about keys of a type that a document cannot have.
+"""Kinds of volumes that Kubernetes removed or moved to CSI drivers, or that a hub cannot provide."""
+# Advice for keys that a type of Kubernetes has, and a document cannot have.
 _HINTS = {
     "MountedVolume": dict.fromkeys(
         UNSUPPORTED_VOLUMES, "this kind of volume is not supported; use csi, or a persistentVolumeClaim"
@@ -188,7 +187,7 @@ SHAPES: MappingProxyType[str, dict[str, Field]] = MappingProxyType(_read_shapes(
 
 _MEMBER = rf"metadata\.(?:labels|annotations)\['{QUALIFIED_NAME}'\]"
 _NO_PARENT = r"(?!(?:.*/)?\.\.(?:/|$))"
-# A newline in a path is nobody's wish.
+# Kubernetes allows control characters in paths, but nobody wants them.
 _CHARACTERS = r"[^\x00-\x1f\x7f]"
 
 _OBJECT_NAME = replace(OBJECT_NAME, template=True, is_shared=True)
@@ -197,7 +196,7 @@ _CONFIGMAP_KEY = Rule(r"(?!\.\.|\.$)[-._a-zA-Z0-9]+", "not a key that a ConfigMa
 _FILE = Rule(
     rf"(?!/|\.\.){_NO_PARENT}{_CHARACTERS}+", "must be a relative path, on one line and without '..'", template=True
 )
-# Of a volume, whatever has no rule of its own: KubeSpawner expands fields in all of its volumes' texts.
+# For a volume's other texts: KubeSpawner expands fields in all texts of volumes.
 _FREE = Rule(r"[\s\S]*", "", template=True, is_shared=True)
 _RESOURCE = Rule(
     r"(?:limits|requests)\.(?:cpu|memory|ephemeral-storage|hugepages-[A-Za-z0-9]+)",
@@ -208,7 +207,7 @@ _POD_FIELDS = (
     *("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName"),
     *("status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"),
 )
-_FILE_FIELDS = (*("metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels", "metadata.annotations"),)
+_FILE_FIELDS = ("metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels", "metadata.annotations")
 
 
 def _one_of(*words: str) -> Rule:
@@ -353,9 +352,9 @@ FIELD_RANGES = {
     "ServiceAccountTokenProjection.expirationSeconds": (600, 2**32),
     "PodCertificateProjection.maxExpirationSeconds": (3600, 91 * 86400),
 }
-"""The least and the most that a number may be, by ``Type.field``; what is not here is of 32 bits."""
+"""The least and the greatest value of a number, by ``Type.field``. Other numbers have 32 bits."""
 
-# Of these, an object has exactly one of the fields that are objects themselves.
+# An object of these types has exactly one of the fields that are objects themselves.
 _ALTERNATIVES = frozenset(
     {"EnvVarSource", "EnvFromSource", "MountedVolume", "VolumeProjection", "DownwardAPIVolumeFile"}
 )
@@ -371,14 +370,14 @@ _OCTAL = re.compile(r"0o?[0-7]{1,11}")
 
 @cache
 def find_alternatives(kind: str) -> tuple[str, ...]:
-    """The fields of which an object of the type has exactly one; none where it is not so."""
+    """Returns the fields of which an object of the type has exactly one; empty: there are no such fields."""
     if kind not in _ALTERNATIVES:
         return ()
     return tuple(name for name, field in SHAPES[kind].items() if field.kind in SHAPES and not field.many)
 
 
 def _find_volume_kinds() -> frozenset[str]:
-    """The types that a volume consists of."""
+    """Returns the type of volumes, and all types within it."""
     kinds, left = set[str](), ["MountedVolume"]
     while left:
         kind = left.pop()
@@ -392,7 +391,7 @@ _VOLUME_KINDS = _find_volume_kinds()
 
 
 def find_rule(place: str) -> Rule | None:
-    """What a text must be like, by ``Type.field``; None if it may be anything."""
+    """Returns the rule for a text, by ``Type.field``; None: any text is valid."""
     return RULES.get(place) or (_FREE if place.partition(".")[0] in _VOLUME_KINDS else None)
 
 
@@ -402,13 +401,12 @@ def read_object(validator: Validator, node: Node, path: Path, kind: str, *, empt
     Args:
         validator: Collects the errors.
         node: The object.
-        path: Where it is.
-        kind: Its type.
-        empty: How to write that there is none, if that is possible.
+        path: Its place.
+        kind: Its type, a key of `SHAPES`.
+        empty: How to write an empty value, if that is possible.
 
     Returns:
-        The object in a manifest's form, which cannot be changed; None after an error. A text in which KubeSpawner's
-        fields are expanded is a `Template`.
+        The object; None: it is not a mapping. A text whose KubeSpawner fields are expanded is a `Template`.
     """
     return validator.once(node, kind, lambda: _read_mapping(validator, node, path, kind, empty))
 
@@ -431,13 +429,14 @@ def _read_mapping(validator: Validator, node: Node, path: Path, kind: str, empty
     given = [name for name in alternatives if name in entries]
     if alternatives and len(given) != 1 and (given or not misspelled):
         validator.error(node, path, _one_alternative(given, alternatives))
-    for where, what in _CHECKS.get(kind, _no_check)(found):
+    check = _CHECKS.get(kind)
+    for where, what in check(found) if check else ():
         validator.error(entries[where][1] if where in entries else node, (*path, where) if where else path, what)
     return found
 
 
 def read_objects(validator: Validator, node: Node, path: Path, kind: str) -> tuple[Object, ...]:
-    """Reads a list of objects of a type."""
+    """Reads a list of objects of a type, without those that have a wrong type."""
 
     def read() -> tuple[Object, ...]:
         items = enumerate(validator.items(node, path))
@@ -450,14 +449,14 @@ def read_objects(validator: Validator, node: Node, path: Path, kind: str) -> tup
 def read_texts(
     validator: Validator, node: Node, path: Path, explain_name: Callable[[str], str | None], rule: Rule | None
 ) -> MappingProxyType[str, str]:
-    """Reads a mapping of texts, whose keys are names of labels or annotations.
+    """Reads labels or annotations.
 
     Args:
         validator: Collects the errors.
         node: The mapping.
-        path: Where it is.
-        explain_name: Says what is wrong with a key.
-        rule: The rule for a value.
+        path: Its place.
+        explain_name: Returns the problem of a name; None: it has none.
+        rule: The rule for the values.
     """
 
     def read() -> MappingProxyType[str, str]:
@@ -475,7 +474,7 @@ def read_texts(
 
 
 def _named(validator: Validator, node: Node, path: Path, wanted: str) -> Iterator[tuple[str, Node, Node, Path]]:
-    """Each name of a mapping, with its key, its value and the value's path, where only names of labels are shown."""
+    """Yields each name with its key, its value and the value's path. The path only shows names of labels."""
     if not isinstance(node, Mapping):
         validator.wrong_type(node, path, wanted, empty=f"{path[-1]}: {{}}")
         return
@@ -495,7 +494,7 @@ def _read_field(validator: Validator, node: Node, path: Path, kind: str, name: s
         found = {}
         for label, key, value, here in _named(validator, node, path, "a mapping"):
             if place in _NAMED and LABEL_NAME.explain(label):
-                validator.error(key, path, "has a key that is no label's name, such as team or example.org/team")
+                validator.error(key, path, "has a key that is not a label's name, such as team or example.org/team")
             found[label] = _read_value(validator, value, here, field.kind, place)
         return MappingProxyType(found)
     return _read_value(validator, node, path, field.kind, place)
@@ -532,7 +531,7 @@ def _read_integer(text: str, place: str) -> tuple[int, str | None]:
     octal = _OCTAL.fullmatch(text)
     if not octal and not _INTEGER.fullmatch(text):
         return 0, "must be a whole number"
-    # As in YAML 1.1 and kubectl, which is what a mode of 0644 relies on.
+    # As in YAML 1.1 and kubectl, a number such as a mode of 0644 is octal.
     number = int(text.replace("o", ""), 8) if octal else int(text)
     span = f"{least:o} to {most:o}, in octal digits behind a 0" if most == 0o777 else f"{least} to {most}"
     return number, None if least <= number <= most else f"must be from {span}"
@@ -546,16 +545,15 @@ _READ: dict[str, Callable[[str, str], tuple[Any, str | None]]] = {
 
 
 def read_text(validator: Validator, node: Node, path: Path, rule: Rule | None) -> str | None:
-    """Reads a text, which may be empty if the rule allows that; None after an error."""
-    # Unlike in a profile's own sections, an empty text has a meaning in many of Kubernetes' fields.
+    """Reads a text, which may be empty if the rule allows it. Returns None if there is none."""
+    # Unlike in a profile's own sections, "" has a meaning in many fields of Kubernetes.
     is_written_empty = isinstance(node, Scalar) and not node.value and not node.plain
     text = "" if is_written_empty else validator.text(node, path)
     if text is None or rule is None:
         return text
     if rule.template and ("{" in text or "}" in text):
-        example, problem = fill_in(text)
-        mixed_up = MIXED_UP if rule.is_shared and mixes_people_up(text) else None
-        problem = problem or rule.explain(example) or mixed_up
+        example, problem = expand_example(text)
+        problem = problem or rule.explain(example) or (explain_collision(text) if rule.is_shared else None)
         text = Template(text, rule.explain, rule.is_shared)
     elif rule.template and len(text) > MAX_TEMPLATE:
         problem = f"has {len(text):,} characters; use at most {MAX_TEMPLATE:,}"
@@ -567,7 +565,7 @@ def read_text(validator: Validator, node: Node, path: Path, rule: Rule | None) -
 
 
 def describe_object(kind: str) -> Schema:
-    """The JSON Schema of a type's objects; that of the types of its fields is ``#/$defs/TYPE``."""
+    """Returns the JSON Schema of a type. It refers to other types as ``#/$defs/TYPE``."""
     fields = SHAPES[kind]
     alternatives = find_alternatives(kind)
     required = [name for name, field in fields.items() if field.required]
@@ -597,13 +595,13 @@ def _describe_value(kind: str, place: str) -> Schema:
     if kind == "quantity":
         return {"type": ["string", "number"], "pattern": f"^{AMOUNT_PATTERN}$", "minimum": 0}
     least, most = FIELD_RANGES.get(place, _INT32)
-    # A mode of 0777 is 777 to a parser without the octal numbers of YAML 1.1.
+    # A parser of YAML 1.2 reads a mode of 0777 as the decimal number 777.
     most = 777 if most == 0o777 else most
     return {"type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": "^[-+]?(?:0o)?[0-9]+$"}
 
 
 def describe_text(rule: Rule | None) -> Schema:
-    """The JSON Schema of a text. YAML may have made a number or a boolean of it."""
+    """Returns the JSON Schema of a text, which a YAML parser may have read as a number or a boolean."""
     schema: Schema = {"type": ["string", "number", "boolean"]}
     if rule is None:
         return schema
@@ -629,29 +627,26 @@ def _one_alternative(given: list[str], alternatives: tuple[str, ...]) -> str:
 
 
 def _name(path: Path) -> str:
-    """What an object at the path is called: ``volumes[1]`` is one of ``volumes``."""
+    """Returns what an error calls the object at a path: ``volumes`` for ``volumes[1]``."""
     return next((step for step in reversed(path) if isinstance(step, str)), "this")
 
 
-_Problems = Iterator[tuple[str, str]]
+_Problems: TypeAlias = Iterator[tuple[str, str]]
+"""Fields, each with its problem."""
 
 _PROJECTED_FILES = ("path", "credentialBundlePath", "keyPath", "certificateChainPath")
 
 
-def _no_check(_: Object) -> _Problems:
-    return iter(())
-
-
 def _check_volume(volume: Object) -> _Problems:
-    path = volume.get("subPath")
-    # Below something that is a person's own, a path may be anything.
-    if path and mixes_people_up(path) and not any(map(tells_people_apart, find_templates(volume))):
-        yield "subPath", MIXED_UP
+    problem = explain_collision(volume.get("subPath") or "")
+    # In a volume that only one user has, a path may be the same for two users.
+    if problem and not any(map(is_unique_per_user, find_templates(volume))):
+        yield "subPath", problem
 
 
 def _check_env_from(source: Object) -> _Problems:
     if may_begin_hub_owned(source.get("prefix") or ""):
-        yield "prefix", "could make a variable that belongs to the hub, by which it knows a server; use another"
+        yield "prefix", "could make a variable that belongs to the hub; use another prefix"
 
 
 def _check_resource_field(selector: Object) -> _Problems:
@@ -662,9 +657,9 @@ def _check_resource_field(selector: Object) -> _Problems:
 
 def _check_toleration(toleration: Object) -> _Problems:
     if toleration.get("operator") == "Exists" and toleration.get("value"):
-        yield "value", "must be left out with the operator Exists, which asks for no value"
+        yield "value", "must be left out with the operator Exists, which has no value"
     if not toleration.get("key") and toleration.get("operator") != "Exists":
-        yield "key", "must be given, but for the operator Exists, which then tolerates every taint"
+        yield "key", "is required, except with the operator Exists, which then tolerates all taints"
     if "tolerationSeconds" in toleration and toleration.get("effect") != "NoExecute":
         yield "tolerationSeconds", "only has a meaning with the effect NoExecute"
 
@@ -691,7 +686,7 @@ def _check_node_selector(selector: Object) -> _Problems:
         yield "nodeSelectorTerms", "must have at least one term"
     for position, term in enumerate(terms or ()):
         if not term.get("matchExpressions") and not term.get("matchFields"):
-            yield "nodeSelectorTerms", f"has a term without expressions ({position}), which no node fits"
+            yield "nodeSelectorTerms", f"has a term without expressions ({position}), which matches no node"
 
 
 def _check_claim(spec: Object) -> _Problems:
@@ -699,7 +694,7 @@ def _check_claim(spec: Object) -> _Problems:
     if modes == ():
         yield "accessModes", "must name at least one, such as ReadWriteOnce"
     if modes and "ReadWriteOncePod" in modes and set(modes) != {"ReadWriteOncePod"}:
-        yield "accessModes", "must be ReadWriteOncePod alone, or without it"
+        yield "accessModes", "cannot combine ReadWriteOncePod with other modes"
     resources = spec.get("resources")
     if resources is not None and "storage" not in (resources.get("requests") or ()):
         yield "resources", "must request storage: {requests: {storage: 1Gi}}"
@@ -708,9 +703,9 @@ def _check_claim(spec: Object) -> _Problems:
         and resources["requests"]["storage"]
         and not parse_quantity(resources["requests"]["storage"]).amount
     ):
-        yield "resources", "must request more than no storage"
+        yield "resources", "must request more than 0 of storage"
     if "dataSource" in spec and "dataSourceRef" in spec:
-        yield "dataSource", "must be left out beside dataSourceRef"
+        yield "dataSource", "cannot be combined with dataSourceRef"
 
 
 def _check_projected(source: Object) -> _Problems:
@@ -721,7 +716,7 @@ def _check_projected(source: Object) -> _Problems:
             files += [item.get("path") for item in each.get("items") or ()] if each else []
             for path in filter(None, files):
                 if path in taken:
-                    yield "sources", "have two files of the same path"
+                    yield "sources", "has two files with the same path"
                     return
                 taken.add(path)
 
@@ -733,7 +728,7 @@ def _check_source(reference: Object) -> _Problems:
 
 def _check_trust_bundle(projection: Object) -> _Problems:
     if ("name" in projection) == ("signerName" in projection):
-        yield "name", "must be given, or else signerName"
+        yield "name", "must be given, or signerName, but not both"
     if "labelSelector" in projection and "signerName" not in projection:
         yield "labelSelector", "only has a meaning with signerName"
 

@@ -1,7 +1,7 @@
 """Keys of jupyterhub-singleuser-profiles that this format does not have, and what to do instead.
 
-They are ignored, with this advice as a warning, so that a document of that library needs no rewriting to be read.
-Keys that both formats share are not listed.
+These keys are ignored with a warning, so that documents of that library are valid here. Keys that both formats share
+are not listed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 __all__ = ["DOCUMENT_ADVICE", "PROFILE_ADVICE", "UI_ADVICE"]
 
-_LAST_CHOICE = "drop it: it was that library's note of a person's last choice, and does not belong in a profile"
+_LAST_CHOICE = "remove it: that library stored a person's last choice in it, which does not belong in a profile"
 
 DOCUMENT_ADVICE: Mapping[str, str] = MappingProxyType(
     {
@@ -19,23 +19,23 @@ DOCUMENT_ADVICE: Mapping[str, str] = MappingProxyType(
         "ui": "the spawn page is KubeSpawner's, which also offers the sizes that fit a person",
     }
 )
-"""By key of the document."""
+"""Advice by key of the document."""
 
 UI_ADVICE: Mapping[str, str] = MappingProxyType(
     {
-        "envVarConfig": "people type in no variables here; keep each user's own in a Secret, and refer to that",
-        "gpuConfig": "offer GPUs as sizes, each with its resources; name users or groups where not all may have them",
-        "imageConfig": "offer images, and order and leave them out, in KubeSpawner's profile_list",
+        "envVarConfig": "users cannot enter variables here; keep each user's values in a Secret, and refer to it",
+        "gpuConfig": "offer GPUs as sizes with resources; restrict a size with users or groups",
+        "imageConfig": "offer and order images in KubeSpawner's profile_list",
         "sizeConfig": "a person is offered the sizes that fit them; leave them out of the document to offer none",
     }
 )
-"""By key of ``ui``."""
+"""Advice by key of ``ui``."""
 
 PROFILE_ADVICE: Mapping[str, str] = MappingProxyType(
     {
         "last_selected_image": _LAST_CHOICE,
         "last_selected_size": _LAST_CHOICE,
-        "services": "make what belongs to a server in a pre_spawn_hook, and refer to it with valueFrom",
+        "services": "create the objects of a server in a pre_spawn_hook, and refer to them with valueFrom",
     }
 )
-"""By key of a profile."""
+"""Advice by key of a profile."""

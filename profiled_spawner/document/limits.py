@@ -1,6 +1,6 @@
-"""How much a document and a start may come to: what keeps the cost of both within bounds.
+"""Limits of a document and of a start, which bound what both can cost.
 
-No document that somebody wrote for people comes near one of these. `docs/reference.md` has them in a table.
+No document with a real purpose comes near these limits. `docs/reference.md` lists them.
 """
 
 from __future__ import annotations
@@ -40,35 +40,35 @@ __all__ = [
     "weigh",
 ]
 
-# Of a document.
+# Limits of a document.
 MAX_BYTES = 2**20
-"""What a ConfigMap can hold: https://kubernetes.io/docs/concepts/configuration/configmap/"""
+"""The size of a ConfigMap: https://kubernetes.io/docs/concepts/configuration/configmap/"""
 MAX_DEPTH = 50
 MAX_NODES = 250_000
-"""Nodes, counting those behind an alias each time that it is used."""
+"""Nodes, with all aliases expanded."""
 MAX_EXPANDED_CHARACTERS = 4 * 2**20
-"""Characters of text, counted likewise."""
+"""Characters of text, with all aliases expanded."""
 MAX_CHOICES = 100
 """Sizes, and images that people may choose, each."""
 MAX_TEXT = 1_000
-"""Characters of a name, or of a size's description: people read them."""
+"""Characters of a name or a description. People read these."""
 MAX_IMAGE = 1_024
-"""Characters of an image's name. No registry has a longer one: a path has at most 255, a tag 128."""
+"""Characters of an image's name. Registries allow fewer: 255 for a path, 128 for a tag."""
 MAX_PATTERNS = 300
 """Different images with a ``*``."""
 MAX_STARS = 5
-"""Of one image."""
+"""``*`` in one image."""
 MAX_TEMPLATE = 4_096
-"""Characters of a text that may have KubeSpawner's fields. Linux takes no longer path."""
+"""Characters of a text that may have KubeSpawner's fields. Linux allows no longer path."""
 MAX_PLACEHOLDERS = 50
-"""Braces that open in such a text."""
+"""Opening braces in such a text."""
 
-# Of the ConfigMaps that a selector selects, all together. Beyond it the largest do not count.
+# Limits of all selected ConfigMaps together. If they exceed one, the largest ConfigMaps are left out.
 MAX_SELECTED_CHARACTERS = 4 * 2**20
 MAX_SELECTED_PATTERNS = 600
-"""Different images with a ``*``, which are compared with the image of every start."""
+"""Different images with a ``*``. Each start compares its image with all of them."""
 
-# Of one start, all its profiles together.
+# Limits of one start, for all its profiles together.
 MAX_PROFILES = 500
 SECTION_LIMITS: Mapping[str, tuple[int, str]] = {
     "env": (300, "variables"),
@@ -81,42 +81,42 @@ SECTION_LIMITS: Mapping[str, tuple[int, str]] = {
     "labels": (100, "labels"),
     "annotations": (100, "annotations"),
 }
-"""How much each section may have, and of what."""
-# What a profile has besides.
+"""How many entries each section may have, and what an error calls them."""
+# A profile's other attributes.
 _NOT_GIVEN = frozenset(
     {"name", "description", "images", "users", "groups", "period", "image", "image_pull_secrets", "default_url"}
 )
-# Kubernetes wants their names and values short, so that their number says it all.
+# Kubernetes only allows short names and values in these, so that limiting their number is enough.
 _SHORT = frozenset({"limits", "requests", "node_selector", "labels"})
 _TEXTS = frozenset({"env", "annotations"})
 MAX_REFERENCES = 300
-"""References to other variables in all variables."""
+"""References to other variables, ``$(NAME)``, in all variables."""
 MAX_BRACES = 500
-"""Braces that open in all texts that may have KubeSpawner's fields."""
+"""Opening braces in all texts that may have KubeSpawner's fields."""
 MAX_TERMS = 100
-"""Alternatives of a node affinity that is required, and preferences."""
+"""Terms of the required node affinity, and preferences."""
 MAX_EXPRESSIONS = 300
-"""Expressions in all these alternatives, which name again what the alternatives have in common."""
+"""Expressions in all these terms. An expression that several terms share is counted in each."""
 MAX_VALUES = 10_000
-"""Variables, resources, labels and annotations, those included that a more specific profile replaces."""
+"""Variables, resources, labels and annotations, including those that a more specific profile overrides."""
 MAX_OBJECT_VALUES = 1_000
-"""Values within objects of Kubernetes, such as volumes and tolerations, likewise."""
+"""Values in Kubernetes objects, such as volumes and tolerations, including overridden ones."""
 MAX_TEXT_BYTES = 512 * 2**10
-"""Bytes of all these texts. etcd takes objects of 1.5 MiB, and a pod has most names twice: in `managedFields` too."""
+"""Bytes of all these texts. etcd accepts 1.5 MiB, and `managedFields` repeats most names of a pod."""
 MAX_ANNOTATIONS_BYTES = 256 * 2**10
-"""https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/"""
+"""Bytes of all annotations: https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/"""
 
 
 def count_bytes(text: str) -> int:
-    """How many bytes a text is as UTF-8."""
-    # Of most texts Python knows that they have no more bytes than characters.
+    """Returns the size of a text as UTF-8."""
+    # isascii() only reads a flag of the text. Most texts are ASCII, and need no encoding.
     return len(text) if text.isascii() else len(text.encode())
 
 
 def find_within(amounts: Sequence[int], most: int) -> frozenset[int]:
-    """The positions of those that come to no more than `most` together, the smallest first.
+    """Returns the positions of the smallest amounts whose sum is at most `most`.
 
-    So nobody pushes out another who has less.
+    A large amount never pushes out a smaller one.
     """
     smallest_first = sorted(range(len(amounts)), key=amounts.__getitem__)
     sums = accumulate(amounts[position] for position in smallest_first)
@@ -124,15 +124,15 @@ def find_within(amounts: Sequence[int], most: int) -> frozenset[int]:
 
 
 def weigh(objects: Any) -> tuple[int, int, int]:
-    """How many values objects of Kubernetes have, those within them included, how many bytes and how many braces.
+    """Returns the number of values, bytes and opening braces in Kubernetes objects, at all levels.
 
-    What has more than `MAX_OBJECT_VALUES` is not looked through to its end.
+    Counting stops above `MAX_OBJECT_VALUES` values.
     """
     values = size = braces = 0
     left = [objects]
     while left and values <= MAX_OBJECT_VALUES:
         value = left.pop()
-        # A document has no other mappings and lists than these, and to ask for a Mapping takes ten times as long.
+        # A document only has these types. A check for the abstract Mapping would take ten times as long.
         if isinstance(value, str):
             size += count_bytes(value)
             braces += value.count("{")
@@ -147,38 +147,38 @@ def weigh(objects: Any) -> tuple[int, int, int]:
 
 
 def find_excess(sections: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The section that has more than one server may be given, and what it has; None if there is none.
+    """Returns the first section that exceeds a limit of one server, and how; None: no section does.
 
     Args:
-        sections: What is given, by the names of a profile's attributes.
+        sections: The sections, by a profile's attributes.
     """
     total = _Total()
     for name, section in sections.items():
         if not section or name in _NOT_GIVEN:
             continue
-        most, of = SECTION_LIMITS.get(name, (MAX_OBJECT_VALUES, "values"))
+        most, noun = SECTION_LIMITS.get(name, (MAX_OBJECT_VALUES, "values"))
         if len(section) > most:
-            return name, f"{len(section):,} {of}, and a server can have {most:,}"
-        what = None if name in _SHORT else total.add(name, section)
-        if what is not None:
-            return name, what
+            return name, f"{len(section):,} {noun}, and a server can have {most:,}"
+        problem = None if name in _SHORT else total.add(name, section)
+        if problem is not None:
+            return name, problem
     if total.bytes <= MAX_TEXT_BYTES:
         return None
-    what = f"{total.bytes:,} bytes of text, with other sections, and a server can have {MAX_TEXT_BYTES:,}"
-    return total.longest, what
+    problem = f"{total.bytes:,} bytes of text, with other sections, and a server can have {MAX_TEXT_BYTES:,}"
+    return total.longest, problem
 
 
 @dataclass(slots=True)
 class _Total:
-    """What all sections of one server come to.
+    """The totals of all sections of one server.
 
     Attributes:
-        values: Values within objects.
-        bytes: Bytes of text.
-        braces: Braces that open in it.
-        references: References to other variables.
-        longest: The section that has most text.
-        most_bytes: How much that is.
+        values: The number of values in Kubernetes objects.
+        bytes: The size of all texts.
+        braces: The number of opening braces in objects.
+        references: The number of references to other variables.
+        longest: The section with the most text.
+        most_bytes: The size of that text.
     """
 
     values: int = 0
@@ -189,7 +189,7 @@ class _Total:
     most_bytes: int = 0
 
     def add(self, name: str, section: Any) -> str | None:
-        """Adds a section, and says what is too much now; None if nothing is."""
+        """Adds a section, and returns which limit is exceeded now; None: none is."""
         before = self.bytes
         objects = self._add_texts(name, section) if name in _TEXTS else section
         if objects:
@@ -211,14 +211,13 @@ class _Total:
         return None
 
     def _add_texts(self, name: str, section: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Adds texts by name, and gives the objects that stand among them."""
+        """Adds names and texts, and returns the objects among the values."""
         objects = []
         for key, value in section.items():
             self.bytes += count_bytes(key)
             if isinstance(value, str):
                 self.bytes += count_bytes(value)
-                if "$(" in value and name == "env":
-                    self.references += value.count("$(")
+                self.references += value.count("$(") if name == "env" else 0
             elif value is not None:
                 objects.append(value.fields)
         return tuple(objects)

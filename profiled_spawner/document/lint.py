@@ -12,7 +12,7 @@ from ..errors import Diagnostic, format_path
 from .model import EVERYONE, Entry, EnvVarSource, Profile
 from .quantity import Quantity, is_whole_and_equal
 from .sections import RESOURCE_KEYS
-from .templates import TEMPLATE_FIELDS, Template, find_templates, is_of_a_server_alone, tells_people_apart
+from .templates import TEMPLATE_FIELDS, Template, find_templates, identifies_only_server, is_unique_per_user
 from .times import describe_end
 from .yaml_tree import Mapping, Node, Scalar, Sequence
 
@@ -28,7 +28,7 @@ _SECRET_NAME = re.compile(
 _PASSWORD_IN_URL = re.compile(r"://[^\s/@:]*:(?![$<{*])[^\s/@]+@(?!sha256:)")
 # Not ${username} of a shell or {{username}} of another template.
 _FIELD = re.compile(
-    rf"(?<![{{$]){{(?:{'|'.join(name for name, field in TEMPLATE_FIELDS.items() if field.tells != 'nothing')})}}(?!}})"
+    rf"(?<![{{$]){{(?:{'|'.join(name for name, f in TEMPLATE_FIELDS.items() if f.identifies != 'nothing')})}}(?!}})"
 )
 
 _QUOTES = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a"
@@ -182,7 +182,7 @@ class Linter:
                 self._check_secret(profile, entries["volumes"][0], where)
 
     def _check_templates(self, templates: list[Template], node: Node, path: _Path) -> None:
-        if any(map(is_of_a_server_alone, templates)) and not any(map(tells_people_apart, templates)):
+        if any(map(identifies_only_server, templates)) and not any(map(is_unique_per_user, templates)):
             self._warn(
                 node,
                 path,

@@ -2,7 +2,7 @@
 
 The grammar is that of Kubernetes' own parser, whose source is
 https://github.com/kubernetes/kubernetes/blob/v1.34.0/staging/src/k8s.io/apimachinery/pkg/api/resource/quantity.go.
-What a resource may have of it (no fractions of a byte, say) is `check_resource`'s to say.
+`check_resource` checks what is allowed for a resource: for example, no fractions of a byte.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ __all__ = [
     "parse_quantity",
 ]
 
-# Kubernetes silently caps what is larger, and rounds up what is finer.
+# Kubernetes silently caps larger amounts, and rounds up finer ones.
 _LARGEST = 2**63 - 1
 _FINEST = Decimal("1e-9")
-# What a container is given, the API server rounds up further.
+# The API server rounds up the amounts of a container to this.
 _FINEST_OF_POD = Decimal("1e-3")
-# It counts what comes in pieces in thousandths too, which must fit into 64 bits.
-_MOST_PIECES = _LARGEST // 1000
+# Kubernetes also counts whole units in thousandths, which must fit into 64 bits.
+_MOST_UNITS = _LARGEST // 1000
 _HUGE_PAGES = "hugepages-"
-# Wide enough that no product of a number we accept (at most 64 characters) and a suffix is ever rounded.
+# Enough digits for the exact product of an accepted number (at most 64 characters) and a suffix.
 _EXACT = Context(prec=128)
 
 AMOUNT_PATTERN = (
     r"(?:\+|-(?=[0.]+(?:[A-Za-z]|$)))?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?"
 )
-"""A quantity that is not negative, for JSON Schema."""
+"""Matches a quantity that is not negative, for JSON Schema."""
 
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))([A-Za-z]{0,2}|[eE][+-]?[0-9]{1,3})")
 _SUFFIXES = {
@@ -52,7 +52,7 @@ _SUFFIXES = {
     "n": Decimal("1e-9"),
 }
 
-# What people write instead, in lower case, and what they may have meant.
+# Common wrong suffixes, in lower case, and the suffixes that may have been meant.
 _MEANT = {
     **{f"{letter.lower()}b": (f"{letter}i", letter) for letter in "MGTP"},
     **{f"{letter.lower()}": (f"{letter}i", letter) for letter in "GTPE"},
@@ -70,9 +70,9 @@ class Quantity:
     """An amount of a resource, compared by `amount` alone.
 
     Attributes:
-        amount: Exactly what the text says, in the resource's base unit (bytes, cores, pieces); what is finer than a
-            billionth is rounded up, as Kubernetes does.
-        text: As it was written, which is how Kubernetes is given it.
+        amount: The exact amount, in the resource's base unit: bytes, cores or whole units. Rounded up to billionths,
+            as in Kubernetes.
+        text: The text of the document, which Kubernetes gets unchanged.
     """
 
     amount: Decimal
@@ -84,20 +84,20 @@ class Quantity:
 
 @lru_cache(maxsize=4096)
 def parse_quantity(text: str, resource: str = "") -> Quantity:
-    """Reads a Kubernetes quantity, such as ``500m``, ``2Gi`` or ``1e3``.
+    """Parses a Kubernetes quantity, such as ``500m``, ``2Gi`` or ``1e3``.
 
     Args:
         text: The quantity.
-        resource: What it is of, so that an error suggests what that can have.
+        resource: The resource, for which an error suggests a quantity.
 
     Raises:
-        QuantityError: The text is no quantity, is negative, or is larger than Kubernetes can hold. The message
-            quotes the text only where it looks like a number with a unit.
+        QuantityError: The text is not a quantity, is negative, or is larger than Kubernetes allows. The message only
+            quotes a text that looks like a number with a unit.
     """
     match = _NUMBER.fullmatch(text) if len(text) <= 64 else None
     factor = match and (_exponent(match[2]) or _SUFFIXES.get(match[2]))
     if not match or factor is None:
-        raise QuantityError(_refusal(text, resource))
+        raise QuantityError(_explain(text, resource))
     amount = _EXACT.multiply(Decimal(match[1]), factor)
     if amount < 0:
         raise QuantityError(f"{text} is negative; a quantity is 0 or more")
@@ -109,12 +109,12 @@ def parse_quantity(text: str, resource: str = "") -> Quantity:
 
 
 def _exponent(suffix: str) -> Decimal | None:
-    # "1E" is an exa, "1E3" a thousand.
+    # "1E" is one exa, "1E3" one thousand.
     return Decimal(f"1e{suffix[1:]}") if suffix[-1:].isdecimal() else None
 
 
 def describe_amounts(resource: str) -> str:
-    """What an amount of the resource must be, with examples: ``a whole number, such as 1``."""
+    """Returns what an amount of the resource must be, with examples: ``a whole number, such as 1``."""
     return "a whole number, such as 1" if "/" in resource else f"a Kubernetes quantity, such as {_examples(resource)}"
 
 
@@ -124,10 +124,10 @@ def _examples(resource: str) -> str:
     return "500m or 1.5" if resource == "cpu" else "512Mi or 2Gi"
 
 
-def _refusal(text: str, resource: str) -> str:
+def _explain(text: str, resource: str) -> str:
     loose = _LOOSE.fullmatch(text)
     if not loose or "/" in resource:
-        # Not like a quantity at all: it may be anything, a misplaced secret included.
+        # This text is not like a quantity, so it may be a misplaced secret.
         return f"not {describe_amounts(resource)}"
     number = loose[1].replace(",", ".")
     units = (loose[2],) if loose[2] in _SUFFIXES else _MEANT.get(loose[2].lower(), ())
@@ -139,21 +139,20 @@ def _refusal(text: str, resource: str) -> str:
 
 
 def check_resource(resource: str, quantity: Quantity, *, limit: bool) -> None:
-    """Checks that a resource can have this much as its limit, or as its guarantee.
+    """Checks that the quantity is possible as the limit, or else as the guarantee, of the resource.
 
     Raises:
-        QuantityError: It is a zero limit of CPU or memory (which would be none, or a server that cannot start),
-            a fraction of a byte, of a huge page or of what only comes in pieces, or more pieces than Kubernetes
-            can count.
+        QuantityError: The quantity is a fraction of a byte, of a huge page or of a whole unit, or too many units. Or it
+            is a limit of 0 for CPU, which would mean no limit, or for memory, with which no server can start.
     """
     if limit and not quantity.amount and resource in ("cpu", "memory"):
-        raise QuantityError(f"a {resource} limit of {quantity} cannot be; leave it out, or write null for none")
+        raise QuantityError(f"a {resource} limit cannot be {quantity}; leave it out, or write null for no limit")
     whole = quantity.amount == quantity.amount.to_integral_value()
     if "/" in resource:
         if not whole:
-            raise QuantityError(f"{quantity} is no whole number, and {resource} comes in pieces")
-        if quantity.amount > _MOST_PIECES:
-            raise QuantityError(f"{quantity} is more than Kubernetes can count in pieces ({_MOST_PIECES})")
+            raise QuantityError(f"{quantity} is not a whole number; {resource} has only whole units")
+        if quantity.amount > _MOST_UNITS:
+            raise QuantityError(f"{quantity} is more than Kubernetes can count ({_MOST_UNITS})")
     elif resource != "cpu" and not whole:
         milli = quantity.text.endswith("m")
         hint = f"did you mean {quantity.text[:-1]}Mi?" if milli else "write whole bytes"
@@ -162,20 +161,23 @@ def check_resource(resource: str, quantity: Quantity, *, limit: bool) -> None:
     if resource.startswith(_HUGE_PAGES):
         size = parse_quantity(resource.removeprefix(_HUGE_PAGES))
         if _EXACT.remainder(quantity.amount, size.amount):
-            raise QuantityError(f"{quantity} is no whole number of pages; write a multiple of {size}")
+            raise QuantityError(f"{quantity} is not a whole number of pages; write a multiple of {size}")
 
 
 def is_whole_and_equal(resource: str) -> bool:
-    """Whether Kubernetes wants this resource's request to equal its limit.
+    """Whether Kubernetes requires that the resource's request equals its limit.
 
-    So it is for whatever cannot be overcommitted: extended resources, such as ``nvidia.com/gpu``, and huge pages.
-    See https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/#extended-resources.
+    It does so for resources that cannot be overcommitted: extended resources, such as ``nvidia.com/gpu``, and huge
+    pages. See https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/#extended-resources.
     """
     return "/" in resource or resource.startswith(_HUGE_PAGES)
 
 
 def format_amount(resource: str, quantity: Quantity) -> str:
-    """The amount for people: as it was written, but JupyterHub's bare numbers (``1073741824``, ``1.0``) made short."""
+    """Formats an amount for people: its text, but JupyterHub's plain numbers are shortened.
+
+    ``1073741824`` bytes become ``1Gi``, and ``1.0`` cores become ``1``.
+    """
     if resource == "memory" and quantity.text.isdecimal():
         number = int(quantity.amount)
         for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki"):
@@ -185,14 +187,14 @@ def format_amount(resource: str, quantity: Quantity) -> str:
 
 
 def format_bytes(quantity: Quantity) -> str:
-    """The amount in bytes, as in JupyterHub's ``MEM_LIMIT``: a whole number, rounded up."""
+    """Formats an amount in bytes, as in JupyterHub's ``MEM_LIMIT``: a whole number, rounded up."""
     return str(int(quantity.amount.to_integral_value(ROUND_CEILING)))
 
 
 def format_cores(quantity: Quantity) -> str:
-    """The amount in cores, as in JupyterHub's ``CPU_LIMIT``: a decimal number, such as ``0.5``.
+    """Formats an amount in cores, as in JupyterHub's ``CPU_LIMIT``: a decimal number, such as ``0.5``.
 
-    Rounded up to thousandths, as the API server does it to the pod's.
+    It is rounded up to thousandths, as the API server rounds the pod's.
     """
     cores = quantity.amount.quantize(_FINEST_OF_POD, ROUND_CEILING, _EXACT)
     return f"{cores.normalize(_EXACT):f}"

@@ -1,9 +1,8 @@
-"""What Kubernetes, JupyterHub and KubeSpawner demand of names and other texts, whoever writes them.
+"""The rules of Kubernetes, JupyterHub and KubeSpawner for names and other texts.
 
-Each pattern stands here once, in what Python and ECMA 262 have in common: validation and JSON Schema share it. The
-source of Kubernetes' rules is
-https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go. A message never quotes
-the text, which may be a value that slipped out of its place.
+Validation and JSON Schema share the patterns, which are valid in Python and in ECMA 262. The source of Kubernetes'
+rules is https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/apis/core/validation/validation.go. A message never
+quotes the text, which may be a misplaced secret.
 """
 
 from __future__ import annotations
@@ -54,11 +53,11 @@ class Rule:
     """A rule for a text.
 
     Attributes:
-        pattern: A pattern for the whole text.
-        message: What is wrong with a text that does not match.
-        longest: How many characters it may have; 0 for any number.
-        template: Whether KubeSpawner's fields are expanded in it.
-        is_shared: Whether it names something outside the pod, which other people's servers can reach too.
+        pattern: The whole text must match this.
+        message: The problem of a text that does not match.
+        longest: The maximal number of characters; 0: no limit.
+        template: Whether KubeSpawner's fields are expanded in the text.
+        is_shared: Whether the text names something outside the pod, which other users' servers can reach too.
     """
 
     pattern: str
@@ -68,12 +67,12 @@ class Rule:
     is_shared: bool = False
 
     def explain(self, text: str) -> str | None:
-        """Says what is wrong with a text; None if nothing is."""
+        """Returns the problem of a text; None: it has none."""
         too_long = self.longest and len(text) > self.longest
         return None if not too_long and _compile(self.pattern).fullmatch(text) else self.message
 
 
-# Names that are made of labels of the DNS.
+# Kubernetes' names are DNS labels or consist of them.
 DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 DNS_SUBDOMAIN = rf"{DNS_LABEL}(?:\.{DNS_LABEL})*"
 _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -98,16 +97,16 @@ LABEL_NAME = Rule(QUALIFIED_NAME, "not a label's name, such as team or example.o
 LABEL_VALUE = Rule(rf"(?:{_NAME})?", "not a label's value; use up to 63 letters, digits, '-', '_' and '.'")
 
 _KUBESPAWNER_PREFIXES = ("hub.jupyter.org/", "profiled-spawner/")
-# KubeSpawner finds its pods by some, and services and network policies of the hub's chart do.
+# KubeSpawner finds its pods by some of these. Services and network policies of the hub's chart use the others.
 _KUBESPAWNER_LABELS = (
     *("app", "component", "heritage", "release", "chart"),
     *("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"),
 )
-# Without re.escape, which escapes more than ECMA 262 allows.
+# Not with re.escape, which escapes characters that ECMA 262 does not allow to escape.
 _NOT_KUBESPAWNERS = f"(?!{'|'.join(_KUBESPAWNER_PREFIXES)})".replace(".", r"\.")
 OWN_LABEL_NAME = f"(?!(?:{'|'.join(_KUBESPAWNER_LABELS)})$)".replace(".", r"\.") + _NOT_KUBESPAWNERS + QUALIFIED_NAME
 """Names of labels that a document may set."""
-# Capitals are fine in the prefix of an annotation's name, and only there.
+# Unlike other prefixes, the prefix of an annotation's name may have capitals.
 ANNOTATION_NAME = _NOT_KUBESPAWNERS + QUALIFIED_NAME.replace("[a-z0-9]", "[A-Za-z0-9]").replace(
     "[-a-z0-9]", "[-A-Za-z0-9]"
 )
@@ -115,29 +114,29 @@ ANNOTATION_NAME = _NOT_KUBESPAWNERS + QUALIFIED_NAME.replace("[a-z0-9]", "[A-Za-
 
 
 def is_kubespawner_owned(kind: str, name: str) -> bool:
-    """Whether KubeSpawner or this spawner finds its pods by the label, or keeps its own notes in the annotation.
+    """Whether KubeSpawner, the hub's chart or this spawner uses the label or annotation itself.
 
     Args:
         kind: ``labels`` or ``annotations``.
-        name: The name of one.
+        name: The name of the label or annotation.
     """
     return name.startswith(_KUBESPAWNER_PREFIXES) or (kind == "labels" and name in _KUBESPAWNER_LABELS)
 
 
 def is_label_or_annotation_name(name: str) -> bool:
-    """Whether it can be the name of a label or, with capitals in its prefix, of an annotation."""
+    """Whether the name is valid for a label or an annotation, whose prefix may have capitals."""
     return LABEL_NAME.explain(name.lower()) is None
 
 
 def explain_own_label_name(name: str) -> str | None:
-    """Says why a document may not set the label; None if it may."""
+    """Returns why a document may not set the label; None: it may."""
     if is_kubespawner_owned("labels", name):
         return "belongs to KubeSpawner, which finds its pods by it, and cannot be set"
     return LABEL_NAME.explain(name)
 
 
 def explain_annotation_name(name: str) -> str | None:
-    """Says why a document may not set the annotation; None if it may."""
+    """Returns why a document may not set the annotation; None: it may."""
     if is_kubespawner_owned("annotations", name):
         return "belongs to KubeSpawner, and cannot be set"
     if _compile(ANNOTATION_NAME).fullmatch(name):
@@ -146,33 +145,33 @@ def explain_annotation_name(name: str) -> str | None:
 
 
 _HUB_OWNED = ("JPY_API_TOKEN", "MEM_LIMIT", "MEM_GUARANTEE", "CPU_LIMIT", "CPU_GUARANTEE")
-# Kubernetes' IsEnvVarName. Newer releases accept almost any ASCII; this is what every release accepts.
+# Kubernetes' IsEnvVarName of older releases. Newer releases also accept other ASCII characters.
 _ANY_ENV_NAME = r"(?!\.\.|\.$)[-._a-zA-Z][-._a-zA-Z0-9]*"
 ENV_NAME = rf"(?!JUPYTERHUB_(?!SINGLEUSER_)|(?:{'|'.join(_HUB_OWNED)})$){_ANY_ENV_NAME}"
 """Names of environment variables that a document may set."""
 
 
 def is_env_name(name: str) -> bool:
-    """Whether Kubernetes accepts it as the name of an environment variable, whoever may set that."""
+    """Whether Kubernetes accepts the name of an environment variable, even if a document may not set it."""
     return _compile(_ANY_ENV_NAME).fullmatch(name) is not None
 
 
 def is_hub_owned(name: str) -> bool:
-    """Whether the environment variable is part of a server's identity, or follows from its resources."""
+    """Whether JupyterHub sets the environment variable: it identifies the server, or follows from its resources."""
     if name.startswith("JUPYTERHUB_"):
         return not name.startswith("JUPYTERHUB_SINGLEUSER_")
     return name in _HUB_OWNED
 
 
 def may_begin_hub_owned(prefix: str) -> bool:
-    """Whether some environment variable that `is_hub_owned` begins with the prefix; not for the empty one."""
+    """Whether the name of a variable that `is_hub_owned` may begin with the prefix. False for an empty prefix."""
     return is_hub_owned(prefix) or any(name.startswith(prefix) for name in (*_HUB_OWNED, "JUPYTERHUB_") if prefix)
 
 
 def explain_env_name(name: str) -> str | None:
-    """Says why a document may not set the environment variable; None if it may.
+    """Returns why a document may not set the environment variable; None: it may.
 
-    Kubernetes' rule is that of
+    For Kubernetes' rule, see
     https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-container/.
     """
     if not is_env_name(name):
@@ -185,15 +184,15 @@ def explain_env_name(name: str) -> str | None:
 
 
 GPU = "nvidia.com/gpu"
-"""What a profile's ``gpu`` is short for."""
+"""The resource that a profile's ``gpu`` sets."""
 
 HUGE_PAGES = r"hugepages-[1-9][0-9]{0,8}[KMG]i"
-"""Of the sizes that Kubernetes accepts, those that a node can have: nodes write them so."""
+"""Huge pages in the sizes that a node can have. Kubernetes accepts others too, which no node offers."""
 EXTENDED_RESOURCE = rf"(?!requests\.|hugepages-|[^/]*kubernetes\.io/|[^/]{{245}})(?=.*/){QUALIFIED_NAME}"
 
 
 def find_meant_resource(resource: str) -> str | None:
-    """The resource that somebody may have meant; None if it resembles none."""
+    """Returns the resource that was probably meant; None: the name resembles none."""
     if resource.lower() in ("gpu", "gpus", "nvidia"):
         return GPU
     return find_closest(resource, ("cpu", "memory", "ephemeral-storage"))
@@ -201,7 +200,7 @@ def find_meant_resource(resource: str) -> str | None:
 
 @lru_cache(maxsize=512)
 def explain_resource_name(resource: str) -> str | None:
-    """Says why a container cannot have the resource; None if it can. See Kubernetes' ValidateContainerResourceName."""
+    """Returns why a container cannot have the resource; None: it can. See Kubernetes' ValidateContainerResourceName."""
     if resource in ("cpu", "memory", "ephemeral-storage") or _compile(HUGE_PAGES).fullmatch(resource):
         return None
     if resource.startswith("hugepages-"):
@@ -210,9 +209,9 @@ def explain_resource_name(resource: str) -> str | None:
         meant = find_meant_resource(resource)
         hint = f"did you mean '{meant}'?" if meant else "an extended one has a domain, such as nvidia.com/gpu"
         return f"not a resource of Kubernetes; {hint}"
-    # A ResourceQuota uses the longer name, which must be valid too.
+    # A ResourceQuota adds "requests." to the name, and the longer name must be valid too.
     if not _compile(QUALIFIED_NAME).fullmatch(f"requests.{resource}") or resource.startswith("requests."):
         return "not the name of an extended resource, such as nvidia.com/gpu"
     if resource.partition("/")[0].endswith("kubernetes.io"):
-        return "kubernetes.io is Kubernetes' own domain, which no extended resource has"
+        return "kubernetes.io is reserved for Kubernetes; an extended resource has another domain"
     return None

@@ -1,4 +1,4 @@
-"""What somebody meant who wrote an unknown name."""
+"""Finds the known name that an unknown name resembles."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from functools import lru_cache
 
 __all__ = ["find_closest", "to_predicate"]
 
-# A shorter beginning of a name may be that of another word.
+# A shorter start may belong to another word.
 _SHORTEST_START = 6
-# Longer than any name that can still resemble a known one.
+# A longer name does not resemble any known name.
 _LONGEST_RESEMBLING = 60
 
-# Names of other formats and habits, and ours for the same thing.
+# Names that other formats use, or that people expect, and ours.
 _MEANT = {
     "profile": "profiles",
     "image": "images",
@@ -38,11 +38,11 @@ _MEANT = {
 
 
 def find_closest(name: str, known: tuple[str, ...]) -> str | None:
-    """The one of the known names that was meant, itself included; None if the name resembles none of them."""
+    """Returns the known name that was probably meant; None: the name resembles none. A known name returns itself."""
     return _find_closest(name, known) if len(name) <= _LONGEST_RESEMBLING else None
 
 
-# Each unknown key is asked for several times, and comparing takes long.
+# Validation asks several times for each unknown key, and the comparison is slow.
 @lru_cache(maxsize=512)
 def _find_closest(name: str, known: tuple[str, ...]) -> str | None:
     meant = _MEANT.get(name) or _MEANT.get(name.lower())
@@ -53,13 +53,13 @@ def _find_closest(name: str, known: tuple[str, ...]) -> str | None:
     # Only a document with errors pays for the import.
     from difflib import get_close_matches
 
-    # What others call it counts as its name, so that "enviroment" is an environment.
+    # Compared with the names of other formats too: "enviroment" resembles "environment", which is our "env".
     names = {other.lower(): each for other, each in _MEANT.items() if each in known}
     names |= {each.lower(): each for each in known}
     matches = get_close_matches(name.lower(), names, n=1, cutoff=0.7)
     return names[matches[0]] if matches else None
 
 
-def to_predicate(fault: str) -> str:
-    """A fault as the rest of a sentence: "not a name" becomes "is not a name"."""
-    return f"is {fault}" if fault.startswith("not ") else fault
+def to_predicate(problem: str) -> str:
+    """Turns a problem into the end of a sentence: ``not a name`` becomes ``is not a name``."""
+    return f"is {problem}" if problem.startswith("not ") else problem

@@ -1,8 +1,8 @@
-"""KubeSpawner's fields in a text, such as ``{username}``: what a text may become, and whose it then is.
+"""KubeSpawner's template fields, such as ``{username}``: whether they are valid, and whether two users may collide.
 
-A name or a path that a person is told apart by must not be the same for two people. KubeSpawner expands fields and
-does not look at what stands between them: ``{username}-{servername}`` is ``a-b-c`` for the server ``c`` of ``a-b``, and
-for the server ``b-c`` of ``a``.
+Two users must never get the same name or path from a template that is meant to give each their own. KubeSpawner
+expands the fields and does not look at the text between them: ``{username}-{servername}`` expands to ``a-b-c`` for
+the server ``c`` of the user ``a-b``, and for the server ``b-c`` of the user ``a``.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from .limits import MAX_PLACEHOLDERS, MAX_TEMPLATE
 from .suggestions import find_closest, to_predicate
 
 __all__ = [
-    "MIXED_UP",
     "TEMPLATE_FIELDS",
     "TEMPLATE_PATTERN",
     "Template",
+    "expand_example",
     "expand_template",
-    "fill_in",
+    "explain_collision",
     "find_templates",
-    "is_of_a_server_alone",
-    "mixes_people_up",
-    "tells_people_apart",
+    "identifies_only_server",
+    "is_unique_per_user",
 ]
 
 
@@ -38,17 +37,18 @@ class _Field:
     """A field of KubeSpawner's templates.
 
     Attributes:
-        tells: What it tells apart: people, the servers of a person, both, or nothing at all.
-        characters: What it may consist of, as a regular expression's class.
-        family: Of its kind of slug, no name has two hyphens in a row but around a hash; empty for other fields.
+        identifies: What its value identifies: the user, the server among those of its user, both, or nothing.
+        characters: The characters that its value may have, as a regular expression's class.
+        family: The kind of slug: it has two hyphens in a row only next to its hash. Empty for other fields.
     """
 
-    tells: Literal["user", "server", "both", "nothing"]
+    identifies: Literal["user", "server", "both", "nothing"]
     characters: str
     family: str = ""
 
 
-# https://jupyterhub-kubespawner.readthedocs.io/en/latest/templates.html; of names, JupyterHub refuses '/' alone.
+# https://jupyterhub-kubespawner.readthedocs.io/en/latest/templates.html. JupyterHub allows all characters but '/' in
+# names.
 _SLUG, _OBJECT, _RAW = "[-a-z0-9]", "[-.a-z0-9]", r"[^/]"
 TEMPLATE_FIELDS: MappingProxyType[str, _Field] = MappingProxyType(
     {
@@ -58,7 +58,7 @@ TEMPLATE_FIELDS: MappingProxyType[str, _Field] = MappingProxyType(
         "userid": _Field("user", "[0-9]"),
         "hubnamespace": _Field("nothing", _SLUG),
         "namespace": _Field("nothing", _SLUG),
-        # By the hub's own settings; by default they hold {user_server}.
+        # The hub's settings define these two. By default, both contain {user_server}.
         "pod_name": _Field("both", _OBJECT),
         "pvc_name": _Field("both", _OBJECT),
         "unescaped_username": _Field("user", _RAW),
@@ -71,29 +71,24 @@ TEMPLATE_FIELDS: MappingProxyType[str, _Field] = MappingProxyType(
         "escaped_user_server": _Field("both", _SLUG),
     }
 )
-"""What KubeSpawner 7 expands in its templates."""
+"""The fields that KubeSpawner 7 expands, by name."""
 TEMPLATE_PATTERN = rf"(?=[^{{}}]*[{{}}])(?:[^{{}}]|\{{\{{|\}}\}}|\{{(?:{'|'.join(TEMPLATE_FIELDS)})\}})*"
-"""A text with a field or a doubled brace in it, for JSON Schema."""
+"""Matches a text that contains a field or a doubled brace, for JSON Schema."""
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _TWO_HYPHENS = re.compile(r"(?<!-)--(?!-)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
-MIXED_UP = (
-    "could be the same for two people, since what stands between its fields may be part of a name; "
-    "use {user_server}, which never is"
-)
-"""What is wrong with a template that `mixes_people_up`."""
-
 Explain = Callable[[str], str | None]
+"""Returns the problem of a text; None: it has none."""
 
 
 class Template(str):
-    """A text in which KubeSpawner's fields are to be expanded.
+    """A text whose KubeSpawner fields are expanded for each server.
 
     Attributes:
-        explain: Says what is wrong with what it was expanded to; None if nothing is.
-        is_shared: Whether it is the name or the path of something outside the pod, where others may arrive too.
+        explain: Returns the problem of an expanded text; None: it has none.
+        is_shared: Whether it names something outside the pod, which other users' servers can reach too.
     """
 
     __slots__ = ("explain", "is_shared")
@@ -109,53 +104,53 @@ class Template(str):
 
 
 def expand_template(template: Template, expand: Callable[[str], str]) -> str:
-    """Puts a server's values for the fields into a template.
+    """Expands a template for one server.
 
     Args:
         template: The template.
-        expand: KubeSpawner's own way to do that.
+        expand: KubeSpawner's expansion, with the values of the server.
 
     Raises:
-        PodError: The values make a path leave its place or end in a hyphen, which KubeSpawner drops, or they are not
-            what the field may have. Somebody else's data could be there.
+        PodError: The expanded text is not valid in its place, has ``..`` or a control character, or ends in a hyphen,
+            which KubeSpawner drops. It could lead to another user's data.
     """
     text = expand(template)
-    fault = template.explain(text)
+    problem = template.explain(text)
+    is_raw = template.endswith(("{unescaped_username}", "{unescaped_servername}"))
     if ".." in text.split("/") or _CONTROL.search(text):
-        fault = "has '..' or a control character"
-    elif _ends_unescaped(template) and expand(f"{template}.") != f"{text}.":
-        fault = "ends in a hyphen, which KubeSpawner would drop"
-    if fault is not None:
-        raise PodError(f"what {str(template)!r} comes to for this server {to_predicate(fault)}")
+        problem = "has '..' or a control character"
+    elif is_raw and expand(f"{template}.") != f"{text}.":
+        problem = "ends in a hyphen, which KubeSpawner would drop"
+    if problem is not None:
+        raise PodError(f"the expansion of {str(template)!r} for this server {to_predicate(problem)}")
     return text
 
 
 @lru_cache(maxsize=1024)
-def fill_in(template: str) -> tuple[str, str | None]:
-    """An example of what a template may become, and what is wrong with the template; None if nothing is."""
-    fault = None
-
+def expand_example(template: str) -> tuple[str, str | None]:
+    """Returns the template with ``x`` for each field, and the template's problem; None: it has none."""
     if len(template) > MAX_TEMPLATE:
         return "", f"has {len(template):,} characters; use at most {MAX_TEMPLATE:,}"
     if template.count("{") > MAX_PLACEHOLDERS:
         return "", f"has more than {MAX_PLACEHOLDERS} braces that open"
+    problem = None
 
-    def fill(match: re.Match[str]) -> str:
-        nonlocal fault
+    def replace(match: re.Match[str]) -> str:
+        nonlocal problem
         name = match[1]
         if match[0] in ("{{", "}}"):
             return match[0][0]
         if name is None:
-            fault = fault or "has a single brace; write {username} for a field, and {{ or }} for a brace"
+            problem = problem or "has a single brace; write {username} for a field, and {{ or }} for a brace"
         elif name not in TEMPLATE_FIELDS:
-            fault = fault or f"has a field that KubeSpawner does not know; {_hint(name)}"
+            problem = problem or f"has a field that KubeSpawner does not have; {_hint(name)}"
         return "x"
 
-    return _PLACEHOLDER.sub(fill, template), fault
+    return _PLACEHOLDER.sub(replace, template), problem
 
 
 def find_templates(value: object) -> Iterator[Template]:
-    """The templates of an object of the document that name something outside the pod."""
+    """Yields the templates in a Kubernetes object that name something outside the pod."""
     if isinstance(value, Mapping):
         for each in value.values():
             yield from find_templates(each)
@@ -166,28 +161,32 @@ def find_templates(value: object) -> Iterator[Template]:
         yield value
 
 
-def tells_people_apart(template: str) -> bool:
-    """Whether a template never comes to the same for two people.
+def is_unique_per_user(template: str) -> bool:
+    """Whether a template never expands to the same text for two users.
 
-    So it is where one part between slashes names people, and has one field alone or, between its fields, what they
-    never contain.
+    One part between slashes is enough. It must identify the user, and the values of its fields must follow from the
+    whole part: it has one field, or the text between its fields cannot occur in their values.
     """
-    return any(_names_people(fields) and _can_be_split(gaps, fields) for gaps, fields in _parts(template))
+    return any(_identifies_user(fields) and _is_reversible(gaps, fields) for gaps, fields in _parts(template))
 
 
-def mixes_people_up(template: str) -> bool:
-    """Whether a template names people and may come to the same for two of them all the same."""
-    return any(_names_people(fields) for _, fields in _parts(template)) and not tells_people_apart(template)
+def explain_collision(template: str) -> str | None:
+    """Returns why a template could be the same for two users; None: it cannot, or it does not identify a user."""
+    if is_unique_per_user(template) or not any(_identifies_user(fields) for _, fields in _parts(template)):
+        return None
+    return (
+        "could be the same for two people, because the text between its fields may also be part of a name; "
+        "use {user_server}, which is different for each person"
+    )
 
 
-def is_of_a_server_alone(template: str) -> bool:
-    """Whether a template names servers and nobody's: people name theirs as they like, and may pick the same name."""
-    told = {field.tells for _, fields in _parts(template) for field in fields}
-    return "server" in told and not told & {"user", "both"}
+def identifies_only_server(template: str) -> bool:
+    """Whether a template identifies a server but not its user. Users choose server names: two may choose the same."""
+    return {field.identifies for _, fields in _parts(template) for field in fields} == {"server"}
 
 
-def _names_people(fields: Sequence[_Field]) -> bool:
-    return any(field.tells in ("user", "both") for field in fields)
+def _identifies_user(fields: Sequence[_Field]) -> bool:
+    return any(field.identifies in ("user", "both") for field in fields)
 
 
 @lru_cache(maxsize=1024)
@@ -196,7 +195,7 @@ def _parts(template: str) -> list[tuple[list[str], list[_Field]]]:
 
 
 def _split(part: str) -> tuple[list[str], list[_Field]]:
-    """The texts between the fields that differ from server to server, and these fields."""
+    """Returns the texts between the fields, and the fields, without those that are the same for all servers."""
     gaps: list[str] = []
     fields: list[_Field] = []
     gap, end = "", 0
@@ -206,7 +205,7 @@ def _split(part: str) -> tuple[list[str], list[_Field]]:
         field = TEMPLATE_FIELDS.get(match[1] or "")
         if field is None:
             gap += match[0][:1]
-        elif field.tells != "nothing":
+        elif field.identifies != "nothing":
             if fields:
                 gaps.append(gap)
             fields.append(field)
@@ -214,27 +213,23 @@ def _split(part: str) -> tuple[list[str], list[_Field]]:
     return gaps, fields
 
 
-def _can_be_split(gaps: Sequence[str], fields: Sequence[_Field]) -> bool:
-    """Whether what each field came to can be read off the whole, from its one end or from the other."""
+def _is_reversible(gaps: Sequence[str], fields: Sequence[_Field]) -> bool:
+    """Whether the value of each field follows from the expanded text, read from its start or from its end."""
     if all(one is other for one, other in pairwise(fields)):
-        return True  # the length of the whole tells
+        return True  # all values are equal, so the length of the text gives theirs
     family = fields[0].family
     if family and all(field.family == family for field in fields) and all(map(_TWO_HYPHENS.search, gaps)):
         return True
-    return _are_ends(gaps, fields) or _are_ends(gaps[::-1], fields[::-1])
+    return _are_delimiters(gaps, fields) or _are_delimiters(gaps[::-1], fields[::-1])
 
 
-def _are_ends(gaps: Sequence[str], fields: Sequence[_Field]) -> bool:
-    """Whether each gap has a character that the field before it never has."""
+def _are_delimiters(gaps: Sequence[str], fields: Sequence[_Field]) -> bool:
+    """Whether each gap has a character that the value before it cannot have."""
     return all(re.sub(field.characters, "", gap) for gap, field in zip(gaps, fields, strict=False))
-
-
-def _ends_unescaped(template: str) -> bool:
-    return template.endswith(("{unescaped_username}", "{unescaped_servername}"))
 
 
 def _hint(name: str) -> str:
     known = tuple(TEMPLATE_FIELDS)
     meant = find_closest(name, known) if re.fullmatch(r"[a-z_]{1,30}", name) else None
     meant = "username" if name in ("user", "name") else meant
-    return f"did you mean {{{meant}}}?" if meant else f"it knows {', '.join(known[:4])}, …"
+    return f"did you mean {{{meant}}}?" if meant else f"it has {', '.join(known[:4])}, …"

@@ -1,25 +1,23 @@
 """Dates and times of a document, as instants: seconds since 1970-01-01T00:00Z.
 
-A date is the whole day, and so has a first instant and a last one. A time is one instant. Both are local to the
-document's time zone, unless a time has an offset of its own. What is accepted, and nothing else:
+A date is the whole day, with a first and a last instant. A time is one instant. Both are in the document's time zone,
+but a time may have its own offset. Only these forms are valid:
 
 - a date: ``2026-12-01``;
 - a time: a date, ``T`` or a space, and ``14:00`` or ``14:00:30``, from 00:00 to 23:59:59;
-- with or without an offset: ``Z``, ``+02:00``, ``+0200``, ``+02``, or with seconds, as some zones had them long ago.
+- a time with an offset: ``Z``, ``+02:00``, ``+0200``, ``+02``, or with seconds, which some zones once had.
 
-No fractions of a second, no 24:00, no leap seconds, no weeks or days of the year, and ``T`` and ``Z`` in upper case:
-for these, an error says what to write.
+Not valid are fractions of a second, 24:00, leap seconds, weeks, days of the year, and lower-case ``t`` and ``z``. The
+error says what to write instead.
 
-**Where the rules of a zone come from.** `zoneinfo` looks in the system's directories first (or in those of
-``PYTHONTZPATH``), and then in the package ``tzdata``. So what an administrator installs or mounts there wins, and an
-image without any still has the package's. The package alone says which names there are: machines with the same package
-accept the same names, and no other name ever reaches the file system. Rules may be older than the law: if a country
-changes its clocks, an instant is wrong until the system's files, or else the package, are updated and the process
-restarts.
+**The rules of zones.** `zoneinfo` reads them from the system's directories (or those of ``PYTHONTZPATH``), and
+otherwise from the package ``tzdata``. So an administrator can install or mount newer rules, and an image without any
+uses the package's. Only the package defines the valid names: machines with the same package accept the same names, and
+no other name reaches the file system. If a country changes its clocks, instants are wrong until the system's files or
+the package are updated and the process restarts.
 
-**Files.** `load_zone` is the only function here that reads any. Call it where the document is parsed, which is in a
-thread, never on the event loop; `zoneinfo` caches a zone for as long as somebody holds it, so keep it with the
-document. Nothing here reads the clock.
+**Files.** Only `load_zone` reads files. Call it in the thread that parses the document, never on the event loop.
+`zoneinfo` caches a zone only while it is in use, so keep the zone with the document. Nothing here reads the clock.
 """
 
 from __future__ import annotations
@@ -58,12 +56,12 @@ TIME_PATTERN = (
 )
 """A date or a time, in what Python and ECMA 262 have in common."""
 _TIME = re.compile(TIME_PATTERN)
-# What people write instead: other separators or none, one digit for two, fractions, a space before the offset.
+# Common mistakes: other separators or none, one digit instead of two, fractions, a space before the offset.
 _LOOSE = re.compile(
     r"([0-9]{4})(?:([-/.])([0-9]{1,2})\2([0-9]{1,2})|([0-9]{2})([0-9]{2}))"
     r"(?:[Tt ]([0-9]{1,2}):?([0-9]{2})(?::?([0-9]{2})(?:[.,][0-9]{1,9})?)? ?([Zz]|UTC|GMT|[+-][0-9:]{2,6})?)?"
 )
-# An error quotes nothing else: a text that is nothing like a time may be anything, a misplaced secret included.
+# An error only quotes texts like these. Another text may be a misplaced secret.
 _LIKE_A_TIME = re.compile(r"[0-9][-+0-9TtZzWw:/., ]*(?:UTC|GMT)?")
 _MOST_QUOTED = 40
 
@@ -75,10 +73,10 @@ _MONTHS = (
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The time in which an entry counts: from `start`, up to but not including `end`; infinite where there is none.
+    """The time in which an entry applies: from `start`, up to but not including `end`. Infinite: no bound.
 
     Raises:
-        TimeError: It would be empty.
+        TimeError: The period is empty.
     """
 
     start: float = -math.inf
@@ -89,15 +87,15 @@ class Period:
             raise TimeError("must be after 'from', or this never applies")
 
     def covers(self, moment: float) -> bool:
-        """Whether the moment is within it."""
+        """Whether the moment is within the period."""
         return self.start <= moment < self.end
 
     def has_ended(self, moment: float) -> bool:
-        """Whether it is over at the moment."""
+        """Whether the period is over at the moment."""
         return self.end <= moment
 
     def ends_within(self, seconds: float, moment: float) -> bool:
-        """Whether it is not over at the moment, but will be so many seconds later."""
+        """Whether the period ends after the moment, but at most so many seconds later."""
         return moment < self.end <= moment + seconds
 
 
@@ -106,24 +104,24 @@ ALWAYS = Period()
 
 
 def load_zone(name: str) -> tzinfo:
-    """The time zone of this name; its text (`str`) is the name.
+    """Returns the time zone with this name. Its `str` is the name.
 
-    Reads the zone's file, and the package's list of names, but no file for a name that is not in the list.
+    Reads the package's list of names and, if the name is in the list, the zone's file.
 
     Raises:
-        TimeError: There is no zone of this name, or this machine cannot read its rules.
+        TimeError: There is no such zone, or this machine cannot read its rules.
     """
-    # The default: documents that give no zone pay neither for the import, of some milliseconds, nor for the files.
+    # UTC is the default. A document without a zone does not pay for the import, some milliseconds, and the files.
     if name == "UTC":
         return UTC
     from zoneinfo import ZoneInfo
 
     if name not in _zone_names():
-        raise TimeError(_refuse_zone(name))
+        raise TimeError(_explain_zone(name))
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, LookupError, struct.error) as error:
-        what = f"the rules of {name} cannot be read here ({type(error).__name__}); mend the system's time zones"
+        what = f"the rules of {name} cannot be read here ({type(error).__name__}); repair the system's time zones"
         raise TimeError(f"{what}, or reinstall the package tzdata") from error
 
 
@@ -134,12 +132,12 @@ def _zone_names() -> tuple[str, ...]:
     return tuple(files("tzdata").joinpath("zones").read_text(encoding="ascii").split())
 
 
-def _refuse_zone(name: str) -> str:
+def _explain_zone(name: str) -> str:
     names = {each.lower(): each for each in _zone_names()}
     wanted = name.lower().replace(" ", "_")
     cities = [each for each in names.values() if each.lower().endswith(f"/{wanted}") and not each.startswith("Etc/")]
     meant = names.get(wanted) or (cities[0] if len(cities) == 1 else None)
-    # The nearest name to CEST is EST, and to UTC+2 is Etc/GMT+2, which is two hours behind UTC: neither is meant.
+    # No suggestions here: CEST resembles EST, and UTC+2 resembles Etc/GMT+2, which is two hours behind UTC.
     if not meant and re.fullmatch(r"[A-Za-z]{1,5}|(?:UTC|GMT)?[+-][0-9:]{1,6}", name, re.IGNORECASE):
         return "not an IANA time zone, such as Europe/Athens; an abbreviation or an offset does not say where"
     if len(name) <= _MOST_QUOTED:
@@ -150,43 +148,43 @@ def _refuse_zone(name: str) -> str:
 
 
 def parse_start(text: str, zone: tzinfo) -> int:
-    """The instant that ``from`` names: of a date, the first one of that day, which need not be midnight.
+    """Returns the instant of a ``from``. For a date, it is the first of the day, which is not always at midnight.
 
     Raises:
-        TimeError: The text is neither a date nor a time, or names none, or two, in this zone.
+        TimeError: The text is not a date or a time, or it does not exist or exists twice in the zone.
     """
-    moment = _read(text)
-    return _find_instant(text, moment, zone) if isinstance(moment, datetime) else _begin(moment, zone)
+    moment = _parse(text)
+    return _find_instant(text, moment, zone) if isinstance(moment, datetime) else _start_of_day(moment, zone)
 
 
 def parse_end(text: str, zone: tzinfo) -> int:
-    """The instant that ``until`` names, which is not included: of a date, the first one of the next day.
+    """Returns the instant of an ``until``, which is not part of the period. For a date, it is the end of the day.
 
-    If the zone skips the next day, that is the first one of the day after it.
+    That is the first instant of the next day that the zone does not skip.
 
     Raises:
-        TimeError: As `parse_start`.
+        TimeError: The text is not a date or a time, or it does not exist or exists twice in the zone.
     """
-    moment = _read(text)
+    moment = _parse(text)
     if isinstance(moment, datetime):
         return _find_instant(text, moment, zone)
-    begin = _begin(moment, zone)
+    start = _start_of_day(moment, zone)
     if moment == date.max:
-        # No zone changes its clocks on New Year's Eve, and the next day is more than a `date` can be.
-        return begin + _DAY
+        # A `date` cannot be the next day. No zone changes its clocks on this one.
+        return start + _DAY
     return _first_instant(moment + timedelta(days=1), zone)
 
 
-def _read(text: str) -> date | datetime:
-    """A date for a day, and a datetime for a time, with its own offset if it has one."""
+def _parse(text: str) -> date | datetime:
+    """Returns a `date`, or a `datetime` for a time, with an offset if the text has one."""
     match = _TIME.fullmatch(text)
     if not match:
-        raise TimeError(_refuse(text))
+        raise TimeError(_explain(text))
     return _make(match)
 
 
 def _make(match: re.Match[str]) -> date | datetime:
-    """What the groups of `_TIME` say, if there is such a day, time and offset."""
+    """Returns the date or the time of a match of `_TIME`, if it exists in the calendar."""
     text, (year, month, day, hour, minute, second, offset) = match[0], match.groups()
     try:
         found = date(int(year), int(month), int(day))
@@ -199,11 +197,11 @@ def _make(match: re.Match[str]) -> date | datetime:
     try:
         wall = datetime(found.year, found.month, found.day, int(hour), int(minute), int(second or 0))
     except ValueError:
-        raise TimeError(f"{text} has no time of a day; write 00:00 to 23:59, or 23:59:59") from None
-    return wall.replace(tzinfo=_read_offset(offset)) if offset else wall
+        raise TimeError(f"{text} has no valid time of day; write 00:00 to 23:59, or 23:59:59") from None
+    return wall.replace(tzinfo=_parse_offset(offset)) if offset else wall
 
 
-def _read_offset(text: str) -> timezone:
+def _parse_offset(text: str) -> timezone:
     if text == "Z":
         return UTC
     digits = text[1:].replace(":", "").ljust(6, "0")
@@ -214,7 +212,7 @@ def _read_offset(text: str) -> timezone:
     return timezone(-offset if text.startswith("-") else offset)
 
 
-def _refuse(text: str) -> str:
+def _explain(text: str) -> str:
     if len(text) > _MOST_QUOTED or not _LIKE_A_TIME.fullmatch(text):
         return f"not {_EXAMPLES}"
     if meant := _guess(text):
@@ -225,7 +223,7 @@ def _refuse(text: str) -> str:
 
 
 def _guess(text: str) -> str | None:
-    """What was likely meant, if that is a date or a time."""
+    """Returns the date or the time that was probably meant; None: it is not clear."""
     loose = _LOOSE.fullmatch(text)
     if not loose:
         return None
@@ -252,8 +250,8 @@ def _find_instant(text: str, moment: datetime, zone: tzinfo) -> int:
     raise TimeError(f"{text} {what} in {zone}, since clocks change; add an offset: {' or '.join(offsets)}")
 
 
-def _begin(day: date, zone: tzinfo) -> int:
-    """The first instant of a day that must exist."""
+def _start_of_day(day: date, zone: tzinfo) -> int:
+    """Returns the first instant of a day, which must exist in the zone."""
     first = _first_instant(day, zone)
     if _to_wall(first, zone) // _DAY != (day - _EPOCH.date()).days:
         raise TimeError(f"{day} does not exist in {zone}, since clocks skip it; write the day before or after")
@@ -261,14 +259,14 @@ def _begin(day: date, zone: tzinfo) -> int:
 
 
 def _first_instant(day: date, zone: tzinfo) -> int:
-    """The first instant of a day, or of the next one if the zone skips the day."""
+    """Returns the first instant of a day, or of the next day if the zone skips the day."""
     midnight = datetime(day.year, day.month, day.day)
     one, other = (_to_instant(midnight, zone, fold) for fold in (0, 1))
     if one <= other:
-        # Midnight exists; if twice, the day begins with the first.
+        # Midnight exists, or exists twice: then the day begins with the first.
         return one
-    # Clocks go forward over midnight, somewhere between these two: PEP 495 takes the offset from before for one, and
-    # the offset from after for the other.
+    # Clocks skip midnight. PEP 495 uses the offset before the change for one instant, and the offset after it for the
+    # other. The change is between the two.
     between = range(other, one)
     return other + bisect_left(between, _to_instant(midnight, UTC), key=lambda instant: _to_wall(instant, zone))
 
@@ -286,19 +284,19 @@ _LATEST = _to_instant(datetime.max, UTC) - _DAY
 
 
 def _to_wall(instant: int, zone: tzinfo) -> int:
-    """What clocks show at the instant, as if they were clocks of UTC; it may be in the year 0 or 10,000."""
-    # Offsets are those of a day later or earlier where a `datetime` might not hold the local time.
+    """Returns the local time at an instant, in seconds, as if it were a time in UTC. The year may be 0 or 10,000."""
+    # At the ends of `datetime`, the offset of a day later or earlier is used, so that the local time cannot overflow.
     local = (_EPOCH + timedelta(seconds=min(max(instant, _EARLIEST), _LATEST))).astimezone(zone)
     return instant + _to_seconds(local.utcoffset() or timedelta())
 
 
 def describe_start(start: float, zone: tzinfo, moment: float) -> str:
-    """When a period starts, for people: ``from 1 December``, or ``from 1 December, 14:00 Europe/Athens``.
+    """Formats the start of a period: ``from 1 December``, or ``from 1 December, 14:00 Europe/Athens``.
 
     Args:
-        start: A period's, finite.
-        zone: Whose clocks are meant.
-        moment: When it is said: the year is left out if it is the same.
+        start: The period's start, which is finite.
+        zone: The zone of the text's date and time.
+        moment: The current time. The year is left out if it is the current one.
     """
     at = int(start)
     wall = _to_wall(at, zone)
@@ -307,12 +305,12 @@ def describe_start(start: float, zone: tzinfo, moment: float) -> str:
 
 
 def describe_end(end: float, zone: tzinfo, moment: float) -> str:
-    """When a period ends, for people: ``until the end of 31 January``, or ``until 31 January, 18:00 Europe/Athens``.
+    """Formats the end of a period: ``until the end of 31 January``, or ``until 31 January, 18:00 Europe/Athens``.
 
     Args:
-        end: A period's, finite.
-        zone: Whose clocks are meant.
-        moment: When it is said: the year is left out if it is the same.
+        end: The period's end, which is finite.
+        zone: The zone of the text's date and time.
+        moment: The current time. The year is left out if it is the current one.
     """
     at = int(end)
     wall, last = _to_wall(at, zone), _to_wall(at - 1, zone)
@@ -322,9 +320,9 @@ def describe_end(end: float, zone: tzinfo, moment: float) -> str:
 
 
 def _describe(wall: int, instant: int, zone: tzinfo, moment: float, *, is_day: bool) -> str:
-    shown, said = _to_datetime(wall), _to_datetime(_to_wall(math.floor(moment), zone))
-    # Not by `strftime`, which speaks the language of the machine.
-    day = f"{shown.day} {_MONTHS[shown.month - 1]}{'' if shown.year == said.year else f' {shown.year}'}"
+    shown, now = _to_datetime(wall), _to_datetime(_to_wall(math.floor(moment), zone))
+    # Not with `strftime`, which uses the machine's language.
+    day = f"{shown.day} {_MONTHS[shown.month - 1]}{'' if shown.year == now.year else f' {shown.year}'}"
     if is_day:
         return day
     is_unclear = _to_instant(shown, zone, 0) != _to_instant(shown, zone, 1)
@@ -334,7 +332,7 @@ def _describe(wall: int, instant: int, zone: tzinfo, moment: float, *, is_day: b
 
 
 def _to_datetime(wall: int) -> datetime:
-    """What clocks show, or the nearest to it that a `datetime` can hold."""
+    """Returns a local time of `_to_wall` as a `datetime`, or the nearest possible `datetime`."""
     return datetime(1970, 1, 1) + timedelta(seconds=min(max(wall, _EARLIEST - _DAY), _LATEST + _DAY))
 
 

@@ -1,4 +1,4 @@
-"""Walks a tree and collects every error, with its place. What a key may hold, `sections` and `kubernetes` define."""
+"""Walks a tree and collects all errors with their places. `sections` and `kubernetes` define what is valid."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ T = TypeVar("T")
 MAX_DIAGNOSTICS = 100
 
 HIDDEN = "…"
-"""Replaces a key in a path if it may be a secret in the wrong place; line and column say where it is."""
+"""Replaces a key in a path if it may be a misplaced secret. Line and column still say where it is."""
 
-# Of the keys that an object may have.
+# An error lists at most so many keys.
 _MOST_SHOWN = 16
 
 Path: TypeAlias = tuple[str | int | Scalar, ...]
-"""Steps from the document's root: keys and positions. A scalar is a key that an error quotes only if it may."""
+"""Steps from the document's root: keys and positions. An error shows a scalar only if it `is_quotable`."""
 Entries: TypeAlias = dict[str, tuple[Scalar, Node]]
-"""A mapping's keys and values by the keys' texts."""
+"""A mapping's keys and values, by the keys' texts."""
 
-# Of a node: outside of every env section, such a section itself, or inside one.
+# Whether a node is outside of all env sections, an env section itself, or inside one.
 _Where: TypeAlias = Literal["outside", "env", "inside"]
 
 
 class TooManyErrors(Exception):  # noqa: N818  stops the walk; nobody outside catches it
-    """There are `MAX_ERRORS`. Nobody reads more, and each takes time."""
+    """There are `MAX_ERRORS` errors. Nobody reads more, and each takes time."""
 
 
 class Validator:
-    """Walks a tree and collects errors. A method returns what it could read; after an error, the result is discarded.
+    """Walks a tree and collects errors.
+
+    After an error, a method returns what it could read. The caller discards the result if there are errors.
 
     Attributes:
         errors: The first `MAX_DIAGNOSTICS` errors, in the order in which they were found.
-        count: How many errors were found.
-        ignored: Keys of other formats, each with its value and its path.
+        count: The number of all errors that were found.
+        ignored: The keys of other formats, each with its value and its path.
         patterns: The images with a ``*`` that were found so far.
         zone: The time zone of dates and times without an offset.
     """
@@ -55,7 +57,7 @@ class Validator:
 
         Args:
             root: The tree.
-            words: Keys of the format, which are nobody's secret wherever they are.
+            words: The format's keys, which an error may quote anywhere.
         """
         self.root = root
         self.errors: list[Diagnostic] = []
@@ -68,7 +70,7 @@ class Validator:
         self._results: dict[tuple[int, str], Any] = {}
 
     def once(self, node: Node, kind: str, read: Callable[[], T]) -> T:
-        """Returns what `read` returns. Calls it once for each node and kind: aliases may repeat a node very often."""
+        """Returns the result of `read`. Calls it once for each node and kind, because aliases can repeat a node."""
         key = id(node), kind
         result: T | None = self._results.get(key)
         if result is None:
@@ -77,10 +79,10 @@ class Validator:
 
     @cached_property
     def env_texts(self) -> set[int]:
-        """The identities of the scalars inside ``env`` sections, keys included: no message quotes them.
+        """The identities of all scalars in ``env`` sections, but for the names of variables. No message quotes them.
 
-        A mistyped value becomes a key as easily as a text, and an alias may repeat it anywhere else. Only names of
-        variables in a mapping are not included. The tree is searched only for a document with something to quote.
+        Keys are included, because a typing mistake can turn a value into a key. Identities are used, because an alias
+        can repeat a value elsewhere. The tree is searched only if an error wants to quote something.
         """
         found: set[int] = set()
         seen: set[tuple[int, _Where]] = set()
@@ -104,20 +106,20 @@ class Validator:
         return found
 
     def is_quotable(self, node: Node) -> bool:
-        """Whether a message may quote the text: it is not part of an environment variable."""
+        """Whether a message may quote the text, because it is not in an ``env`` section."""
         return id(node) not in self.env_texts
 
     def step(self, key: Scalar, *, is_public: bool) -> Scalar | str:
-        """A key as a step of a path: itself if the format knows or allows the name, else `HIDDEN`."""
+        """Returns a key as a step of a path: the key if its name is public, else `HIDDEN`."""
         return key if is_public else HIDDEN
 
     def error(self, node: Node, path: Path, what: str) -> None:
-        """Adds an error, once for each place and text: an alias may repeat it.
+        """Adds an error, unless the same error was added for this place: aliases repeat nodes.
 
         Raises:
-            TooManyErrors: There are `MAX_ERRORS`.
+            TooManyErrors: There are `MAX_ERRORS` errors.
         """
-        # Hashes, because there may be many.
+        # Hashes need less memory than the texts.
         key = hash((node.line, node.column, what))
         if key in self._reported:
             return
@@ -129,22 +131,21 @@ class Validator:
             raise TooManyErrors
 
     def _shown(self, step: str | int | Scalar) -> str | int:
-        # Not before there is an error, since `is_quotable` searches the whole tree.
+        # Called only for an error, because `is_quotable` searches the whole tree.
         if isinstance(step, Scalar):
             return step.value if self.is_quotable(step) else HIDDEN
         return step
 
     def entries(self, node: Mapping, path: Path, is_public: Callable[[str], bool]) -> Entries:
-        """A mapping's keys and values: its own first, then those that ``<<`` merges in.
+        """Returns a mapping's keys and values: its own first, then those that ``<<`` merges in.
 
         Args:
             node: The mapping.
-            path: Where it is.
+            path: Its place.
             is_public: Whether an error may quote a key.
         """
         found, merged = self._own_entries(node, path, is_public)
-        # Depth first, in order of precedence. Each entry is stored at once: handed up level by level, it would be
-        # copied at each.
+        # Depth first, in order of precedence. Each entry is stored once: a recursion would copy it at each level.
         left = merged[::-1]
         while left:
             base = left.pop()
@@ -158,7 +159,7 @@ class Validator:
         return found
 
     def _own_entries(self, node: Mapping, path: Path, is_public: Callable[[str], bool]) -> tuple[Entries, list[Node]]:
-        """A mapping's own keys and values, and what it merges in."""
+        """Returns a mapping's own keys and values, and the nodes that it merges in."""
         found: Entries = {}
         merged: list[Node] = []
         merge_key: Scalar | None = None
@@ -189,15 +190,15 @@ class Validator:
         ignored: Container[str] = (),
         hints: MappingABC[str, str] = MappingProxyType({}),
     ) -> Entries:
-        """The keys and values of a mapping that has a fixed set of keys.
+        """Returns the keys and values of a mapping that has a fixed set of keys. Other keys are errors.
 
         Args:
             node: The mapping.
-            path: Where it is.
-            known: The keys that it may have. An error quotes another one if it resembles those.
-            what: What the mapping is, for an error.
-            ignored: Keys that are no error.
-            hints: What to do about keys of other places and formats, which an error quotes.
+            path: Its place.
+            known: The keys of the mapping. An error only quotes an unknown key if it resembles one of them.
+            what: What an error calls the mapping.
+            ignored: Keys that are added to `ignored`, and are not errors.
+            hints: Advice for keys of other places and formats. An error quotes these keys.
         """
         if not node.items:
             return {}
@@ -221,7 +222,7 @@ class Validator:
         return entries
 
     def text(self, node: Node, path: Path) -> str | None:
-        """A text that is not empty; None after an error."""
+        """Returns a text that is not empty; None: it is an error."""
         if not isinstance(node, Scalar):
             self.wrong_type(node, path, "text")
             return None
@@ -231,14 +232,14 @@ class Validator:
         return node.value
 
     def items(self, node: Node, path: Path, wanted: str = "a list") -> list[Node]:
-        """The items of a list; none after an error."""
+        """Returns the items of a list; empty if the node is not a list, which is an error."""
         if isinstance(node, Sequence):
             return node.items
         self.wrong_type(node, path, wanted, empty=f"{path[-1]}: []")
         return []
 
     def texts(self, node: Node, path: Path) -> tuple[str, ...]:
-        """A list of texts that are not empty."""
+        """Returns a list of texts. A text that is empty or missing is an error."""
         return tuple(
             [
                 item.value if isinstance(item, Scalar) and item.value else self._item(node, item, (*path, position))
@@ -249,20 +250,20 @@ class Validator:
     def _item(self, node: Node, item: Node, path: Path) -> str:
         if not isinstance(item, Sequence):
             return self.text(item, path) or ""
-        # An alias has the place of its anchor.
+        # A node that an alias repeats has the place of its anchor, which may be before this list.
         is_before = (item.line, item.column) < (node.line, node.column)
         what = "a list within the list, and YAML cannot join two; write its entries out"
         self.error(node if is_before else item, path, what)
         return ""
 
     def wrong_type(self, node: Node, path: Path, wanted: str, empty: str = "") -> None:
-        """Adds the error that a node is of another type.
+        """Adds the error that a node has a wrong type.
 
         Args:
             node: The node.
-            path: Where it is.
+            path: Its place.
             wanted: What it must be.
-            empty: How to write that there is none, if that is possible.
+            empty: How to write an empty value, if that is possible.
         """
         if isinstance(node, Scalar) and (node.is_empty or (node.is_null and empty)):
             otherwise = ", or leave the key out" if len(path) > 1 else ""
@@ -274,7 +275,7 @@ class Validator:
 
 
 def _enter_env(node: Sequence | Mapping) -> Iterator[tuple[Node, _Where]]:
-    """The nodes in an env section; its own keys, and those of the mappings that it merges in, are names."""
+    """Yields the nodes in an env section, without the names of variables, which merged mappings have too."""
     if isinstance(node, Sequence):
         yield from ((item, "inside") for item in node.items)
         return

@@ -1,8 +1,8 @@
-"""YAML text to a tree of nodes that know where they stand, within bounds.
+"""Parses YAML text to a tree of nodes with lines and columns, within limits.
 
-This is YAML's syntax and nothing of its types: a scalar is its own characters, with a note whether it was
-written plainly. The tree is built from the parser's events, because composing one first would cost more and
-crash on a few kilobytes of nested brackets: here every bound holds before anything grows.
+Only YAML's syntax is parsed, not its types: the value of a scalar is its text. The tree is built from the parser's
+events. PyYAML's own composer is slower and crashes on a few kilobytes of nested brackets. Here, every limit is checked
+before the tree grows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class _PythonLoader(yaml.SafeLoader):
-    """PyYAML's parser in Python, which alone would let any number be an escape's character, or crash on it."""
+    """PyYAML's parser in Python. Unlike its base class, it rejects escapes of invalid characters and does not crash."""
 
     def scan_flow_scalar_non_spaces(self, double: bool, start_mark: Any) -> list[str]:
         try:
@@ -43,12 +43,12 @@ class _PythonLoader(yaml.SafeLoader):
         raise yaml.scanner.ScannerError(None, start_mark, None, self.get_mark())
 
 
-# The C parser is about seven times as fast; a PyYAML built without libyaml still works.
+# The C parser is about seven times as fast. Without libyaml, PyYAML does not have it.
 _Loader: Any = getattr(yaml, "CSafeLoader", _PythonLoader)
 
-_UNKNOWN_ALIAS = "an alias (*) without an anchor (&) of that name before it; a text that begins with * needs quotes"
+_UNKNOWN_ALIAS = "an alias (*) to an anchor (&) that is not defined before it; a text that begins with * needs quotes"
 
-# libyaml compares each with all that precede it: a document of them would hold the interpreter for ten seconds.
+# libyaml compares each directive with all before it: a document of directives would hold the GIL for ten seconds.
 _TAG_DIRECTIVE = re.compile("(?:\\A|[\r\n\x85\u2028\u2029])\ufeff?%TAG")
 
 
@@ -56,9 +56,9 @@ class Scalar:
     """A text.
 
     Attributes:
-        value: Its characters, after YAML's quoting and folding.
-        plain: Written without quotes, block indicator or tag: only such a one can be a ``null`` or nothing at all.
-        literal: Written as a literal block (``|``), whose lines are lines of the text.
+        value: The text, without YAML's quotes, escapes and folded lines.
+        plain: It has no quotes, block indicator or tag. Only a plain scalar can be null or missing.
+        literal: It is a literal block (``|``), whose lines are lines of the text.
     """
 
     __slots__ = ("column", "line", "literal", "plain", "value")
@@ -72,12 +72,12 @@ class Scalar:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing was written where a value belongs."""
+        """Whether the value is missing: nothing follows the key or the ``-``."""
         return self.plain and not self.value
 
     @property
     def is_null(self) -> bool:
-        """A plain ``null`` or ``~``."""
+        """Whether it is ``null`` or ``~``, without quotes."""
         return self.plain and self.value in ("null", "~")
 
 
@@ -93,7 +93,7 @@ class Sequence:
 
 
 class Mapping:
-    """Pairs of nodes, in the text's order, duplicates included: key, value, key, value, and so on."""
+    """Pairs of nodes. `items` has them in the text's order, duplicates included: key, value, key, value, and so on."""
 
     __slots__ = ("column", "items", "line")
 
@@ -103,7 +103,7 @@ class Mapping:
         self.items: list[Node] = []
 
     def pairs(self) -> zip[tuple[Node, Node]]:
-        """The keys, each with its value."""
+        """Returns the keys, each with its value."""
         items = iter(self.items)
         return zip(items, items, strict=True)
 
@@ -113,7 +113,17 @@ Node: TypeAlias = Scalar | Sequence | Mapping
 
 @dataclass(slots=True)
 class _Open:
-    """A collection whose end has not been seen."""
+    """A collection whose end event is still to come.
+
+    Attributes:
+        node: The collection so far.
+        anchor: Its anchor's name; None: it has no anchor.
+        nodes_before: The number of nodes before it.
+        characters_before: The number of characters before it.
+        deepest: The depth of its deepest collection.
+        position: Where it begins in the text.
+        flow: It is written with brackets.
+    """
 
     node: Sequence | Mapping
     anchor: str | None
@@ -125,9 +135,9 @@ class _Open:
 
 
 def release_tree(root: Node | None) -> None:
-    """Lets go of a tree that nobody needs any more, collection by collection.
+    """Frees a tree that is no longer used, one collection at a time.
 
-    Let go of as one, a large tree holds the interpreter for 10 ms, and with it whatever other threads do.
+    Freed at once, a large tree would hold the GIL for 10 ms, and other threads would wait.
     """
     left = [root]
     while left:
@@ -140,34 +150,33 @@ def release_tree(root: Node | None) -> None:
 def read_tree(
     text: str, *, source: str = "", max_bytes: int = MAX_BYTES, line_offset: int = 0, column_offset: int = 0
 ) -> Node | None:
-    """Reads one YAML document.
+    """Parses one YAML document.
 
-    Aliases stand for the very node that they name, so a node may be found in several places; there are no
-    cycles. A byte-order mark is passed over.
+    An alias is replaced by the node itself, not by a copy, so one node may be in several places. There are no cycles. A
+    byte-order mark is ignored.
 
     Args:
         text: YAML.
-        source: What the text was read from, for the error's message.
-        max_bytes: How large it may be.
-        line_offset: Lines before the text in the file that all places are to be told in.
-        column_offset: Columns before each of its lines there.
+        source: Where the text was read from, for the error's message.
+        max_bytes: How large the text may be, as UTF-8.
+        line_offset: The number of lines before the text in its file. Lines are reported as those of the file.
+        column_offset: The number of columns before each of its lines there.
 
     Returns:
-        The root, or None where there is no document at all.
+        The root; None: there is no document.
 
     Raises:
-        DocumentError: The text is too large, is no YAML, holds several documents, or goes past `MAX_DEPTH`,
-            `MAX_NODES` or `MAX_EXPANDED_CHARACTERS`. It has one diagnostic, for YAML cannot be read past its first
-            error.
+        DocumentError: The text is too large, is not YAML, has several documents, or exceeds `MAX_DEPTH`, `MAX_NODES` or
+            `MAX_EXPANDED_CHARACTERS`. It has one diagnostic, because YAML cannot be parsed after its first error.
     """
     try:
-        text = _bounded(text, max_bytes)
-        return _read(text, line_offset, column_offset)
-    except _TreeError as refusal:
-        diagnostic = refusal.diagnostic
+        text = _check_text(text, max_bytes)
+        return _parse(text, line_offset, column_offset)
+    except _TreeError as error:
+        diagnostic = error.diagnostic
     if diagnostic.line:
         diagnostic = replace(diagnostic, line=diagnostic.line + line_offset, column=diagnostic.column + column_offset)
-    # Outside the handlers, so that no traceback leads to YAML's own error, which quotes the text.
+    # Raised outside the handler, so that no traceback leads to the parser's own error, which quotes the text.
     raise DocumentError([diagnostic], source=source)
 
 
@@ -177,7 +186,8 @@ class _TreeError(Exception):
         super().__init__(what)
 
 
-def _bounded(text: str, max_bytes: int) -> str:
+def _check_text(text: str, max_bytes: int) -> str:
+    """Returns the text without a byte-order mark, if it may be parsed."""
     if len(text) > max_bytes or (not text.isascii() and len(text.encode("utf-8", "surrogatepass")) > max_bytes):
         raise _TreeError(f"larger than {max_bytes:,} bytes, which is more than a ConfigMap can hold")
     text = text.removeprefix("\ufeff")
@@ -185,44 +195,37 @@ def _bounded(text: str, max_bytes: int) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise _TreeError(yaml_errors.SURROGATE, *locate(text, error.start)) from None
-    # The pattern alone would take 20 ms of a large text, in one step that no other thread can interrupt.
+    # Without this check, the pattern would hold the GIL for 20 ms on a large text.
     directive = _TAG_DIRECTIVE.search(text) if "%TAG" in text else None
     if directive:
         raise _TreeError("a %TAG directive; only !!str is allowed, without one", *locate(text, directive.end() - 4))
     return text
 
 
-def _read(text: str, line_offset: int, column_offset: int) -> Node | None:
-    try:
-        return _build(text, line_offset, column_offset)
-    except _TreeError:
-        # libyaml tells of a control character when it comes near it, the parser in Python before all else.
-        control = yaml_errors.find_control_character(text)
-        if not control:
-            raise
-        what, position = control
-    raise _TreeError(what, *locate(text, position))
-
-
-def _build(text: str, line_offset: int, column_offset: int) -> Node | None:
+def _parse(text: str, line_offset: int, column_offset: int) -> Node | None:
     builder = _Builder(text, line_offset, column_offset)
     try:
         return builder.build()
-    except yaml.YAMLError as error:
-        stop = builder.find_stop(error)
-        levels = builder.levels_left
-    raise _explain(replace(stop, line_offset=line_offset, column_offset=column_offset), levels)
+    except (_TreeError, yaml.YAMLError) as error:
+        # The parser in Python reports a control character first, libyaml only when it comes near it.
+        control = yaml_errors.find_control_character(text)
+        if control:
+            what, position = control
+            raise _TreeError(what, *locate(text, position)) from None
+        if isinstance(error, yaml.YAMLError):
+            raise _explain(builder.find_stop(error), builder.levels_left) from None
+        raise
 
 
 @dataclass(frozen=True, slots=True)
 class _Anchored:
-    """A node that aliases may stand for, and what each of them adds.
+    """A node with an anchor, and what each alias to it adds to the document.
 
     Attributes:
         node: The node.
-        nodes: How many nodes it is.
-        characters: How many characters of text they have.
-        height: How many levels there are below it.
+        nodes: The number of nodes in it, with itself.
+        characters: The number of characters of their texts.
+        height: The number of levels of collections in it, with itself; 0: a scalar.
     """
 
     node: Node
@@ -232,13 +235,13 @@ class _Anchored:
 
 
 class _Builder:
-    """Makes a tree of the parser's events, and counts what it comes to with its aliases expanded."""
+    """Builds a tree from the parser's events, and counts its nodes and characters with all aliases expanded."""
 
     def __init__(self, text: str, line_offset: int, column_offset: int) -> None:
         self._text = text
         self._line_offset = line_offset
         self._column_offset = column_offset
-        # Where the next node belongs: into the collection that is open, or here.
+        # The next node is added to `_items`: the items of the open collection, or the roots.
         self._roots: list[Node] = []
         self._items = self._roots
         self._anchors: dict[str, _Anchored] = {}
@@ -247,19 +250,19 @@ class _Builder:
         self._nodes = 0
         self._characters = 0
         self._documents = 0
-        self._event: Any = None  # the stubs know the base class alone
+        self._event: Any = None  # the stubs only have the base class
 
     @property
     def levels_left(self) -> int:
-        """How many more levels may be opened."""
+        """The number of levels that may still be opened."""
         return MAX_DEPTH - len(self._unfinished)
 
     def build(self) -> Node | None:
-        """Reads all of the text.
+        """Parses all of the text, and returns the root; None: there is no document.
 
         Raises:
-            yaml.YAMLError: It is no YAML.
-            _TreeError: It goes past a limit, or has what documents may not have.
+            yaml.YAMLError: The text is not YAML.
+            _TreeError: The text exceeds a limit, or uses a part of YAML that is not allowed.
         """
         take = {
             yaml.ScalarEvent: self._take_scalar,
@@ -272,7 +275,7 @@ class _Builder:
         }
         length = len(self._text)
         end = locate(self._text, length)
-        # As yaml.parse does, but without a generator in between, which would be a tenth of it.
+        # The same as yaml.parse, without its generator, which would take a tenth of the time.
         for event in iter(_Loader(self._text).get_event, None):
             self._event = event
             taken_by = take.get(type(event))
@@ -282,7 +285,7 @@ class _Builder:
             if mark.index < length:
                 taken_by(event, mark.line + 1, mark.column + 1)
             else:
-                # libyaml takes the end of a text for the end of its last line, and points to a line behind it.
+                # libyaml reports the end of the text one line too low if the last line has no line break.
                 taken_by(event, *end)
         return self._roots[-1] if self._roots else None
 
@@ -357,11 +360,11 @@ class _Builder:
         self._items.append(node)
 
     def find_stop(self, error: yaml.YAMLError) -> yaml_errors.Stop:
-        """Where the parser stopped, from its error and from its last event, if there was one."""
+        """Returns where and in what the parser stopped."""
         text, event = self._text, self._event
-        begun, stopped = (getattr(error, name, None) for name in ("context_mark", "problem_mark"))
-        position = min(stopped.index, len(text)) if stopped else 0
-        amid_words = isinstance(error, yaml.scanner.ScannerError)
+        context, problem = (getattr(error, name, None) for name in ("context_mark", "problem_mark"))
+        position = min(problem.index, len(text)) if problem else 0
+        in_scanner = isinstance(error, yaml.scanner.ScannerError)
         has_ended = isinstance(event, yaml.CollectionEndEvent) or (
             isinstance(event, yaml.DocumentEndEvent) and not event.explicit
         )
@@ -369,31 +372,32 @@ class _Builder:
         return yaml_errors.Stop(
             text,
             position,
-            begun=begun.index if begun and begun.index < position and amid_words else None,
-            amid_words=amid_words,
-            latest=(event.start_mark.index, event.end_mark.index) if event else (0, 0),
-            # The pair in [a: b] is a mapping without brackets of its own.
+            token_start=context.index if context and context.index < position and in_scanner else None,
+            in_scanner=in_scanner,
+            last_event=(event.start_mark.index, event.end_mark.index) if event else (0, 0),
+            # In [a: b], the pair is a mapping without its own brackets.
             innermost=next(
                 (each for each in around if not each.flow or text.startswith(("[", "{"), each.position)), None
             ),
-            ended=_describe(text, self._closed) if self._closed and has_ended else None,
+            just_closed=_describe(text, self._closed) if self._closed and has_ended else None,
+            line_offset=self._line_offset,
+            column_offset=self._column_offset,
         )
 
 
 def _describe(text: str, collection: _Open) -> yaml_errors.Collection:
     node = collection.node
     is_list = isinstance(node, Sequence)
-    # The last item, or the last key.
-    latest = node.items[-1 if is_list else (len(node.items) - 1) // 2 * 2] if node.items else node
+    last = node.items[-1 if is_list else (len(node.items) - 1) // 2 * 2] if node.items else node
     position = yaml_errors.skip_properties(text, collection.position)
-    return yaml_errors.Collection(position, collection.flow, is_list, latest.line, latest.column)
+    return yaml_errors.Collection(position, collection.flow, is_list, last.line, last.column)
 
 
 def _explain(stop: yaml_errors.Stop, levels: int) -> _TreeError:
-    """What is said of a text in which so many more levels may be opened."""
-    # A parser looks ahead, and libyaml has a bound of its own, which must not be met before ours.
+    """Returns the error for a stop, where `levels` more levels may be opened."""
+    # The parser reads ahead, and libyaml has its own limit of levels: ours must be reported first.
     flow = stop.innermost is not None and stop.innermost.flow
-    deep = yaml_errors.find_too_deep(stop.text, stop.latest[1], stop.position, levels=levels, within_brackets=flow)
+    deep = yaml_errors.find_too_deep(stop.text, stop.last_event[1], stop.position, levels=levels, within_brackets=flow)
     if deep is not None:
         return _too_deep(*locate(stop.text, deep))
     what, position = yaml_errors.explain(stop)

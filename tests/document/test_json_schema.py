@@ -201,7 +201,7 @@ def test_it_refuses_no_quantity_that_the_parser_accepts(key: str, text: str) -> 
 
     if not errors:
         assert places == set()
-    elif not re.search(r"finer than|more than|bytes|comes in pieces", errors[0].what):
+    elif not re.search(r"finer than|more than|bytes|has only whole units", errors[0].what):
         assert places == {("profiles", 0, "resources", key)}
 
 

@@ -205,8 +205,8 @@ def test_errors_are_told_in_the_order_of_the_text() -> None:
         "line 2, column 26: profiles[0].resources.cpu_limit: 2GB is not a Kubernetes quantity; write it as 500m or 1.5",
         "line 2, column 40: profiles[0].resources.limits.cpu: the same as 'cpu_limit', which is given too; "
         "keep one of them",
-        "line 2, column 56: profiles[0].resources.limits.memory: a memory limit of 0 cannot be; "
-        "leave it out, or write null for none",
+        "line 2, column 56: profiles[0].resources.limits.memory: a memory limit cannot be 0; "
+        "leave it out, or write null for no limit",
         "line 3, column 10: profiles[0].users: must be a list; put it in brackets, [ and ]",
         "line 4, column 3: profiles[0].nmae: unknown key; did you mean 'name'?",
         'line 5, column 12: profiles[1].env.…: has no value; write "" for the empty text, '

@@ -19,9 +19,9 @@ from profiled_spawner.document.templates import (
     TEMPLATE_FIELDS,
     Template,
     expand_template,
-    is_of_a_server_alone,
-    mixes_people_up,
-    tells_people_apart,
+    explain_collision,
+    identifies_only_server,
+    is_unique_per_user,
 )
 from profiled_spawner.errors import PodError
 
@@ -90,7 +90,7 @@ def make_templates() -> Iterator[str]:
 
 @pytest.mark.parametrize("template", sorted(set(make_templates())))
 def test_what_tells_people_apart_is_never_the_same_for_two(template: str) -> None:
-    if tells_people_apart(template):
+    if is_unique_per_user(template):
         assert is_never_the_same(template)
 
 
@@ -111,7 +111,7 @@ def test_what_tells_people_apart_is_never_the_same_for_two(template: str) -> Non
     ],
 )
 def test_what_two_people_can_arrive_at_is_refused(template: str) -> None:
-    assert mixes_people_up(template)
+    assert explain_collision(template)
     assert not is_never_the_same(template)
 
 
@@ -138,8 +138,8 @@ def test_what_two_people_can_arrive_at_is_refused(template: str) -> None:
     ],
 )
 def test_what_tells_people_apart_is_taken(template: str) -> None:
-    assert tells_people_apart(template)
-    assert not mixes_people_up(template)
+    assert is_unique_per_user(template)
+    assert not explain_collision(template)
     assert is_never_the_same(template)
 
 
@@ -148,13 +148,13 @@ def test_what_tells_people_apart_is_taken(template: str) -> None:
     [("{servername}", True), ("x-{unescaped_servername}", True), ("{username}/{servername}", False), ("x", False)],
 )
 def test_a_server_alone_names_nobody(template: str, alone: bool) -> None:
-    assert is_of_a_server_alone(template) == alone
-    assert not mixes_people_up(template) or not alone
+    assert identifies_only_server(template) == alone
+    assert not explain_collision(template) or not alone
 
 
-def expand_for(template: str, user: str, server: str = "", find_fault: Callable[[str], str | None] = str) -> str:
+def expand_for(template: str, user: str, server: str = "", explain: Callable[[str], str | None] = str) -> str:
     expand = make_expand(user, 1, server, "safe")
-    return expand_template(Template(template, lambda text: find_fault(text) or None, True), expand)
+    return expand_template(Template(template, lambda text: explain(text) or None, True), expand)
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_names_that_lead_astray_start_no_server(template: str, user: str, server
 
 
 def test_a_fault_of_the_field_starts_no_server() -> None:
-    with pytest.raises(PodError, match=r"what '\{servername\}' comes to for this server is not a name$"):
-        expand_for("{servername}", "ada", find_fault=lambda text: None if text else "not a name")
+    with pytest.raises(PodError, match=r"the expansion of '\{servername\}' for this server is not a name$"):
+        expand_for("{servername}", "ada", explain=lambda text: None if text else "not a name")
 
 
 @given(st.text(min_size=1).filter(lambda name: "/" not in name), st.text())
@@ -243,7 +243,7 @@ class TestPlaces:
     def test_an_unknown_field_is_an_error(self, text: str) -> None:
         (error,) = validate_document(text.replace("TEMPLATE", "{home}")).errors
 
-        assert "a field that KubeSpawner does not know" in error.what
+        assert "a field that KubeSpawner does not have" in error.what
 
 
 @pytest.mark.parametrize(
@@ -278,5 +278,5 @@ def test_a_path_has_one_line_and_no_way_out(where: str, text: str) -> None:
 def test_every_pair_of_fields_without_a_text_between_is_refused_or_told_apart() -> None:
     for one, other in product(TEMPLATE_FIELDS, repeat=2):
         template = f"{{{one}}}{{{other}}}"
-        if tells_people_apart(template):
+        if is_unique_per_user(template):
             assert is_never_the_same(template), template

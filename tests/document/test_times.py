@@ -81,17 +81,17 @@ def test_what_is_a_time(text: str, instant: str) -> None:
         pytest.param("2026-12-01T24:00", "2026-12-01T24:00 has hour 24; write 00:00 of the next day", id="hour-24"),
         pytest.param(
             "2026-12-01T25:00",
-            "2026-12-01T25:00 has no time of a day; write 00:00 to 23:59, or 23:59:59",
+            "2026-12-01T25:00 has no valid time of day; write 00:00 to 23:59, or 23:59:59",
             id="hour-25",
         ),
         pytest.param(
             "2026-12-01T24:00:01",
-            "2026-12-01T24:00:01 has no time of a day; write 00:00 to 23:59, or 23:59:59",
+            "2026-12-01T24:00:01 has no valid time of day; write 00:00 to 23:59, or 23:59:59",
             id="behind-hour-24",
         ),
         pytest.param(
             "2026-12-31T23:59:60Z",
-            "2026-12-31T23:59:60Z has no time of a day; write 00:00 to 23:59, or 23:59:59",
+            "2026-12-31T23:59:60Z has no valid time of day; write 00:00 to 23:59, or 23:59:59",
             id="leap-second",
         ),
         pytest.param("2026-02-29", "2026-02-29 is not in the calendar", id="no-leap-year"),
@@ -623,7 +623,7 @@ def test_a_damaged_file_of_the_system_is_an_error(tmp_path: Path, content: bytes
     script = f"from profiled_spawner.errors import TimeError\ntry: {PARSE}\nexcept TimeError as error: print(error)"
     shown = run(script, PYTHONTZPATH=str(tmp_path))
     assert shown.startswith("the rules of Europe/Athens cannot be read here (")
-    assert shown.endswith("); mend the system's time zones, or reinstall the package tzdata")
+    assert shown.endswith("); repair the system's time zones, or reinstall the package tzdata")
 
 
 def test_a_document_without_a_zone_does_not_pay_for_the_rules() -> None:

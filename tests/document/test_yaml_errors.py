@@ -60,9 +60,9 @@ def refuse(text: str, **offsets: int) -> str:
 
 INSIDE_DOUBLE = r'text after a closing "; put all of it inside the quotes, and write \" for each " there'
 INSIDE_SINGLE = "text after a closing '; put all of it inside the quotes, and write '' for each ' there"
-NO_CHARACTER = r"an escape that is no character: \x needs 2 hexadecimal digits, \u 4, \U 8; for a backslash, write \\"
+NO_CHARACTER = r"an invalid escape: \x needs 2 hexadecimal digits, \u 4, \U 8; for a backslash, write \\"
 DIRECTIVE = "a line that begins with % is a directive; leave it out, or quote the text that begins with it"
-TAG = "an explicit tag (!), of which only !!str is allowed; a text that begins with ! needs quotes"
+TAG = "a tag (!), and only !!str is allowed; a text that begins with ! needs quotes"
 BLOCK = (
     "only -, + or a digit from 1 to 9 may follow {0}, whose text begins on the next line; "
     "a text that begins with {0} needs quotes"
@@ -131,7 +131,7 @@ def test_what_a_word_begins_with_is_told(parser: str, text: str, said: str) -> N
         pytest.param('a: "x", "y"', "1:7: a ',' after a closing quote; write [ and ] around a list", id="comma"),
         pytest.param(
             r'a: "\d"',
-            r"1:5: a backslash with a character that it does not go with; write \\, or use single quotes",
+            r"1:5: an unknown escape; write \\ for a backslash, or use single quotes",
             id="escape",
         ),
         pytest.param(r'a: "\xZ"', f"1:7: {NO_CHARACTER}", id="no-digits"),
@@ -139,7 +139,7 @@ def test_what_a_word_begins_with_is_told(parser: str, text: str, said: str) -> N
         pytest.param(r'a: "\U99999999"', f"1:7: {NO_CHARACTER}", id="beyond-unicode"),
         pytest.param(
             r'a: "\U0000DC00"',
-            "1:7: half of a surrogate pair, which is no Unicode text; write the character itself",
+            "1:7: half of a surrogate pair, which is not a character; write the character itself",
             id="surrogate",
         ),
     ],
@@ -158,8 +158,8 @@ def test_what_is_wrong_with_quotes_is_told(parser: str, text: str, said: str) ->
         pytest.param(
             "[a: b", "1:6: the [ opened at line 1, column 1 is never closed; close it with ]", id="pair-in-a-list"
         ),
-        pytest.param("[a}", "1:3: a } where the [ opened at line 1, column 1 is to be closed; write ]", id="brace"),
-        pytest.param("{a]", "1:3: a ] where the { opened at line 1, column 1 is to be closed; write }", id="bracket"),
+        pytest.param("[a}", "1:3: a } cannot close the [ opened at line 1, column 1; write ]", id="brace"),
+        pytest.param("{a]", "1:3: a ] cannot close the { opened at line 1, column 1; write }", id="bracket"),
         pytest.param(
             "a: [b]]", "1:7: a ] that closes nothing; leave it out, or quote the text that it belongs to", id="too-many"
         ),
@@ -216,7 +216,7 @@ def test_what_is_wrong_with_brackets_is_told(parser: str, text: str, said: str) 
         *(
             pytest.param(
                 f"a: b\n{long}\n",
-                "2:1: no ': ' within 1,024 characters; a key must not be longer, nor a text that begins in its place",
+                "2:1: no ': ' within 1,024 characters; a key, or a text in its place, must not be longer",
                 id=name,
             )
             for name, long in {"long-key": "x" * 1025 + ": c", "long-text": "x" * 1025}.items()

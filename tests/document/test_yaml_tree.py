@@ -271,36 +271,36 @@ def test_another_bound_on_the_size_can_be_given() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        pytest.param("a: \ud800", "line 1, column 4: half of a surrogate pair, which is no Unicode text", id="lone"),
+        pytest.param("a: \ud800", "line 1, column 4: half of a surrogate pair, which is not a character", id="lone"),
         pytest.param(
             "ü: b\nc: \udfff\n",
-            "line 2, column 4: half of a surrogate pair, which is no Unicode text",
+            "line 2, column 4: half of a surrogate pair, which is not a character",
             id="second-half",
         ),
         pytest.param(
             r'a: "\ud800"',
-            "line 1, column 7: half of a surrogate pair, which is no Unicode text; write the character itself",
+            "line 1, column 7: half of a surrogate pair, which is not a character; write the character itself",
             id="escaped",
         ),
         pytest.param(
             "ü: b\nc: \x07\n",
-            "line 2, column 4: a control character, which YAML allows nowhere; in double quotes, write its escape",
+            "line 2, column 4: a control character, which YAML does not allow; write its escape in double quotes",
             id="control-character",
         ),
         pytest.param(
             "a: \0",
-            "line 1, column 4: a control character, which YAML allows nowhere; in double quotes, write its escape",
+            "line 1, column 4: a control character, which YAML does not allow; write its escape in double quotes",
             id="nul",
         ),
         pytest.param(
             "&a [*a]",
-            "line 1, column 5: an alias (*) without an anchor (&) of that name before it; "
+            "line 1, column 5: an alias (*) to an anchor (&) that is not defined before it; "
             "a text that begins with * needs quotes",
             id="self-reference",
         ),
         pytest.param(
             "a: &a {b: {c: *a}}",
-            "line 1, column 15: an alias (*) without an anchor (&) of that name before it; "
+            "line 1, column 15: an alias (*) to an anchor (&) that is not defined before it; "
             "a text that begins with * needs quotes",
             id="self-reference-further-down",
         ),
@@ -372,7 +372,7 @@ def test_another_bound_on_the_size_can_be_given() -> None:
         *(
             pytest.param(
                 f"a: b{end}c: \x07",
-                "line 2, column 4: a control character, which YAML allows nowhere; in double quotes, write its escape",
+                "line 2, column 4: a control character, which YAML does not allow; write its escape in double quotes",
                 id=f"control-character-behind-{name}",
             )
             for name, end in LINE_ENDS.items()

@@ -886,5 +886,5 @@ def test_all_templates_are_expanded_in_one_go_as_kubespawner_expands_each() -> N
 def test_a_name_that_leads_out_of_a_path_is_an_error() -> None:
     profile = "{volumes: [{name: a, mountPath: /a, nfs: {server: s, path: '/home/{unescaped_username}'}}]}"
 
-    with pytest.raises(PodError, match=r"what '/home/\{unescaped_username\}' comes to for this server has '..'"):
+    with pytest.raises(PodError, match=r"the expansion of '/home/\{unescaped_username\}' for this server has '..'"):
         inject_profile(make(), merge(profile), None, lambda template: template.format(unescaped_username=".."))
