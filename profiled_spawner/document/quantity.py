@@ -146,9 +146,7 @@ def check_resource(resource: str, quantity: Quantity, *, limit: bool) -> None:
             is a limit of 0 for CPU, which would mean no limit, or for memory, with which no server can start.
     """
     if limit and not quantity.amount and resource in ("cpu", "memory"):
-        raise QuantityError(
-            f"a {resource} limit cannot be {quantity}; leave it out, or write null for no limit"
-        )
+        raise QuantityError(f"a {resource} limit cannot be {quantity}; leave it out, or write null for no limit")
     whole = quantity.amount == quantity.amount.to_integral_value()
     if "/" in resource:
         if not whole:
