@@ -25,7 +25,7 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.1
 	--generate-hashes --no-header $(UPGRADE)
 
 .PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz fuzz-short worst canary
-.PHONY: mutants mutants-short bench bench-short lint wheel lock clean
+.PHONY: test-faults mutants mutants-short bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -38,12 +38,14 @@ sandbox: $(NEWEST)
 ## Runs all tests, on the newest and the oldest supported JupyterHub and KubeSpawner
 test: test-newest test-oldest
 
+# Every fault happens on both hosts, and every invalid example on one of them.
 test-newest: $(NEWEST)
-	.venv/bin/python -m pytest -m "not cluster" $(ARGS)
+	FAULT_EXAMPLES=even .venv/bin/python -m pytest -m "not cluster" $(ARGS)
 
-# A browser sees the same pages, and the tests' own API server is the same: both are looked at once.
+# A browser sees the same pages, and the tools are the same: both are looked at once. What the fuzzer calls is ours.
 test-oldest: $(OLDEST)
-	.venv-oldest/bin/python -m pytest -m "not browser and not cluster" --ignore tests/tools_tests/test_sandbox_api.py $(ARGS)
+	FAULT_EXAMPLES=odd .venv-oldest/bin/python -m pytest -m "not browser and not cluster" \
+		--ignore-glob 'tests/tools_tests/test_[!f]*' $(ARGS)
 
 ## Runs the tests on the newest of everything, whatever is locked; says what fails and what is newer than the lock
 test-latest:
@@ -100,6 +102,11 @@ bench-short: $(BENCH)
 ## Lets every fault happen to a hub, and writes what comes of it to docs/faults.md
 faults: $(NEWEST)
 	@.venv/bin/python -m faults
+
+## Lets every fault and every invalid example happen to a hub, on the newest and on the oldest hosts
+test-faults: $(NEWEST) $(OLDEST)
+	.venv/bin/python -m pytest tests/product/test_faults.py $(ARGS)
+	.venv-oldest/bin/python -m pytest tests/product/test_faults.py $(ARGS)
 
 ## Checks style, types, and which package imports which
 lint: .venv/lint-installed

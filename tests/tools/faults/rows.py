@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["EXAMPLES", "GOOD", "KEY", "LANES", "ROWS", "Lane", "Row"]
+__all__ = ["EXAMPLES", "GOOD", "KEY", "LANES", "ROWS", "Lane", "Row", "select"]
 
 KEY = "jupyterhub-singleuser-profiles.yaml"
 GOOD = "profiles: [{name: good, env: {MARK: canary-value}}]"
@@ -127,3 +127,18 @@ ROWS = [
     ),
     *EXAMPLES,
 ]
+
+_PARTS = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}
+
+
+def select(part: str) -> list[Row]:
+    """The rows with all invalid examples, or with one half of them.
+
+    Every fault is in each half, and so is every example that is not text: the page has those by name.
+
+    Args:
+        part: ``all``, ``even`` or ``odd``; the two halves together have every row.
+    """
+    texts = [row for row in EXAMPLES if row.outcome == "invalid"]
+    left_out = set(texts) - set(texts[_PARTS[part]])
+    return [row for row in ROWS if row not in left_out]
