@@ -285,7 +285,7 @@ class TestSizes:
         hub = await make_hub()
         await hub.add_user("ada")
         if through == "api":
-            pod = await started(api, hub, "ada", {"size": "Large"})
+            pod = await started(api, hub, "ada", {"profiled": {"size": "Large"}})
         else:
             async with hub.browser("ada") as browser:
                 if through == "form":
@@ -317,11 +317,11 @@ class TestSizes:
         write_profiles(SIZES)
         hub = await make_hub()
         await hub.add_user("ada")
-        for options in ({"size": "Large"}, {"size": "default"}):
+        for options in ({"profiled": {"size": "Large"}}, {"profiled": {"size": "default"}}):
             pod = await started(api, hub, "ada", options)
             await stopped(hub, "ada")
         assert resources_of(pod)["limits"]["memory"] == "1Gi"
-        await started(api, hub, "ada", {"size": "Large"})
+        await started(api, hub, "ada", {"profiled": {"size": "Large"}})
         await stopped(hub, "ada")
         async with hub.browser("ada") as browser:
             assert selected(await look(hub, browser)) == ["Large"]
@@ -337,7 +337,7 @@ class TestSizes:
         write_profiles(SIZES)
         hub = await make_hub()
         await hub.add_user("ada")
-        response = await hub.api("POST", "/users/ada/server", json={"size": size})
+        response = await hub.api("POST", "/users/ada/server", json={"profiled": {"size": size}})
         assert response.status == 400
         assert (await response.json())["message"] == (
             f"Your server was not started because there is no size {size!r} for ada; "
@@ -427,7 +427,7 @@ class TestSizes:
         write_profiles(SIZES)
         hub = await make_hub()
         await hub.add_user("ada")
-        await started(api, hub, "ada", {"size": "Large"})
+        await started(api, hub, "ada", {"profiled": {"size": "Large"}})
         await stopped(hub, "ada")
         write_profiles(DOCUMENT)
         async with hub.browser("ada") as browser:
@@ -501,7 +501,7 @@ class TestSizes:
         await hub.add_user("ada")
         before = await metrics(hub)
         for _ in range(4):
-            assert (await hub.api("POST", "/users/ada/server", json={"size": "Huge"})).status == 400
+            assert (await hub.api("POST", "/users/ada/server", json={"profiled": {"size": "Huge"}})).status == 400
         assert "Aborting due to" not in caplog.text
         after = await metrics(hub)
         refused = 'profiled_spawner_spawns_total{outcome="refused"}'
@@ -537,9 +537,9 @@ class TestObserving:
             await submit(hub, browser, profile="only", profiled_size="Large")
         pods = [await ready(api, hub, "ada")]
         for user, size in (("grace", "Huge"), ("edsger", "Small")):
-            pods.append(await started(api, hub, user, {"size": size}))
+            pods.append(await started(api, hub, user, {"profiled": {"size": size}}))
             server = (await (await hub.api("GET", f"/users/{user}")).json())["servers"][""]
-            assert server["user_options"] == {"size": size}
+            assert server["user_options"] == {"profiled": {"size": size}}
 
         for pod in pods:
             assert resources_of(pod) in ({}, {"limits": {}, "requests": {}})
@@ -549,7 +549,7 @@ class TestObserving:
         observed = [json.loads(pod["metadata"]["annotations"]["profiled-spawner/observed"]) for pod in pods]
         if document == SIZES:
             assert [each.get("applied") for each in observed] == [["globals"], None, ["globals", "size Small"]]
-            assert observed[1] == {"refused": "its size is not available"}
+            assert observed[1] == {"refused": "what was chosen is not offered"}
             assert f'Would apply to ada on {FORECAST}: ["globals"]' in caplog.text
             assert "Would not start grace, because there is no size 'Huge' for grace" in caplog.text
         else:

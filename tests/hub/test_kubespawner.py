@@ -48,7 +48,7 @@ def test_nothing_else_of_it_is_used_elsewhere(path: Path) -> None:
     assert used <= (NAMES if path.stem == "kubespawner" else set())
 
 
-@pytest.mark.parametrize("name", ["_make_create_pod_request", "_get_initialized_profile_list"])
+@pytest.mark.parametrize("name", ["_make_create_pod_request"])
 def test_what_is_overridden_is_called_by_the_host(name: str) -> None:
     assert name in vars(HostSpawner)
     callers = [each for each, method in vars(KubeSpawner).items() if inspect.isfunction(method) and each != name]

@@ -185,10 +185,10 @@ SITUATIONS = [
     ),
     Situation(
         "a size that is not there",
-        {"refused": "its size is not available"},
+        {"refused": "what was chosen is not offered"},
         "Would not start ada, because there is no size 'Huge' for ada; choose one of: default, Large",
         document=SIZES,
-        traits={"user_options": {"size": "Huge"}},
+        traits={"user_options": {"profiled": {"size": "Huge"}}},
     ),
     Situation(
         "two volumes of one name",
@@ -284,7 +284,7 @@ def fail(*_: object, **__: object) -> Any:
     ("where", "name", "kind"),
     [
         ("profiled_spawner.hub.spawner.read_documents", "", "KeyError"),
-        ("profiled_spawner.hub.spawner.choose_size", "", "KeyError"),
+        ("profiled_spawner.hub.spawner.choose", "", "KeyError"),
         ("profiled_spawner.hub.spawner.match_profiles", "", "KeyError"),
         ("profiled_spawner.hub.spawner.inject_profile", "", "KeyError"),
         ("profiled_spawner.hub.spawner.describe_resources", "", "KeyError"),
@@ -390,7 +390,7 @@ class TestNothingIsOffered:
     ) -> None:
         write_profiles(SIZES)
         config = Config(KubeSpawner={"options_form": form})
-        spawner = make_spawner("ada", config=config, observe_only=True, user_options={"size": "Huge"})
+        spawner = make_spawner("ada", config=config, observe_only=True, user_options={"profiled": {"size": "Huge"}})
         assert await spawner.get_options_form() == (await stock(spawner).get_options_form() or "")
         assert not [request for request in api.requests if request.resource == "configmaps"]
 

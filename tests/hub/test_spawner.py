@@ -643,7 +643,7 @@ sizes:
 - {name: Large, resources: {mem_limit: 8Gi}, env: {A: size}}
 - {name: Other, users: [grace]}
 """
-LARGE = {"size": "Large"}
+LARGE = {"profiled": {"size": "Large"}}
 
 
 class TestSizes:
@@ -676,7 +676,7 @@ class TestSizes:
         self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
     ) -> None:
         write_profiles(SIZES)
-        spawner = make_spawner("ada", user_options={"size": "Other"}, enable_user_namespaces=True)
+        spawner = make_spawner("ada", user_options={"profiled": {"size": "Other"}}, enable_user_namespaces=True)
         starting = asyncio.create_task(spawner.start())
         assert [event async for event in spawner.progress()] == []
         with pytest.raises(
@@ -713,29 +713,36 @@ class TestSizes:
 
         spawner = make_spawner("ada", options_from_form=interpret_later if asynchronous else interpret)
         form = {"size": ["theirs"], "profiled-size": ["Large"]}
+        ours = {"profiled-image": ["One"], "profiled-size": ["default"]}
         for options_of in (spawner.run_options_from_form, spawner.options_from_query):
-            assert await options_of(form) == {"seen": ["size"], "size": "Large"}
-            assert await options_of({**form, "profiled-size": ["default"]}) == {"seen": ["size"]}
+            assert await options_of(form) == {"seen": ["size"], **LARGE}
+            assert await options_of({**form, **ours}) == {
+                "seen": ["size"],
+                "profiled": {"image": "One", "size": "default"},
+            }
             assert await options_of({"size": ["theirs"]}) == {"seen": ["size"]}
 
-    async def test_an_own_option_of_that_name_goes_on_working_where_the_document_has_no_sizes(
+    async def test_an_option_size_of_the_hubs_own_form_is_not_ours(
         self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
     ) -> None:
-        write_profiles("profiles: []")
-        spawner = make_spawner("ada", user_options={"size": "theirs"}, options_from_form=lambda form: form)
-        assert await spawner.get_options_form() == ""
-        await start(api, spawner)
-        with pytest.raises(StartRefusedError, match="no size 'theirs' for ada; choose one of: default"):
-            await make_spawner("ada", user_options={"size": "theirs"}).start()
+        write_profiles(SIZES)
+
+        def interpret(form: dict[str, list[str]]) -> dict[str, Any]:
+            return {"size": form["size"][0]}
+
+        for theirs in ("Large", "no such size"):
+            spawner = make_spawner("ada", options_from_form=interpret)
+            spawner.environment = {"CHOSEN": lambda spawner: spawner.user_options["size"]}
+            spawner.user_options = await spawner.run_options_from_form({"size": [theirs]})
+            env = env_of(await start(api, spawner))
+            assert (env["CHOSEN"], env["A"]) == (theirs, "profile")
+            spawner.user_options = await spawner.run_options_from_form({"size": [theirs], "profiled-size": ["Large"]})
+            env = env_of(await start(api, spawner))
+            assert (env["CHOSEN"], env["A"]) == (theirs, "size")
 
     @pytest.mark.parametrize("dynamic", [False, True])
-    async def test_an_option_of_that_name_in_profile_list_is_kubespawners(
-        self,
-        api: EmbeddedAPI,
-        make_spawner: MakeSpawner,
-        write_profiles: WriteProfiles,
-        caplog: pytest.LogCaptureFixture,
-        dynamic: bool,
+    async def test_an_option_size_of_profile_list_is_kubespawners(
+        self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, dynamic: bool
     ) -> None:
         write_profiles(SIZES)
         choices = {
@@ -751,13 +758,21 @@ class TestSizes:
         ]
         config = Config()
         config.KubeSpawner.profile_list = (lambda _: profiles) if dynamic else profiles
-        spawner = make_spawner("ada", config=config)
-        assert "profiled-size" not in await spawner.get_options_form()
-        for choice in ("small", "Large"):
-            spawner = make_spawner("ada", config=config, user_options={"profile": "only", "size": choice})
+        page = await make_spawner("ada", config=config).get_options_form()
+        assert "profile-option-only--size" in page
+        assert "profiled-size" in page
+        for choice, ours, given in (
+            ("small", "default", "profile"),
+            ("small", "Large", "size"),
+            ("Large", "default", "profile"),
+            ("Large", "Large", "size"),
+        ):
+            spawner = make_spawner("ada", config=config)
+            form = {"profile": ["only"], "profile-option-only--size": [choice], "profiled-size": [ours]}
+            spawner.user_options = await spawner.run_options_from_form(form)
+            assert spawner.user_options == {"profile": "only", "size": choice, "profiled": {"size": ours}}
             env = env_of(await start(api, spawner))
-            assert (env["CHOSEN"], env["A"]) == (choice, "profile")
-        assert "profile_list has an option 'size', so that no size can be chosen" in caplog.text
+            assert (env["CHOSEN"], env["A"]) == (choice, given)
 
     async def test_ignoring_that_there_are_no_profiles_ignores_the_size_too(
         self, api: EmbeddedAPI, make_spawner: MakeSpawner
@@ -855,7 +870,7 @@ async def test_a_teams_typo_neither_blocks_a_server_nor_freezes_the_others(
         ),
         pytest.param(
             "profiles:" + "\n- {name: x, groups: [team]}" * 501,
-            "more than 500 profiles fit, and a server can have no more",
+            "more than 500 profiles fit, whatever their time, and a server can have no more",
             id="too-many-profiles",
         ),
         pytest.param(

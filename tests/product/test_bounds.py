@@ -9,7 +9,7 @@ import pytest
 
 from fuzz.limits import call_within
 from fuzz.worst import FAMILIES, KNOWN, MEASURES, find_worst, measure_case
-from profiled_spawner.decide.choices import find_sizes
+from profiled_spawner.decide.choices import find_offer
 from profiled_spawner.decide.matching import Subject, explain_match, match_profiles
 from profiled_spawner.decide.merging import check_merge_input, check_merge_result, merge_profiles
 from profiled_spawner.document.limits import MAX_IMAGE, MAX_PROFILES, find_excess, weigh
@@ -167,10 +167,11 @@ def test_a_profile_that_gives_more_than_a_server_can_have_is_an_error(
     assert diagnostic.line == 1
 
 
-def test_a_document_has_so_many_sizes() -> None:
-    parse_document(f"profiles: []\nsizes: [{listed('{name: a%}', 100)}]")
-    with pytest.raises(DocumentError, match="line 2, column 8: sizes: are 101, and a document can have 100"):
-        parse_document(f"profiles: []\nsizes: [{listed('{name: a%}', 101)}]")
+@pytest.mark.parametrize("kind", ["sizes", "images"])
+def test_a_document_has_so_many(kind: str) -> None:
+    parse_document(f"profiles: []\n{kind}: [{listed('{name: a%}', 100)}]")
+    with pytest.raises(DocumentError, match=f"line 2, column .: {kind}: are 101, and a document can have 100"):
+        parse_document(f"profiles: []\n{kind}: [{listed('{name: a%}', 101)}]")
 
 
 def test_text_that_aliases_repeat_within_a_profile_is_an_error() -> None:
@@ -261,12 +262,13 @@ def test_an_image_that_is_longer_than_any_fits_none(images: str, fits: bool) -> 
     assert explain_match(document.profiles[0], subject).fits is fits
 
 
-def test_a_form_offers_so_many_sizes() -> None:
-    sizes = parse_document(f"profiles: []\nsizes: [{listed('{name: a%}', 100)}]").sizes
+@pytest.mark.parametrize("kind", ["sizes", "images"])
+def test_a_form_offers_so_many(kind: str) -> None:
+    choices = getattr(parse_document(f"profiles: []\n{kind}: [{listed('{name: a%}', 100)}]"), kind)
 
     several = parse_document("profiles: []")
-    object.__setattr__(several, "sizes", sizes * 2)
-    assert find_sizes(several, ADA) == sizes
+    object.__setattr__(several, kind, choices * 2)
+    assert getattr(find_offer(several, ADA), kind) == choices
 
 
 def test_what_is_too_much_is_not_looked_through_to_its_end() -> None:

@@ -18,6 +18,7 @@ from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 from profiled_spawner import ProfiledKubeSpawner
+from profiled_spawner.decide.choices import OPTIONS_KEY
 from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.model import Document
 from profiled_spawner.errors import ProfiledSpawnerError
@@ -165,7 +166,7 @@ async def measure_start(
             same_pod = None
             if kind is ProfiledKubeSpawner:
                 spawner._snapshot = Snapshot(document, "configmap/jhub/profiles@1")
-                spawner.user_options = {} if size is None else {"size": size}
+                spawner.user_options = {} if size is None else {OPTIONS_KEY: {"size": size}}
             elif pod is not None:
                 # KubeSpawner's own are of this class.
                 same_pod = V1Pod(metadata=pod.metadata, spec=pod.spec, kind=pod.kind, api_version=pod.api_version)
