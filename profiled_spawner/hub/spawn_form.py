@@ -19,6 +19,8 @@ FIELDS: Mapping[str, str] = MappingProxyType({"profiled-image": "image", "profil
 """The form's fields, and the keys of the options that they set."""
 
 _MONTH = 31 * 86_400
+# About as many rows as a list shows at once. Of more, the form says how many: not every browser shows a scroll bar.
+_MANY = 6
 
 # A long list scrolls by itself, so that what is below it stays near. The selected row stays in view meanwhile, unless
 # it has the focus: then the browser scrolls to it. Its height is bounded, or a long name would hide the others.
@@ -73,7 +75,7 @@ def format_form(
     fewest = 2 if is_alone and not size_part and not unreadable else 1
     images = [_make_row(image, "", at, describe) for image in offer.images]
     parts = unreadable + _format_choices("image", images, last.get("image"), fewest) + size_part
-    return _STYLE + parts if parts else ""
+    return parts + _STYLE if parts else ""
 
 
 def _make_row(choice: ImageChoice | Size, gives: str, at: float, describe: Callable[[float], str]) -> _Row:
@@ -97,10 +99,11 @@ def _format_choices(key: str, rows: Sequence[_Row], last: object, fewest: int, d
         return ""
     chosen = last if last and not is_gone else rows[0].value if rows else ""
     buttons = "".join(_format_button(key, number, row, checked=row.value == chosen) for number, row in enumerate(rows))
+    count = f' <small class="fs-6 text-body-secondary">{len(rows)} to choose from</small>' if len(rows) > _MANY else ""
     # The group names the notice as its description, for a screen reader that does not announce an alert of a new page.
     return f"""\
 <fieldset id="profiled-{key}s" class="my-4"{f' aria-describedby="profiled-{key}-gone"' if is_gone else ""}>
-<legend>{key.capitalize()}</legend>
+<legend>{key.capitalize()}{count}</legend>
 {_format_notice(key, last) if is_gone else ""}<div class="profiled-choices">
 {buttons}</div>
 </fieldset>
@@ -114,8 +117,8 @@ def _format_notice(key: str, last: object) -> str:
 
 def _format_button(key: str, number: int, row: _Row, *, checked: bool) -> str:
     id_ = f"profiled-{key}-{number}"
-    # Each text finds its own direction, and keeps marks of direction to itself.
-    about = f'<span class="d-block" dir="auto">{escape(row.description)}</span>\n' if row.description else ""
+    # <bdi>: the text finds its own direction, and keeps marks of direction to itself.
+    about = f'<span class="d-block"><bdi>{escape(row.description)}</bdi></span>\n' if row.description else ""
     for fact in row.facts:
         about += f'<span class="d-block text-body-secondary">{escape(fact[0].upper() + fact[1:])}</span>\n'
     describes = f' aria-describedby="{id_}-about"' if about else ""
@@ -124,7 +127,7 @@ def _format_button(key: str, number: int, row: _Row, *, checked: bool) -> str:
 <label for="{id_}" class="d-flex align-items-baseline border-bottom py-2">
   <span style="padding: 0 12px"><input type="radio" name="profiled-{key}" id="{id_}" value="{escape(row.value)}"\
  aria-labelledby="{id_}-name"{describes}{" checked" if checked else ""}></span>
-  <span class="text-break"><strong id="{id_}-name" class="d-block" dir="auto">{escape(row.name)}</strong>
+  <span class="text-break"><strong id="{id_}-name" class="d-block"><bdi>{escape(row.name)}</bdi></strong>
   <span id="{id_}-about">{about}</span></span>
 </label>
 """
