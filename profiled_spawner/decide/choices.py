@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from ..document.limits import MAX_CHOICES
 from ..document.model import DEFAULT_SIZE, GPU, Document, Entry, ImageChoice, Size
 from ..document.quantity import Quantity, format_amount, format_cores, is_whole_and_equal
-from ..errors import ChoiceError
-from .matching import Subject, fits_person
-from .merging import Resources, merge_profiles, reconcile_resources
+from ..errors import ChoiceError, PodError
+from .matching import MergeOrder, Subject, fits_person, match_profiles
+from .merging import Amounts, Resources, Setting, check_merge_input, merge_profiles, reconcile_resources
 
 __all__ = [
     "OPTIONS_KEY",
     "Choice",
     "Offer",
     "choose",
+    "describe_default",
     "describe_resources",
     "describe_size",
     "find_offer",
+    "is_readable",
     "quote_choice",
     "rank_resource",
 ]
@@ -73,6 +75,11 @@ def find_offer(document: Document, subject: Subject) -> Offer:
     )
 
 
+def is_readable(options: object) -> TypeGuard[dict[str, object] | None]:
+    """Whether a choice has the form that `choose` reads; what it names may still not be offered."""
+    return options is None or (isinstance(options, dict) and options.keys() <= {"image", "size"})
+
+
 def choose(offer: Offer, user: str, options: object) -> Choice:
     """What a server is started with.
 
@@ -85,12 +92,11 @@ def choose(offer: Offer, user: str, options: object) -> Choice:
     Raises:
         ChoiceError: It is not offered. Whether it is offered to others is not said.
     """
-    options = {} if options is None else options
-    if not isinstance(options, dict) or not options.keys() <= {"image", "size"}:
+    if not is_readable(options):
         raise ChoiceError(
             f'the option {OPTIONS_KEY!r} must be {{"image": NAME, "size": NAME}}, and is {quote_choice(options)}'
         )
-    image, size = options.get("image"), options.get("size")
+    image, size = (options or {}).get("image"), (options or {}).get("size")
     chosen = _find(offer.images, "image", image, user, ()) or next(iter(offer.images), None)
     if size == DEFAULT_SIZE:
         return Choice(chosen)
@@ -113,7 +119,44 @@ def _find(choices: Sequence[C], noun: str, name: object, user: str, others: Sequ
 
 def describe_size(size: Size) -> str:
     """The resources of a size, in the words of `describe_resources`; empty if it sets no resources."""
-    return describe_resources(reconcile_resources(merge_profiles([size])), always=size.limits)
+    # As `merge_profiles` would, but faster: a form may have many sizes.
+    limits = {resource: Setting(quantity, size) for resource, quantity in size.limits.items()}
+    requests = {resource: Setting(quantity, size) for resource, quantity in size.requests.items()}
+    return describe_resources(reconcile_resources(Amounts(limits, requests)), always=size.limits)
+
+
+def describe_default(
+    document: Document,
+    subject: Subject,
+    order: MergeOrder,
+    *,
+    images: Collection[str],
+    own_limits: Mapping[str, Quantity],
+    own_requests: Mapping[str, Quantity],
+) -> str:
+    """What a server without a size gets, in the words of `describe_resources`; empty if the image may change it.
+
+    Args:
+        document: The document.
+        subject: Whose server it is; its image has no say.
+        order: The merge order.
+        images: Every image that the server may run, at least one.
+        own_limits: The limits of the hub's own settings.
+        own_requests: The guarantees of the hub's own settings.
+    """
+    first, *others = {*images}
+    if others and any(
+        profile.names_what and (profile.limits or profile.requests) and fits_person(profile, subject)
+        for profile in document.profiles
+    ):
+        return ""
+    try:
+        applied = match_profiles(document, replace(subject, image=first), order)
+        check_merge_input(applied)
+    except PodError:
+        # No server starts with so much. The start says so.
+        return ""
+    return describe_resources(reconcile_resources(merge_profiles(applied), own_limits, own_requests))
 
 
 def describe_resources(resources: Resources, always: Collection[str] = ("memory", "cpu")) -> str:

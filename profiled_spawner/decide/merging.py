@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from ..document.limits import MAX_EXPRESSIONS, MAX_OBJECT_VALUES, MAX_TERMS, MAX_VALUES, find_excess, weigh
 from ..document.model import EnvValue, Object, Profile
@@ -17,6 +17,7 @@ from ..document.quantity import Quantity, is_whole_and_equal
 from ..errors import PodError
 
 __all__ = [
+    "Amounts",
     "Conflict",
     "EffectiveProfile",
     "Resources",
@@ -86,6 +87,13 @@ class EffectiveProfile:
     volumes: tuple[Setting[Object], ...]
     labels: Mapping[str, Setting[str]]
     annotations: Mapping[str, Setting[str]]
+
+
+class Amounts(NamedTuple):
+    """The limits and requests of an `EffectiveProfile`, without the rest."""
+
+    limits: Mapping[str, Setting[Quantity | None]]
+    requests: Mapping[str, Setting[Quantity | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +384,7 @@ def _merge(profiles: Iterable[Profile], section: str) -> Mapping[str, Setting[An
 
 
 def reconcile_resources(
-    effective: EffectiveProfile,
+    effective: EffectiveProfile | Amounts,
     own_limits: Mapping[str, Quantity] = MappingProxyType({}),
     own_requests: Mapping[str, Quantity] = MappingProxyType({}),
 ) -> Resources:

@@ -141,6 +141,19 @@ class HostSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no type
         return expanded
 
     @property
+    def own_amounts(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The limits and guarantees that KubeSpawner's settings give; None if more than those settings decides them.
+
+        Group overrides and own configuration of the container may change them when a server starts.
+        """
+        # JupyterHub 5.0 has no group_overrides.
+        if getattr(self, "group_overrides", None) or "resources" in self.extra_container_config:
+            return None
+        limits = {"memory": self.mem_limit or None, "cpu": self.cpu_limit or None}
+        requests = {"memory": self.mem_guarantee or None, "cpu": self.cpu_guarantee or None}
+        return limits | self.extra_resource_limits, requests | self.extra_resource_guarantees
+
+    @property
     def shown_name(self) -> str:
         """The server's name in the hub's log: ``ada``, or ``ada:lab`` for a named server."""
         name: str = self._log_name

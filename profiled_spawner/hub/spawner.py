@@ -274,8 +274,12 @@ class ProfiledKubeSpawner(HostSpawner):
         except (SourceError, DocumentError):
             return form
         subject = self._subject()
-        offer = find_offer(snapshot.document, subject)
-        return form + format_form(offer, self._find_options(snapshot), snapshot.document.timezone, subject.at)
+        document = snapshot.document
+        offer = find_offer(document, subject)
+        options = self._find_options(snapshot)
+        # Whatever else the form asks may change what a server gets.
+        default = "" if form else self._describe_default(document, offer, subject)
+        return form + format_form(offer, options, document.timezone, subject.at, default=default, is_alone=not form)
 
     async def run_options_from_form(self, form_data: Mapping[str, list[Any]]) -> dict[str, Any]:
         """Returns the options that KubeSpawner, or the hub's configuration, makes of a form, with our choice."""

@@ -63,6 +63,7 @@ __all__ = [
     "format_names",
     "inject_profile",
     "mask_env_values",
+    "parse_quantities",
     "set_image",
     "to_manifest",
 ]
@@ -185,7 +186,7 @@ class _Amounts:
     @classmethod
     def of(cls, container: Any, effective: EffectiveProfile) -> _Amounts:
         own = _get(container, "resources")
-        quantities = {kind: _parse_quantities(_get(own, kind) or {}) for kind in _KINDS}
+        quantities = {kind: parse_quantities(_get(own, kind) or {}) for kind in _KINDS}
         resources = reconcile_resources(effective, quantities["limits"], quantities["requests"])
         return cls(own, quantities, effective, resources)
 
@@ -481,7 +482,7 @@ def _replace(model: Any, **fields: Any) -> Any:
     return changed
 
 
-def _parse_quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
+def parse_quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
     """Parses a container's own amounts, which may be numbers. Skips invalid ones: the API server will refuse them."""
     quantities = {}
     for resource, amount in amounts.items():

@@ -1,28 +1,32 @@
-"""Which sizes a person may choose, what each is said to give, and the HTML that offers them."""
+"""Which images and sizes a person may choose, and what each size is said to give."""
 
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from profiled_spawner.decide.choices import choose_size, describe_size, find_sizes
-from profiled_spawner.decide.matching import Subject
-from profiled_spawner.document.model import Document
+from profiled_spawner.decide.choices import Offer, choose, describe_default, describe_size, find_offer, is_readable
+from profiled_spawner.decide.matching import MergeOrder, Subject
+from profiled_spawner.document.limits import MAX_CHOICES, MAX_PROFILES
+from profiled_spawner.document.model import Document, combine_documents
 from profiled_spawner.document.parser import parse_document
+from profiled_spawner.document.quantity import parse_quantity
 from profiled_spawner.errors import ChoiceError, DocumentError
-from profiled_spawner.hub.spawn_form import format_form
 
-SIZES = """
-profiles: []
-sizes:
+CHOICES = """
 - {name: Small}
 - {name: Large, users: [ada]}
 - {name: Huge, users: [barbara], groups: [forecasters]}
 - {name: Nobody's, users: []}
 - {name: Everybody's, users: ['*']}
+- {name: Exam, from: 1970-01-01T00:00:10, until: 1970-01-01T00:00:20}
+"""
+DOCUMENT = f"""
+profiles: []
+sizes:{CHOICES}
+images:{CHOICES.replace("Small", "Lab").replace("Large", "RStudio")}
 """
 
 
@@ -30,55 +34,128 @@ def read(text: str) -> Document:
     return parse_document(text)
 
 
-def subject(user: str, *groups: str) -> Subject:
-    return Subject(user, frozenset(groups), "", 0)
+def subject(user: str, *groups: str, at: float = 0) -> Subject:
+    return Subject(user, frozenset(groups), "", at)
 
 
-def form(sizes: str, choice: object = None) -> str:
-    return format_form(read(f"profiles: []\nsizes: {sizes}").sizes, choice)
-
-
-@pytest.mark.parametrize(
-    ("who", "names"),
-    [
-        pytest.param(subject("edsger"), ["Small", "Everybody's"], id="in no group"),
-        pytest.param(subject("ada"), ["Small", "Large", "Everybody's"], id="listed"),
-        pytest.param(subject("grace", "forecasters"), ["Small", "Huge", "Everybody's"], id="member"),
-        pytest.param(subject("Ada"), ["Small", "Everybody's"], id="names are compared exactly"),
-    ],
-)
-def test_the_sizes_that_fit_are_found_in_the_documents_order(who: Subject, names: list[str]) -> None:
-    assert [size.name for size in find_sizes(read(SIZES), who)] == names
-
-
-@pytest.mark.parametrize("choice", [None, "", "default"])
-def test_default_is_no_size(choice: object) -> None:
-    assert choose_size(read(SIZES), subject("ada"), choice) is None
-
-
-def test_a_size_is_chosen_by_its_name() -> None:
-    document = read(SIZES)
-    assert choose_size(document, subject("ada"), "Large") is document.sizes[1]
+def offer(user: str = "ada", *groups: str, at: float = 0) -> Offer:
+    return find_offer(read(DOCUMENT), subject(user, *groups, at=at))
 
 
 @pytest.mark.parametrize(
-    ("choice", "shown"),
+    ("who", "expected"),
     [
-        pytest.param("Gone", "'Gone'", id="gone"),
-        pytest.param("Huge", "'Huge'", id="for others"),
-        pytest.param("large", "'large'", id="names are compared exactly"),
-        pytest.param("Large\n", r"'Large\n'", id="control characters"),
-        pytest.param(["Large"], "['Large']", id="a list"),
-        pytest.param({"name": "Large"}, "{'name': 'Large'}", id="an object"),
-        pytest.param(0, "0", id="a number"),
-        pytest.param(False, "False", id="a truth value"),
-        pytest.param("x" * 100_000, f"'{'x' * 59}…", id="long"),
+        pytest.param(subject("edsger"), "Small, Everybody's", id="in no group"),
+        pytest.param(subject("ada"), "Small, Large, Everybody's", id="listed"),
+        pytest.param(subject("grace", "forecasters"), "Small, Huge, Everybody's", id="member"),
+        pytest.param(subject("Ada"), "Small, Everybody's", id="names are compared exactly"),
+        pytest.param(subject("edsger", at=9.999), "Small, Everybody's", id="before its time"),
+        pytest.param(subject("edsger", at=10), "Small, Everybody's, Exam", id="from that moment"),
+        pytest.param(subject("edsger", at=19.999), "Small, Everybody's, Exam", id="until that moment"),
+        pytest.param(subject("edsger", at=20), "Small, Everybody's", id="after its time"),
     ],
 )
-def test_what_is_not_to_be_had_is_an_error_that_lists_what_is(choice: object, shown: str) -> None:
-    expected = f"there is no size {shown} for ada; choose one of: default, Small, Large, Everybody's"
-    with pytest.raises(ChoiceError, match=f"^{re.escape(expected)}$"):
-        choose_size(read(SIZES), subject("ada"), choice)
+def test_what_is_for_a_person_now_is_offered_in_the_documents_order(who: Subject, expected: str) -> None:
+    found = find_offer(read(DOCUMENT), who)
+
+    assert ", ".join(size.shown_name for size in found.sizes) == expected
+    images = expected.replace("Small", "Lab").replace("Large", "RStudio")
+    assert ", ".join(image.shown_name for image in found.images) == images
+
+
+def test_of_several_configmaps_no_more_is_offered_than_one_may_have() -> None:
+    documents = [
+        read(f"profiles: []\nsizes: [{listed}]\nimages: [{listed}]")
+        for letter in "ab"
+        for listed in [", ".join(f"{{name: {letter}{number}}}" for number in range(60))]
+    ]
+    found = find_offer(combine_documents(documents[0], documents[1:]).document, subject("ada"))
+
+    for choices in (found.sizes, found.images):
+        assert len(choices) == MAX_CHOICES
+        assert (choices[0].name, choices[-1].name) == ("a0", "b39")
+
+
+@pytest.mark.parametrize(
+    ("options", "image", "size"),
+    [
+        (None, "Lab", None),
+        ({}, "Lab", None),
+        ({"size": None}, "Lab", None),
+        ({"size": ""}, "Lab", None),
+        ({"size": "default"}, "Lab", None),
+        ({"size": "Large"}, "Lab", "Large"),
+        ({"image": None}, "Lab", None),
+        ({"image": ""}, "Lab", None),
+        ({"image": "Lab"}, "Lab", None),
+        ({"image": "RStudio"}, "RStudio", None),
+        ({"image": "Everybody's", "size": "Small"}, "Everybody's", "Small"),
+    ],
+)
+def test_a_choice_is_by_name_and_without_one_it_is_the_first_image_and_no_size(
+    options: object, image: str, size: str | None
+) -> None:
+    chosen = choose(offer(), "ada", options)
+
+    assert chosen.image
+    assert chosen.image.name == image
+    assert (chosen.size and chosen.size.name) == size
+
+
+def test_where_no_image_is_offered_none_is_chosen() -> None:
+    assert choose(Offer(), "ada", {"image": "", "size": "default"}) == choose(Offer(), "ada", None)
+    assert choose(Offer(), "ada", None).image is None
+
+
+NAMES = [
+    pytest.param("Gone", "'Gone'", id="gone"),
+    pytest.param("Huge", "'Huge'", id="for others"),
+    pytest.param("Exam", "'Exam'", id="not at this moment"),
+    pytest.param("everybody's", '"everybody\'s"', id="names are compared exactly"),
+    pytest.param("Everybody's ", '"Everybody\'s "', id="spaces too"),
+    pytest.param("Large\n", r"'Large\n'", id="control characters"),
+    pytest.param(["Large"], "['Large']", id="a list"),
+    pytest.param({"name": "Large"}, "{'name': 'Large'}", id="an object"),
+    pytest.param(0, "0", id="a number"),
+    pytest.param(False, "False", id="a truth value"),
+    pytest.param("x" * 100_000, f"'{'x' * 59}…", id="long"),
+]
+
+
+@pytest.mark.parametrize(("name", "shown"), NAMES)
+def test_what_is_not_offered_is_an_error_that_lists_what_is(name: object, shown: str) -> None:
+    for key, names in (("size", "default, Small, Large, Everybody's"), ("image", "Lab, RStudio, Everybody's")):
+        expected = f"there is no {key} {shown} for ada; choose one of: {names}"
+        with pytest.raises(ChoiceError, match=f"^{re.escape(expected)}$"):
+            choose(offer(), "ada", {key: name})
+
+
+def test_an_image_is_not_called_default() -> None:
+    with pytest.raises(ChoiceError, match=r"^there is no image 'default' for ada; choose one of: Lab, RStudio"):
+        choose(offer(), "ada", {"image": "default"})
+
+
+def test_where_nothing_is_offered_the_error_says_so() -> None:
+    with pytest.raises(ChoiceError, match=r"^there is no image 'Lab' for ada; no image can be chosen$"):
+        choose(Offer(), "ada", {"image": "Lab"})
+    with pytest.raises(ChoiceError, match=r"^there is no size 'Large' for ada; choose one of: default$"):
+        choose(Offer(), "ada", {"size": "Large"})
+
+
+def test_an_error_lists_no_more_than_people_read() -> None:
+    listed = ", ".join(f"{{name: n{number}}}" for number in range(30))
+    found = find_offer(read(f"profiles: []\nsizes: [{listed}]"), subject("ada"))
+    with pytest.raises(ChoiceError, match=r"choose one of: default, n0, n1, .*, n19, …$"):
+        choose(found, "ada", {"size": "Gone"})
+
+
+@pytest.mark.parametrize(
+    "options", ["Large", ["Large"], 1, False, {"sizes": "Large"}, {"size": "Large", "profile": "x"}]
+)
+def test_options_of_another_form_are_an_error_that_shows_the_form(options: object) -> None:
+    assert not is_readable(options)
+    with pytest.raises(ChoiceError, match=r"""^the option 'profiled' must be {"image": NAME, "size": NAME}, and is """):
+        choose(offer(), "ada", options)
 
 
 @pytest.mark.parametrize(
@@ -111,92 +188,70 @@ def test_what_a_size_gives_is_told_in_a_line(size: str, expected: str) -> None:
     assert describe_size(only) == expected
 
 
-class Form(HTMLParser):
-    """A form's choices: the value of each with the texts that name and describe it, and those that are checked."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.checked: list[str] = []
-        self._inputs: list[dict[str, Any]] = []
-        self._texts: dict[str, str] = {}
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        attributes = dict(attrs)
-        self.tags.append(tag)
-        if tag == "input":
-            self._inputs.append(attributes)
-            self.checked += [attributes["value"]] if "checked" in attributes else []
-        elif tag != "br":
-            self._open.append(attributes.get("id", tag))
-
-    def handle_endtag(self, tag: str) -> None:
-        self._open.pop()
-
-    def handle_data(self, data: str) -> None:
-        for name in self._open:
-            self._texts[name] = f"{self._texts.get(name, '')} {data}".strip()
-
-    @property
-    def choices(self) -> list[tuple[str, str, str]]:
-        return [
-            (
-                each["value"],
-                self._texts.get(each["aria-labelledby"], ""),
-                self._texts.get(each["aria-describedby"], ""),
-            )
-            for each in self._inputs
-        ]
-
-    @property
-    def text(self) -> str:
-        return self._texts["profiled-sizes"]
+MEMORY = "profiles: [{resources: {mem_limit: 2Gi}}, {users: [grace], resources: {mem_limit: 9Gi}}"
+OWN: dict[str, Any] = {"own_limits": {"cpu": parse_quantity("3.0")}, "own_requests": {"memory": parse_quantity("1Gi")}}
 
 
-class TestTheForm:
-    def test_it_has_default_and_each_size_with_what_it_gives(self) -> None:
-        shown = Form(form("[{name: L, description: For training., gpu: 1, resources: {mem_limit: 8Gi}}, {name: M}]"))
-        assert shown.choices == [
-            ("default", "Default", "The usual memory and CPU of your server."),
-            ("L", "L", "For training. 8 GiB of memory, 1 GPU"),
-            ("M", "M", ""),
-        ]
+@pytest.mark.parametrize(
+    ("profiles", "images", "expected"),
+    [
+        pytest.param("", ["nb"], "2 GiB of memory (1 GiB guaranteed), 3 CPUs", id="profiles over the hub's settings"),
+        pytest.param("", ["nb", "lab"], "2 GiB of memory (1 GiB guaranteed), 3 CPUs", id="any image"),
+        pytest.param(
+            "{images: [nb], resources: {cpu_limit: 1}}",
+            ["nb"],
+            "2 GiB of memory (1 GiB guaranteed), 1 CPU",
+            id="one image",
+        ),
+        pytest.param("{images: [nb], gpu: 1}", ["nb", "lab"], "", id="depends on the image"),
+        pytest.param(
+            "{images: [nb], resources: {requests: {memory: 1}}}", ["nb", "lab"], "", id="its guarantee depends on it"
+        ),
+        pytest.param(
+            "{images: [nb], users: [grace], gpu: 1}",
+            ["nb", "lab"],
+            "2 GiB of memory (1 GiB guaranteed), 3 CPUs",
+            id="depends on it for others",
+        ),
+        pytest.param(
+            "{images: [nb], until: 1969-12-31, gpu: 1}",
+            ["nb", "lab"],
+            "2 GiB of memory (1 GiB guaranteed), 3 CPUs",
+            id="depended on it once",
+        ),
+        pytest.param(
+            "{images: [nb], env: {A: 1}}",
+            ["nb", "lab"],
+            "2 GiB of memory (1 GiB guaranteed), 3 CPUs",
+            id="something else depends on it",
+        ),
+        pytest.param(
+            "{images: ['*'], gpu: 1}",
+            ["nb", "lab"],
+            "2 GiB of memory (1 GiB guaranteed), 3 CPUs, 1 GPU",
+            id="all images",
+        ),
+    ],
+)
+def test_what_a_server_without_a_size_gets_is_told_where_no_image_changes_it(
+    profiles: str, images: list[str], expected: str
+) -> None:
+    document = read(f"{MEMORY}{profiles and ', '}{profiles}]")
+    assert describe_default(document, subject("ada"), "specificity", images=images, **OWN) == expected
 
-    @pytest.mark.parametrize(
-        ("choice", "checked"),
-        [
-            (None, "default"),
-            ("", "default"),
-            ("default", "default"),
-            ("L", "L"),
-            ("Gone", "default"),
-            (["L"], "default"),
-        ],
+
+@pytest.mark.parametrize(("order", "expected"), [("specificity", "2 GiB"), ("document", "1 GiB")])
+def test_what_a_server_without_a_size_gets_depends_on_the_merge_order(order: MergeOrder, expected: str) -> None:
+    document = read(
+        "profiles: [{users: [ada], resources: {mem_limit: 2Gi}}, {resources: {mem_limit: 1Gi}}]",
     )
-    def test_the_last_choice_is_selected_if_it_is_still_there(self, choice: object, checked: str) -> None:
-        assert Form(form("[{name: L}, {name: M}]", choice)).checked == [checked]
+    described = describe_default(document, subject("ada"), order, images=["nb"], own_limits={}, own_requests={})
+    assert described == f"{expected} of memory, no CPU limit"
 
-    def test_that_the_last_choice_is_gone_is_told(self) -> None:
-        assert "Your last size, 'Gone', is not available now." in Form(form("[]", "Gone")).text
-        assert "not available" not in Form(form("[{name: L}]", "L")).text
 
-    @pytest.mark.parametrize("choice", [None, "", "default"])
-    def test_without_sizes_there_is_none(self, choice: object) -> None:
-        assert form("[]", choice) == ""
-
-    def test_nothing_of_the_document_or_of_the_choice_is_html(self) -> None:
-        hostile = """"'><script>alert(1)</script>&lt;{{7*7}}"""
-        plain = Form(form("[{name: L, description: D}]", "Gone"))
-        quoted = hostile.replace("'", "''")
-        text = form(f"[{{name: '{quoted}', description: '{quoted}'}}]", hostile + "!")
-        shown = Form(text)
-        assert shown.tags == plain.tags
-        assert shown.choices[1] == (hostile, hostile, hostile)
-        assert "<script" not in text
+def test_of_a_server_with_too_many_profiles_nothing_is_told() -> None:
+    document = read(f"profiles: [{', '.join(['{}'] * (MAX_PROFILES + 1))}]")
+    assert describe_default(document, subject("ada"), "specificity", images=["nb"], **OWN) == ""
 
 
 @pytest.mark.parametrize("name", ["default", "Default", "DEFAULT", "' Default '", '"default\\t"', '"\\nDefault"'])

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -179,14 +180,87 @@ async def test_a_person_chooses_a_size_and_finds_it_selected_the_next_time(page:
         )
         await page.goto(f"{sandbox.hub.url}/hub/spawn")
         await expect(sizes.get_by_role("radio", name="Default")).to_be_checked()
+        await expect(page.get_by_role("alert")).to_have_text("Your last size, 'Large & long', is not available now.")
+        await expect(sizes).to_have_accessible_description("Your last size, 'Large & long', is not available now.")
 
 
-async def test_sizes_are_a_page_of_their_own_without_a_profile_list(page: Page) -> None:
-    async with Sandbox(SIZES, traits={"KubeSpawner": PATIENCE | {"profile_list": []}}) as sandbox:
+ALONE = {"KubeSpawner": PATIENCE | {"profile_list": []}}
+IMAGES = f"""
+{SIZES}
+images:
+- name: Forecasting
+  description: Python 3.13 with statsmodels, and R.
+  image: '{IMAGE}'
+  until: {datetime.now(UTC).date() + timedelta(days=20)}
+- name: "RStudio\\n<b>for others"
+  description: R 4.5 with the tidyverse; opens RStudio.
+  image: example/rstudio:4.5
+- name: Minimal
+  image: example/minimal:1
+"""
+
+
+async def test_a_person_chooses_image_and_size_on_any_screen(page: Page) -> None:
+    async with Sandbox(IMAGES, traits=ALONE) as sandbox:
         await log_in(page, sandbox, "ada")
-        sizes = page.get_by_role("group", name="Size")
+        images, sizes = (page.get_by_role("group", name=name) for name in ("Image", "Size"))
+        await expect(images.get_by_role("radio")).to_have_count(3)
         await expect(sizes.get_by_role("radio")).to_have_count(3)
+        await expect(images.get_by_role("radio", name="Forecasting")).to_have_accessible_description(
+            re.compile(r"^Python 3.13 with statsmodels, and R. Until the end of [0-9]+ [A-Z][a-z]+")
+        )
+        for width, height in ((1280, 1020), (360, 1180)):
+            await page.set_viewport_size({"width": width, "height": height})
+            for scheme in ("light", "dark"):
+                await page.emulate_media(color_scheme=scheme)
+                await page.reload()
+                assert await page.locator("#spawn_form").evaluate("form => form.scrollWidth <= form.clientWidth")
+                await picture(page, f"choices-form-{'wide' if width > 360 else 'narrow'}-{scheme}")
+
+        # With the keyboard alone: one stop for each group, arrows within it.
+        await images.get_by_role("radio", name="Forecasting").focus()
+        await page.keyboard.press("ArrowDown")
+        await expect(images.get_by_role("radio", name="RStudio")).to_be_checked()
         await page.keyboard.press("Tab")
-        await sizes.get_by_role("radio", name="Default").focus()
+        await expect(sizes.get_by_role("radio", name="Default")).to_be_focused()
         await page.keyboard.press("ArrowDown")
         await expect(sizes.get_by_role("radio", name="Small")).to_be_checked()
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url(re.compile(r"/user/ada/"))
+        assert (await sandbox.look_into("ada")).image == "example/rstudio:4.5"
+
+
+async def test_a_list_of_forty_images_stays_usable(page: Page) -> None:
+    listed = "\n".join(
+        f"- {{name: Course {number:02}, description: For its exercises., image: 'example/course:{number}'}}"
+        for number in range(40)
+    )
+    async with Sandbox(f"{SIZES}\nimages:\n{listed}", traits=ALONE) as sandbox:
+        await log_in(page, sandbox, "ada")
+        images = page.get_by_role("group", name="Image 40 to choose from")
+        await images.get_by_role("radio", name="Course 25").check()
+        await page.get_by_role("button", name="Start").click()
+        await page.wait_for_url(re.compile(r"/user/ada/lab"))
+        await sandbox.client.stop_server("ada")
+
+        for width, height in ((360, 640), (1280, 680)):
+            await page.set_viewport_size({"width": width, "height": height})
+            await page.goto(f"{sandbox.hub.url}/hub/spawn")
+            last = images.get_by_role("radio", name="Course 25")
+            await expect(last).to_be_checked()
+            await page.evaluate("window.scrollTo(0, 0)")
+            await images.scroll_into_view_if_needed()
+            # Nobody has scrolled to it, and it is seen.
+            await expect(last).to_be_in_viewport(ratio=1)
+            await picture(page, f"choices-form-long-{'wide' if width > 360 else 'narrow'}")
+            await expect(images.get_by_role("radio", name="Course 00")).to_be_in_viewport(ratio=1)
+            await last.focus()
+            for _ in range(12):
+                await page.keyboard.press("ArrowDown")
+            at = images.get_by_role("radio", name="Course 37")
+            await expect(at).to_be_focused()
+            await expect(at).to_be_in_viewport(ratio=1)
+            await expect(images.get_by_role("radio", name="Course 36")).to_be_in_viewport(ratio=1)
+            # What stands below it is not far.
+            assert await images.evaluate("group => group.offsetHeight < innerHeight")
