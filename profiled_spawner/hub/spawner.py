@@ -21,11 +21,11 @@ from tornado import web
 from traitlets import Bool, Enum, Instance, Unicode, default
 
 from .. import metrics
-from ..decide.choices import OPTIONS_KEY, Choice, choose, describe_resources, find_offer
+from ..decide.choices import OPTIONS_KEY, Choice, Offer, choose, describe_default, describe_resources, find_offer
 from ..decide.matching import Subject, match_profiles
 from ..decide.merging import EffectiveProfile, check_merge_input, merge_profiles
 from ..document.limits import MAX_IMAGE
-from ..document.model import Profile
+from ..document.model import Document, Profile
 from ..errors import ChoiceError, DocumentError, PodError, ProfiledSpawnerError, SourceError
 from ..pod.patch import (
     Injection,
@@ -35,6 +35,7 @@ from ..pod.patch import (
     format_applied,
     format_names,
     inject_profile,
+    parse_quantities,
     set_image,
 )
 from ..pod.redaction import MaskedPod, describe_refusal, withhold_response_bodies
@@ -427,7 +428,8 @@ class ProfiledKubeSpawner(HostSpawner):
         options = interpret({name: values for name, values in data.items() if name not in ours})
         if isawaitable(options):
             options = await options
-        chosen = {key: data[field][-1] for field, key in ours.items() if data.get(field)}
+        # In a form, browsers send every line break as two characters.
+        chosen = {key: data[field][-1].replace("\r\n", "\n") for field, key in ours.items() if data.get(field)}
         return {**options, OPTIONS_KEY: chosen} if chosen else options
 
     def _choose(self, snapshot: Snapshot) -> Choice:
@@ -437,6 +439,17 @@ class ProfiledKubeSpawner(HostSpawner):
             ChoiceError: It is not offered.
         """
         return choose(find_offer(snapshot.document, self._subject()), self.user.name, self._find_options(snapshot))
+
+    def _describe_default(self, document: Document, offer: Offer, subject: Subject) -> str:
+        """Returns what a server without a size gets, in words; nothing if that depends on more than the document."""
+        amounts = self.own_amounts
+        if not offer.sizes or amounts is None:
+            return ""
+        images = {image.image or self.image for image in offer.images} or {self.image}
+        limits, requests = map(parse_quantities, amounts)
+        return describe_default(
+            document, subject, self.merge_order, images=images, own_limits=limits, own_requests=requests
+        )
 
     def _find_options(self, snapshot: Snapshot) -> object:
         """Returns what was chosen; nothing if `failure_policy` allows a start without a document."""
