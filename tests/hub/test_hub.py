@@ -16,12 +16,14 @@ from aiohttp import ClientSession
 from kubespawner import KubeSpawner
 from traitlets.config import Config
 
+from profiled_spawner.hub.kubespawner import SpawnException
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub, xsrf_of
 from sandbox.paperkubelet import PaperKubelet
 
 from ..conftest import API_SERVERS, NAMESPACE, WriteProfiles, make_api_server
 from ..test_metrics import documented
+from .test_images import HUBS, IMAGES, STATISTICS, choose, image_of
 from .test_spawner import DOCUMENT, FORECAST, created, env_of, resources_of
 
 SENTENCE = "Your server was not started because its settings could not be read"
@@ -218,13 +220,13 @@ sizes:
 ODD = "100%s <b>"
 
 
-def offered(page: str) -> list[str]:
-    """The sizes on a spawn page."""
-    return [unescape(value) for value in re.findall(r'name="profiled-size"[^>]* value="([^"]*)"', page)]
+def offered(page: str, kind: str = "size") -> list[str]:
+    """The sizes, or images, on a spawn page."""
+    return [unescape(value) for value in re.findall(rf'name="profiled-{kind}"[^>]* value="([^"]*)"', page)]
 
 
-def selected(page: str) -> list[str]:
-    return re.findall(r'name="profiled-size"[^>]* value="([^"]*)"[^>]* checked', page)
+def selected(page: str, kind: str = "size") -> list[str]:
+    return re.findall(rf'name="profiled-{kind}"[^>]* value="([^"]*)"[^>]* checked', page)
 
 
 async def look(hub: InProcessHub, browser: ClientSession, path: str = "ada") -> str:
@@ -506,6 +508,190 @@ class TestSizes:
         after = await metrics(hub)
         refused = 'profiled_spawner_spawns_total{outcome="refused"}'
         assert after[refused] - before.get(refused, 0) == 4
+
+
+WAYS = ["form", "link", "opt-link", "api", "api-user-options"]
+IS_JUPYTERHUB_6 = SpawnException is not None
+
+
+async def ask(hub: InProcessHub, through: str, image: str) -> str:
+    """Asks for ada's server with an image; what is said if it does not start."""
+    if through.startswith("api"):
+        body = choose(image)
+        body = {"user_options": body} if through == "api-user-options" else body
+        response = await hub.api("POST", "/users/ada/server", json=body)
+        text = await response.text()
+        assert response.status in (201, 400), text
+        return "" if response.status == 201 else str(json.loads(text)["message"])
+    async with hub.browser("ada") as browser:
+        if through == "form":
+            return await submit(hub, browser, profiled_image=image)
+        query = {f"{through.removesuffix('link')}profiled-image": image}
+        async with browser.get(f"{hub.url}/hub/spawn/ada", params=query, allow_redirects=False) as page:
+            return unescape(await page.text())
+
+
+@pytest.fixture
+async def image_hub(make_hub: MakeHub, write_profiles: WriteProfiles) -> InProcessHub:
+    """A hub with images for the group of ada, and named servers."""
+    write_profiles(IMAGES)
+    config = Config()
+    config.KubeSpawner.image = HUBS
+    config.KubeSpawner.consecutive_failure_limit = 2
+    config.JupyterHub.allow_named_servers = True
+    hub = await make_hub(config)
+    await hub.add_user("ada", "forecasters")
+    return hub
+
+
+async def options_of(hub: InProcessHub, user: str, server: str = "") -> dict[str, Any]:
+    """What the hub has stored."""
+    servers = (await (await hub.api("GET", f"/users/{user}?include_stopped_servers")).json())["servers"]
+    options: dict[str, Any] = servers[server]["user_options"]
+    return options
+
+
+class TestImages:
+    async def test_a_person_is_offered_exactly_the_images_that_fit(self, image_hub: InProcessHub) -> None:
+        await image_hub.add_user("grace", "teachers")
+        for user, expected in (
+            ("ada", ["Forecasting", "Statistics", "Hub default"]),
+            ("grace", ["Hub default", "Other"]),
+        ):
+            async with image_hub.browser(user) as browser:
+                page = await look(image_hub, browser, user)
+            assert offered(page, "image") == expected
+            assert selected(page, "image") == expected[:1]
+            assert offered(page) == []
+
+    @pytest.mark.parametrize(
+        "groups", [pytest.param((), id="nothing-offered"), pytest.param(("teachers",), id="only-one")]
+    )
+    async def test_with_nothing_to_choose_there_is_no_page(
+        self, api: EmbeddedAPI, image_hub: InProcessHub, groups: tuple[str, ...]
+    ) -> None:
+        await image_hub.add_user("edsger", *groups)
+        async with image_hub.browser("edsger") as browser:
+            assert "/hub/spawn-pending/edsger" in await follow(image_hub, browser, "edsger")
+        assert image_of(await ready(api, image_hub, "edsger")) == HUBS
+
+    @pytest.mark.parametrize("through", WAYS)
+    async def test_the_chosen_one_runs_and_is_remembered(
+        self, api: EmbeddedAPI, image_hub: InProcessHub, through: str
+    ) -> None:
+        if through in ("opt-link", "api-user-options") and not IS_JUPYTERHUB_6:
+            pytest.skip("JupyterHub 6 has this")
+        await ask(image_hub, through, "Statistics")
+        assert image_of(await ready(api, image_hub, "ada")) == STATISTICS
+        assert await options_of(image_hub, "ada") == choose("Statistics")
+        await stopped(image_hub, "ada")
+        # Without options, JupyterHub starts a server with the last ones.
+        assert image_of(await started(api, image_hub, "ada")) == STATISTICS
+        await stopped(image_hub, "ada")
+        async with image_hub.browser("ada") as browser:
+            assert selected(await look(image_hub, browser), "image") == ["Statistics"]
+
+    @pytest.mark.parametrize("through", WAYS)
+    @pytest.mark.parametrize("name", ["Other", "statistics", STATISTICS])
+    async def test_one_that_is_not_offered_is_refused_with_a_list(
+        self,
+        api: EmbeddedAPI,
+        image_hub: InProcessHub,
+        caplog: pytest.LogCaptureFixture,
+        through: str,
+        name: str,
+    ) -> None:
+        if through in ("opt-link", "api-user-options") and not IS_JUPYTERHUB_6:
+            pytest.skip("JupyterHub 6 has this")
+        for _ in range(3):
+            said = await ask(image_hub, through, name)
+            assert f"there is no image '{name}' for ada; choose one of: Forecasting, Statistics, Hub default." in said
+        assert created(api) == []
+        assert "Aborting due to" not in caplog.text
+        assert image_hub.app.tornado_application.settings.get("failure_count", 0) == 0
+
+    async def test_each_named_server_has_its_own(self, api: EmbeddedAPI, image_hub: InProcessHub) -> None:
+        chosen = {"one": "Statistics", "two": "Hub default", "three": "Forecasting"}
+        async with image_hub.browser("ada") as browser:
+            for server, image in chosen.items():
+                text = await submit(image_hub, browser, f"ada/{server}", profiled_image="Other")
+                assert "there is no image 'Other' for ada; choose one of: Forecasting, Statistics" in text
+                await submit(image_hub, browser, f"ada/{server}", profiled_image=image)
+        assert {server: await options_of(image_hub, "ada", server) for server in chosen} == {
+            server: choose(image) for server, image in chosen.items()
+        }
+        running = sorted(pod["spec"]["containers"][0]["image"] for pod in api.list("pods", NAMESPACE))
+        assert running == sorted([STATISTICS, HUBS, FORECAST])
+
+    async def test_who_leaves_a_group_may_not_run_its_image_again(
+        self, api: EmbeddedAPI, image_hub: InProcessHub
+    ) -> None:
+        await started(api, image_hub, "ada", choose("Statistics"))
+        await stopped(image_hub, "ada")
+        api.requests.clear()
+        path = "/groups/forecasters/users"
+        (await image_hub.api("DELETE", path, json={"users": ["ada"]})).raise_for_status()
+        response = await image_hub.api("POST", "/users/ada/server")
+        assert response.status == 400
+        assert "no image 'Statistics' for ada; no image can be chosen" in (await response.json())["message"]
+        assert created(api) == []
+        async with image_hub.browser("ada") as browser:
+            page = unescape(await look(image_hub, browser))
+            assert "Your last image, 'Statistics', is not available now." in page
+            await submit(image_hub, browser, profiled_image="")
+        assert image_of(await ready(api, image_hub, "ada")) == HUBS
+
+    @pytest.mark.skipif(not IS_JUPYTERHUB_6, reason="JupyterHub 6 has this")
+    @pytest.mark.parametrize("method", ["PUT", "PATCH"])
+    async def test_stored_options_that_are_changed_count_at_the_start(
+        self, api: EmbeddedAPI, image_hub: InProcessHub, method: str
+    ) -> None:
+        path = "/users/ada/servers/second"
+
+        async def store(options: dict[str, Any]) -> None:
+            if method == "PUT":
+                await image_hub.api("DELETE", path, json={"remove": True})
+            (await image_hub.api(method, path, json={"user_options": options})).raise_for_status()
+
+        (await image_hub.api("PUT", path, json={})).raise_for_status()
+        unoffered: list[Any] = [choose("Other"), {"profiled": "Statistics"}, {"profiled": {"picture": STATISTICS}}]
+        for options in unoffered:
+            await store(options)
+            response = await image_hub.api("POST", path)
+            assert response.status == 400, await response.text()
+            assert created(api) == []
+        await store(choose("Statistics"))
+        assert created(api) == []
+        (await image_hub.api("POST", path)).raise_for_status()
+        (pod,) = api.list("pods", NAMESPACE)
+        assert image_of(pod) == STATISTICS
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            pytest.param([choose("Other")], id="a-list"),
+            pytest.param("Other", id="a-text"),
+            pytest.param({"profiled": "Other"}, id="no-object"),
+            pytest.param({"profiled": ["Other"]}, id="a-list-in-it"),
+            pytest.param({"profiled": {"image": {"name": "Other"}}}, id="an-object-for-a-name"),
+            pytest.param({"profiled": {"image": 7}}, id="a-number"),
+            pytest.param({"profiled": {"image": "Statistics", "picture": "x"}}, id="one-key-more"),
+            pytest.param({"profiled": {"image": json.loads("[" * 400 + "]" * 400)}}, id="nested"),
+            pytest.param({"profiled": {"image": "x" * 100_000}}, id="long"),
+        ],
+    )
+    async def test_options_of_any_shape_start_nothing_and_never_end_the_hub(
+        self, api: EmbeddedAPI, image_hub: InProcessHub, caplog: pytest.LogCaptureFixture, options: Any
+    ) -> None:
+        for _ in range(3):
+            response = await image_hub.api("POST", "/users/ada/server", json=options)
+            assert response.status == (400 if isinstance(options, dict) else response.status)
+            assert response.status >= 400
+            assert len(await response.text()) < 1000
+        assert created(api) == []
+        assert "Aborting due to" not in caplog.text
+        if isinstance(options, dict):
+            assert image_hub.app.tornado_application.settings.get("failure_count", 0) == 0
 
 
 class TestObserving:

@@ -40,6 +40,7 @@ from profiled_spawner.decide import choices
 from profiled_spawner.document.model import ImageChoice
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.document.times import ALWAYS
+from profiled_spawner.errors import ChoiceError
 from profiled_spawner.hub import spawner as spawner_module
 from profiled_spawner.hub.kubespawner import HostSpawner, no_kubeconfig
 from profiled_spawner.hub.spawner import StartRefusedError
@@ -51,25 +52,10 @@ EACH = 5
 """Requests of one person, one after the other."""
 
 HUBS = "quay.io/example/hub:1"
-USERS = ["ada", "Ada", "grace"]
+USERS = ["ada", "Ada"]
 GROUPS = ["forecasters", "Forecasters", "staff"]
-# Alike in one way or another: capitals, accents, spaces, what YAML or JSON could take for something else.
-NAMES = [
-    "Lab",
-    "lab",
-    "LAB",
-    "Straße",
-    "STRASSE",
-    "caf\u00e9",
-    "cafe\u0301",
-    "a b",
-    "a+b",
-    "7",
-    "true",
-    "null",
-    "[]",
-    "default",
-]
+# Alike in one way or another: capitals, accents, or what JSON could have as something else.
+NAMES = ["Lab", "lab", "caf\u00e9", "cafe\u0301", "7", "default"]
 PICTURES = ["quay.io/example/lab:1", "quay.io/example/lab:2", "lab", "lab:latest", HUBS]
 LOCAL = datetime(2026, 12, 1, 14)
 # Each is the beginning or the end of some entry, or near to it.
@@ -102,13 +88,13 @@ times = st.sampled_from(
 entries = st.builds(
     lambda name, image, who, when: {"name": name, **image, **who, **when},
     st.sampled_from(NAMES),
-    st.sampled_from([{}, *({"image": image} for image in PICTURES)]),
+    st.sampled_from([{"image": image} for image in PICTURES] + [{}]),
     who,
     times,
 )
 documents = st.builds(
     lambda images, zone: {"profiles": [], "timezone": zone, "images": images},
-    st.lists(entries, max_size=6, unique_by=lambda entry: entry["name"]),
+    st.lists(entries, max_size=len(NAMES), unique_by=lambda entry: entry["name"]),
     st.sampled_from(["UTC", "Europe/Athens", "Asia/Kolkata", "America/New_York"]),
 )
 
@@ -142,7 +128,7 @@ PROFILE_LISTS: list[Any] = [
 
 # Anything that JSON has; and what is near to an option that counts.
 scalars = st.none() | st.booleans() | st.integers(-2, 10) | st.floats(allow_nan=False) | st.text(max_size=4)
-names = st.sampled_from([*NAMES, *PICTURES, ""])
+names = st.sampled_from([*NAMES, *NAMES, *PICTURES[:2], 7, True, "", None])
 anything = st.recursive(
     scalars | names,
     lambda inner: (
@@ -154,9 +140,8 @@ anything = st.recursive(
     max_leaves=6,
 )
 deep = st.integers(1, 400).map(lambda depth: json.loads("[" * depth + "]" * depth))
-choice = st.fixed_dictionaries(
-    {}, optional={"image": names | names | anything, "size": st.sampled_from(["", "default", "x"])}
-)
+sizes = st.sampled_from(["", "default", "x"])
+choice = st.fixed_dictionaries({"image": names | names | anything}, optional={"size": sizes})
 others = {
     "profile": st.sampled_from(["plain", "lab", "", "gone"]),
     "image": names | anything,
@@ -166,7 +151,7 @@ others = {
     "profiled-image": names,
     "Profiled": choice,
 }
-options = st.fixed_dictionaries({}, optional={**others, "profiled": choice | choice | anything | deep})
+options = st.fixed_dictionaries({}, optional={**others, "profiled": choice | choice | choice | anything | deep})
 fields = st.lists(
     st.tuples(
         st.sampled_from(
@@ -433,9 +418,11 @@ def search(examples: int, *, is_short: bool = False) -> Counter[str]:
         st.lists(requests, min_size=EACH, max_size=EACH),
     )
     def ask(user: str, profile_list: Any, document: Document, asked: list[Request]) -> None:
-        asyncio.run(play(user, profile_list, document, asked, seen))
+        runner.run(play(user, profile_list, document, asked, seen))
 
-    (seed(1)(ask) if is_short else ask)()
+    # One event loop for all: KubeSpawner makes a client for each, which reads the machine's certificates.
+    with asyncio.Runner() as runner:
+        (seed(1)(ask) if is_short else ask)()
     return seen
 
 
@@ -449,16 +436,11 @@ def test_no_image_runs_that_was_not_offered(capsys: pytest.CaptureFixture[str]) 
     assert min(seen[name] for name in (*ways, "refused", "offered", "the hub's")) > REQUESTS / 50
 
 
-def _compare(same: Callable[[Any, Any], bool]) -> Callable[..., Any]:
-    find = choices._find
-
-    def _find(entries: Any, noun: str, name: object, user: str, others: Any) -> Any:
-        for entry in entries:
-            if name and same(entry.name, name):
-                return entry
-        return find(entries, noun, name, user, others)
-
-    return _find
+def _find_in_any_case(entries: Any, noun: str, name: object, *_: object) -> Any:
+    names = [] if name in (None, "") else [each for each in entries if each.name.lower() == str(name).lower()]
+    if names or name in (None, ""):
+        return next(iter(names), None)
+    raise ChoiceError(f"there is no {noun}")
 
 
 def _fits(change: Callable[[ImageChoice, Any], Any]) -> Callable[..., bool]:
@@ -474,12 +456,7 @@ def _leave(self: HostSpawner, choice: ImageChoice | None) -> Iterator[None]:
 
 
 FAULTS: dict[str, tuple[Any, str, Callable[[], Any]]] = {
-    "names are compared without capitals": (
-        choices,
-        "_find",
-        lambda: _compare(lambda one, other: isinstance(other, str) and one.lower() == other.lower()),
-    ),
-    "numbers are compared as texts": (choices, "_find", lambda: _compare(lambda one, other: one == str(other))),
+    "names are compared without capitals": (choices, "_find", lambda: _find_in_any_case),
     "a name that is not offered is none": (
         choices,
         "_find",
