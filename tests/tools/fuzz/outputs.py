@@ -19,7 +19,7 @@ from typing import Any
 from profiled_spawner.command import diagnosis, explanation
 from profiled_spawner.command.main import main
 from profiled_spawner.command.terminal import Style
-from profiled_spawner.decide.choices import choose_size, find_sizes
+from profiled_spawner.decide.choices import choose, find_offer
 from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.model import Document
 from profiled_spawner.document.parser import ValidationResult, validate_document
@@ -73,11 +73,12 @@ def _tell_valid(document: Document) -> Iterator[Told]:
     yield "explain", explanation.format_text(explained, Style())
     yield "explain --format json", json.dumps(explanation.to_json(explained))
     yield "repr", repr(explained)
-    if document.sizes:
-        sizes = find_sizes(document, _SUBJECT)
-        yield "spawn form", format_form(sizes, None)
-        for size in sizes:
-            yield "repr", repr(choose_size(document, _SUBJECT, size.name))
+    offer = find_offer(document, _SUBJECT)
+    yield "spawn form", format_form(offer, None, document.timezone, _SUBJECT.at)
+    for size in offer.sizes:
+        yield "repr", repr(choose(offer, _SUBJECT.user, {"size": size.name}))
+    for image in offer.images:
+        yield "repr", repr(choose(offer, _SUBJECT.user, {"image": image.name}))
 
 
 def run_command(path: Path) -> Iterator[Told]:

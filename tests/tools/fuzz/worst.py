@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from profiled_spawner.decide.choices import find_sizes
+from profiled_spawner.decide.choices import find_offer
 from profiled_spawner.decide.matching import Subject
 from profiled_spawner.document.model import Document, combine_documents
 from profiled_spawner.document.parser import parse_document
@@ -423,7 +423,7 @@ def measure_case(case: Case, runs: int = 1) -> dict[str, float]:
             costs |= {"loop": ours.total - stock.total, "stock": stock.total, "pod": ours.pod_bytes}
     for _ in range(runs + 2):
         began = time.thread_time()
-        format_form(find_sizes(document, case.subject))
+        format_form(find_offer(document, case.subject), None, document.timezone, case.subject.at)
         took = time.thread_time() - began
         costs["form"] = min(took, costs.get("form", took))
     return costs
