@@ -33,6 +33,19 @@ def _make_profile(number: int, users: int) -> str:
     )
 
 
+def make_choices(number: int) -> str:
+    """Writes a document of so many images and sizes together, as many of each, which end within a month."""
+    images, sizes = (
+        "".join(
+            f"- {{name: {noun} {each}, description: For the exercises of course {each}., {gives}, until: {date}}}\n"
+            for each in range(number // 2)
+            for date in [f"1970-01-{each % 28 + 1:02}"]
+        )
+        for noun, gives in (("Image", "image: nb"), ("Size", "gpu: 1, resources: {mem_limit: 8Gi, cpu_limit: 2}"))
+    )
+    return f"profiles: []\nimages:\n{images}sizes:\n{sizes}"
+
+
 def make_subject(number: int) -> Subject:
     """A user, whose image is one of those that the profiles name."""
     return Subject(f"user-{number * 7 % 12_000:05d}", frozenset(), f"quay.io/example/lab-{number % 89}:1", 0)

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import yaml
 from kubespawner import KubeSpawner
 
 from bench import wholehub
-from bench.documents import make_document, make_subject
+from bench.documents import make_choices, make_document, make_subject
 from bench.farside import LABEL, FarSide
 from bench.measuring import Figure, Runs, cpu_seconds, in_turn, in_turn_async, turns
 from bench.scale import Scale
@@ -34,10 +35,12 @@ from bench.spawning import (
     stall_of_spawns,
 )
 from profiled_spawner import ProfiledKubeSpawner
+from profiled_spawner.decide.choices import find_offer
 from profiled_spawner.decide.matching import fits, match_profiles, order_profiles
 from profiled_spawner.decide.merging import merge_profiles
 from profiled_spawner.document.model import Document
 from profiled_spawner.document.parser import parse_document
+from profiled_spawner.hub.spawn_form import format_form
 
 
 async def measure(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
@@ -46,6 +49,7 @@ async def measure(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
         *measure_matching(scale),
         *measure_parsing(scale),
         measure_command(scale),
+        await measure_form(scale),
         await measure_memory(far_side, scale),
     ):
         yield figure
@@ -140,6 +144,30 @@ def _command_cost(*arguments: str) -> float:
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env={**os.environ})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e3
+
+
+async def measure_form(scale: Scale) -> Figure:
+    """The images and sizes of the spawn page, over as many entries of KubeSpawner's own list."""
+    document, subject = parse_document(make_choices(scale.choices)), make_subject(0)
+    spawner = make_spawner(KubeSpawner, subject)
+    entries = [
+        {"display_name": f"Course {each}", "slug": f"course-{each}", "description": "For the exercises of a course."}
+        for each in range(scale.choices)
+    ]
+    # KubeSpawner makes the form of a function's list for every page, and that of a list once.
+    spawner.profile_list = lambda _: entries
+
+    async def ours() -> float:
+        return cpu_seconds(lambda: format_form(find_offer(document, subject), None, document.timezone, 0)) * 1e3
+
+    async def stock() -> float:
+        began = time.process_time()
+        await spawner.get_options_form()
+        return (time.process_time() - began) * 1e3
+
+    runs = await in_turn_async(scale.runs * 3, {"ours": ours, "stock": stock})
+    name, baseline = f"a form of {scale.choices} images and sizes", "KubeSpawner's own, of as many entries"
+    return Figure(name, "ms", runs["ours"], baseline, runs["stock"], "ratio", 0.25)
 
 
 async def measure_memory(far_side: FarSide, scale: Scale) -> Figure:

@@ -13,6 +13,7 @@ class Scale:
         runs: How often each figure is measured.
         long_runs: How often what takes minutes is.
         profiles: Sizes of the document for the figures, the last one the largest there can be.
+        choices: Images and sizes of a form, together.
         blocked_profiles: The size of the document that the blocking reference reads.
         burst: How many spawns a burst is.
         large_burst: How many a large one is.
@@ -30,6 +31,7 @@ class Scale:
     runs: int
     long_runs: int
     profiles: tuple[int, ...]
+    choices: int
     blocked_profiles: int
     burst: int
     large_burst: int
@@ -48,6 +50,7 @@ FULL = Scale(
     runs=7,
     long_runs=3,
     profiles=(10, 100, 1000, 3000),
+    choices=100,
     blocked_profiles=1000,
     burst=200,
     large_burst=1000,
@@ -68,6 +71,7 @@ SHORT = Scale(
     runs=2,
     long_runs=1,
     profiles=(10, 50),
+    choices=4,
     blocked_profiles=20,
     burst=5,
     large_burst=10,
