@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import pickle
 import re
 import unicodedata
@@ -14,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kubernetes_asyncio.client import ApiClient, ApiException, V1Container, V1EnvVar, V1ObjectMeta, V1Pod, V1PodSpec
 
-from profiled_spawner.pod.redaction import Mask, MaskedPod
+from profiled_spawner.pod.redaction import Mask, MaskedPod, withhold_response_bodies
 
 Writer = Callable[[str], str]
 
@@ -200,3 +201,18 @@ class TestAMaskedPod:
         for _ in range(times):
             said = json.dumps(said)[1:-1].replace("<", "\\u003c").replace(">", "\\u003e")
         assert self.logged_with(pod, f"before {said} after").body == "before *** after"
+
+
+def test_answers_are_kept_out_of_the_clients_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("kubernetes_asyncio.client.rest")
+    monkeypatch.setattr(logger, "filters", [])
+
+    withhold_response_bodies()
+    withhold_response_bodies()
+    with caplog.at_level(logging.DEBUG, logger.name):
+        logger.debug("response body: %s", "canary")
+
+    assert len(logger.filters) == 1
+    assert caplog.messages == ["21 characters withheld: a response may hold values of environment variables"]
