@@ -84,6 +84,7 @@ def written(text: str, by: list[Writer]) -> str:
 
 @given(odd_texts, writers, st.lists(odd_texts.map("other".__add__), max_size=3))
 @example("\\", [write_go_json], [])
+@example("\a\b\f\n\r\t\v", [write_go_quoted], [])
 @example("\\u0041\n", [write_python_repr, write_go_json], [])
 def test_a_value_is_hidden_and_nothing_else_is(text: str, by: list[Writer], others: list[str]) -> None:
     # What has no backslash at its end has none in front of what comes after it.
