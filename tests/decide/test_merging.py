@@ -11,8 +11,8 @@ from profiled_spawner.decide.merging import (
     EffectiveProfile,
     Resources,
     Setting,
-    check_applied,
-    check_start,
+    check_merge_input,
+    check_merge_result,
     combine_terms,
     merge_profiles,
     reconcile_resources,
@@ -706,9 +706,9 @@ def give(name: str, section: str, item: str, numbers: Iterable[int], text: str =
 def test_a_server_may_have_so_much_of_each_section(name: str, section: str, item: str, most: int, of: str) -> None:
     few = give("few", section, item, [0], text="long" * 9)
 
-    check_start(merge(few, give("many", section, item, range(1, most))))
+    check_merge_result(merge(few, give("many", section, item, range(1, most))))
     with pytest.raises(PodError) as caught:
-        check_start(merge(few, give("many", section, item, range(1, most + 1))))
+        check_merge_result(merge(few, give("many", section, item, range(1, most + 1))))
     assert str(caught.value) == (
         f"the profiles that fit give {most + 1} {of}, and a server can have {most} ({name}); "
         "most of it is from many and few"
@@ -722,7 +722,7 @@ def test_no_more_than_three_profiles_are_named() -> None:
     ]
 
     with pytest.raises(PodError) as caught:
-        check_start(merge(*profiles))
+        check_merge_result(merge(*profiles))
     assert str(caught.value).endswith(f"; most of it is from {'a' * 99} and {'b' * 100} and {'c' * 100} and 2 more")
 
 
@@ -757,9 +757,9 @@ def test_profiles_may_give_so_many_values_before_they_are_merged(
     none, one, ten = parse_document(f"profiles: [{{name: none}}, {few}, {many}]").profiles
     within = [ten] * (most // values)
 
-    check_applied(within)
+    check_merge_input(within)
     with pytest.raises(PodError) as caught:
-        check_applied([none, one, *within, ten])
+        check_merge_input([none, one, *within, ten])
     assert str(caught.value) == (
         f"the profiles that fit give more than {most:,} {of} together, and a server can have no more; "
         "most of it is from many and few"
