@@ -32,6 +32,19 @@ _DIRECTIVE = "a line that begins with % is a directive; leave it out, or quote t
 _NO_COLON = "no ': ' after this key"
 _ADD_COLON = "add it, or indent the line more if it continues the text above"
 _LONG_KEY = "no ': ' within 1,024 characters; a key, or a text in its place, must not be longer"
+# By the character where the scanner stopped, outside of a token.
+_RESERVED = {
+    **{character: f"a text that begins with {character} needs quotes" for character in "@`%|>"},
+    "?": "a text that begins with '? ' needs quotes",
+    "-": "a list must begin on a line of its own; a text that begins with '- ' needs quotes",
+}
+# By the character where the parser stopped.
+_MISPLACED = {
+    ",": "a text that begins with , needs quotes; write [ and ] around a list",
+    ":": "no key before this ':'; write one, or quote the text",
+    **{end: f"a {end} that closes nothing; leave it out, or quote the text that it belongs to" for end in "]}"},
+    **{character: f"a text that begins with {character} needs quotes" for character in "*&"},
+}
 _CLOSERS = {"[": "]", "{": "}"}
 _OPENERS = {"]": "[", "}": "{"}
 _ESCAPED = {'"': r"\"", "'": "''"}
@@ -272,9 +285,8 @@ def _bad_directive(stop: Stop) -> _Problem | None:
 
 
 def _reserved_character(stop: Stop) -> _Problem | None:
-    if stop.token_start is not None or stop.character not in ("@", "`", "%", "|", ">"):
-        return None
-    return f"a text that begins with {stop.character} needs quotes", stop.position
+    what = _RESERVED.get(stop.character) if stop.token_start is None else None
+    return (what, stop.position) if what else None
 
 
 def _colon_without_space(stop: Stop) -> _Problem | None:
@@ -303,14 +315,6 @@ def _colon_in_text(stop: Stop) -> _Problem | None:
     line, _ = stop.place(start)
     what = f"a key within the text that began at line {line}; indent it less, or add the ':' that is missing there"
     return what, line_start
-
-
-def _list_in_line(stop: Stop) -> _Problem | None:
-    if stop.token_start is not None or stop.character not in ("-", "?"):
-        return None
-    if stop.character == "?":
-        return "a text that begins with '? ' needs quotes", stop.position
-    return "a list must begin on a line of its own; a text that begins with '- ' needs quotes", stop.position
 
 
 def _key_without_colon(stop: Stop) -> _Problem | None:
@@ -390,18 +394,9 @@ def _within_brackets(stop: Stop) -> _Problem | None:  # noqa: PLR0911  one for e
     return (what + "; a text that holds ': ' needs quotes" if stop.character == ":" else what), stop.position
 
 
-def _closes_nothing(stop: Stop) -> _Problem | None:
-    if stop.character not in ("]", "}", ","):
-        return None
-    if stop.character == ",":
-        return "a text that begins with , needs quotes; write [ and ] around a list", stop.position
-    return f"a {stop.character} that closes nothing; leave it out, or quote the text that it belongs to", stop.position
-
-
-def _second_anchor(stop: Stop) -> _Problem | None:
-    if stop.character not in ("*", "&"):
-        return None
-    return f"a text that begins with {stop.character} needs quotes", stop.position
+def _misplaced_character(stop: Stop) -> _Problem | None:
+    what = _MISPLACED.get(stop.character)
+    return (what, stop.position) if what else None
 
 
 def _key_or_item(stop: Stop) -> _Problem | None:
@@ -445,10 +440,6 @@ def _indentation(stop: Stop) -> _Problem | None:
     return f"wrong indentation; begin this line {choices}", stop.position
 
 
-def _colon_without_key(stop: Stop) -> _Problem | None:
-    return ("no key before this ':'; write one, or quote the text", stop.position) if stop.character == ":" else None
-
-
 def _second_root(stop: Stop) -> _Problem | None:
     if stop.innermost:
         return None
@@ -477,7 +468,6 @@ _SCANNER_CASES: tuple[Callable[[Stop], _Problem | None], ...] = (
     _reserved_character,
     _colon_without_space,
     _colon_in_text,
-    _list_in_line,
     _key_without_colon,
 )
 _PARSER_CASES: tuple[Callable[[Stop], _Problem | None], ...] = (
@@ -485,9 +475,7 @@ _PARSER_CASES: tuple[Callable[[Stop], _Problem | None], ...] = (
     _after_value,
     _bad_tag,
     _within_brackets,
-    _closes_nothing,
-    _second_anchor,
-    _colon_without_key,
+    _misplaced_character,
     _key_or_item,
     _not_a_key,
     _indentation,

@@ -23,6 +23,7 @@ from profiled_spawner.pod.patch import (
     Injection,
     annotate_observation,
     expand_together,
+    find_env_values,
     find_image,
     format_names,
     inject_profile,
@@ -679,6 +680,20 @@ def test_values_of_other_containers_are_masked_too() -> None:
     assert "canary" not in mask_env_values(make(init_containers=[sidecar])).to_str()
     assert "canary" not in mask_env_values(make(extra_containers=[sidecar])).to_str()
     assert "canary" not in mask_env_values(make(extra_pod_config={"containers": [sidecar]})).to_str()
+
+
+def test_values_are_those_that_the_hub_does_not_set_itself() -> None:
+    def variables(name: str) -> list[dict[str, Any]]:
+        return [{"name": "A", "value": name}, {"name": "JUPYTERHUB_USER", "value": "ada"}, {"name": "B"}]
+
+    pod = make(
+        env={"A": "notebook", "JUPYTERHUB_USER": "ada"},
+        init_containers=[{"name": "init", "image": "busybox", "env": variables("init")}],
+        extra_containers=[{"name": "sidecar", "image": "busybox", "env": variables("sidecar")}],
+    )
+
+    assert find_env_values(pod) == {"notebook", "init", "sidecar"}
+    assert find_env_values(make(env={})) == set()
 
 
 def test_no_repr_holds_a_value() -> None:

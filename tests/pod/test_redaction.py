@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
+import pickle
 import re
 import unicodedata
 from collections.abc import Callable
@@ -10,8 +13,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from kubernetes_asyncio.client import ApiClient, ApiException, V1Container, V1EnvVar, V1ObjectMeta, V1Pod, V1PodSpec
 
-from profiled_spawner.pod.redaction import Mask
+from profiled_spawner.pod.redaction import Mask, MaskedPod, withhold_response_bodies
 
 Writer = Callable[[str], str]
 
@@ -66,7 +70,7 @@ WRITERS: list[Writer] = [
 
 # What some of the writers above escape, and what looks as if they had.
 odd_texts = st.lists(
-    st.sampled_from([*"\\\"'\n\t\a\b\v<&\u2028é😀\x7f\x85 n", "\\n", "\\u0041", "u0041", "x41", "\\\\", "{"])
+    st.sampled_from([*"\\\"'\n\r\t\a\b\f\v<&\u2028é😀\x7f\x85 n", "\\n", "\\u0041", "u0041", "x41", "\\\\", "{"])
     | st.characters(exclude_categories=["Cs"])
 ).map("".join)
 writers = st.lists(st.sampled_from(WRITERS), max_size=3)
@@ -80,6 +84,7 @@ def written(text: str, by: list[Writer]) -> str:
 
 @given(odd_texts, writers, st.lists(odd_texts.map("other".__add__), max_size=3))
 @example("\\", [write_go_json], [])
+@example("\a\b\f\n\r\t\v", [write_go_quoted], [])
 @example("\\u0041\n", [write_python_repr, write_go_json], [])
 def test_a_value_is_hidden_and_nothing_else_is(text: str, by: list[Writer], others: list[str]) -> None:
     # What has no backslash at its end has none in front of what comes after it.
@@ -142,3 +147,73 @@ def test_the_beginning_of_a_value_is_hidden(length: int, by: list[Writer]) -> No
 )
 def test_what_is_hidden(values: list[str], said: str, shown: str) -> None:
     assert Mask(values).apply(said) == shown
+
+
+class TestAMaskedPod:
+    @pytest.fixture
+    def pod(self) -> MaskedPod:
+        env = [
+            V1EnvVar(name="A", value="canary-first"),
+            V1EnvVar(name="B", value="canary-first, and more"),
+            V1EnvVar(name="SHORT", value="80"),
+            V1EnvVar(name="JUPYTERHUB_USER", value="grace-hopper"),
+            {"name": "QUOTED", "value": 'canary "<\n>"'},
+        ]
+        container = V1Container(name="notebook", env=env)
+        return MaskedPod.of(V1Pod(metadata=V1ObjectMeta(name="jupyter-ada"), spec=V1PodSpec(containers=[container])))
+
+    def logged_with(self, pod: MaskedPod, said: str) -> ApiException:
+        """A refusal, once KubeSpawner has logged the pod with it."""
+        refusal = ApiException(status=400, reason="Bad Request")
+        refusal.body = said
+        refusal.headers = {"Warning": f'299 - "{said}"', "Audit-Id": "1"}
+        try:
+            raise refusal
+        except ApiException:
+            pod.to_str()
+        return refusal
+
+    def test_is_sent_whole(self, pod: MaskedPod) -> None:
+        sent = ApiClient.sanitize_for_serialization(ApiClient.__new__(ApiClient), pod)
+        assert sent["spec"]["containers"][0]["env"][0] == {"name": "A", "value": "canary-first"}
+
+    def test_shows_no_value_however_it_is_copied_or_printed(self, pod: MaskedPod) -> None:
+        pods = [pod, copy.copy(pod), copy.deepcopy(pod), pickle.loads(pickle.dumps(pod))]
+        texts = [text for each in pods for text in (str(each), repr(each), f"{each}", each.to_str(), repr([each]))]
+        assert not [text for text in texts if "canary" in text]
+        assert all('"name": "QUOTED"' in text for text in texts)
+
+    def test_masks_the_refusal_that_it_is_logged_with(self, pod: MaskedPod) -> None:
+        refusal = self.logged_with(pod, "no canary-first, and more, no 80 for grace-hopper")
+        assert refusal.body == "no ***, no 80 for grace-hopper"
+        assert refusal.headers == {"Warning": '299 - "no ***, no 80 for grace-hopper"', "Audit-Id": "1"}
+
+    def test_copes_with_a_refusal_that_says_nothing(self, pod: MaskedPod) -> None:
+        refusal = ApiException(status=0, reason="Failed to parse a date")
+        try:
+            raise refusal
+        except ApiException:
+            pod.to_str()
+        assert str(refusal) == "(0)\nReason: Failed to parse a date\n"
+
+    @pytest.mark.parametrize("times", [0, 1, 2])
+    def test_finds_a_value_however_often_it_was_quoted(self, pod: MaskedPod, times: int) -> None:
+        said = 'canary "<\n>"'
+        for _ in range(times):
+            said = json.dumps(said)[1:-1].replace("<", "\\u003c").replace(">", "\\u003e")
+        assert self.logged_with(pod, f"before {said} after").body == "before *** after"
+
+
+def test_answers_are_kept_out_of_the_clients_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("kubernetes_asyncio.client.rest")
+    monkeypatch.setattr(logger, "filters", [])
+
+    withhold_response_bodies()
+    withhold_response_bodies()
+    with caplog.at_level(logging.DEBUG, logger.name):
+        logger.debug("response body: %s", "canary")
+
+    assert len(logger.filters) == 1
+    assert caplog.messages == ["21 characters withheld: a response may hold values of environment variables"]

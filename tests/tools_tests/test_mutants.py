@@ -255,3 +255,11 @@ def test_a_drawn_list_keeps_its_explanations(checkout: Path) -> None:
     assert len(drawn) == 9
     assert run(checkout, [Entry(drawn[4].change, "nobody asks")], "--draw", "9").returncode == 0
     assert read_list(path)[4].explanation == "nobody asks"
+
+
+def test_the_mutants_of_a_function_are_shown_as_a_list_has_them(checkout: Path) -> None:
+    shown = run(checkout, [], "--show", "decide.sums:Counter.last").stdout
+    assert shown == (
+        "decide.sums: Counter.last (swap_op)\n- return LIMIT - 1\n+ return LIMIT + 1\n\n"
+        "decide.sums: Counter.last (number)\n- return LIMIT - 1\n+ return LIMIT - 2\n\n"
+    )

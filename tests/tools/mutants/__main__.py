@@ -1,7 +1,8 @@
 """``python -m mutants``: runs the tests on every mutant of a list, and says which of them survive.
 
 Exits with 1 if too few are killed, if one survives without an explanation in the list, or if too many of the list are
-gone, since the text that they change stands there no more. With --draw, it draws a new list.
+gone, since the text that they change stands there no more. With --draw, it draws a new list; with --show, it prints
+mutants as a list has them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from .finding import find_modules, find_mutants
-from .listing import Entry, ListError, draw, find_listed, read_list, write_list
+from .listing import Entry, ListError, describe, draw, find_listed, read_list, write_list
 from .reporting import make_report
 from .running import RunError, run_mutants
 
@@ -28,6 +29,8 @@ One that survives needs a line more: survives: why no test has to kill it. Drawi
 def main() -> int:
     """Does as the arguments say, and returns the exit code."""
     arguments = _parse_arguments()
+    if arguments.show:
+        return _show(arguments.root, *arguments.show.split(":"))
     if arguments.draw:
         return _draw(arguments.root, arguments.list, arguments.draw, arguments.seed)
     try:
@@ -47,8 +50,16 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cpu-seconds", type=int, default=60, help="how long tests may take at least (default: 60)")
     parser.add_argument("--root", type=Path, default=Path.cwd(), help="the checkout (default: the current folder)")
     parser.add_argument("--draw", type=int, metavar="NUMBER", help="writes a list of so many mutants, and runs none")
+    parser.add_argument("--show", metavar="MODULE:FUNCTION", help="prints all mutants of a function, and runs none")
     parser.add_argument("--seed", type=int, default=1, help="what to draw with (default: 1)")
     return parser.parse_args()
+
+
+def _show(root: Path, module: str, *units: str) -> int:
+    for mutant in find_mutants(root, module):
+        if not units or mutant.change.unit in units:
+            print(describe(Entry(mutant.change)))
+    return 0
 
 
 def _draw(root: Path, path: Path, number: int, seed: int) -> int:
