@@ -685,12 +685,13 @@ class TestImages:
     ) -> None:
         for _ in range(3):
             response = await image_hub.api("POST", "/users/ada/server", json=options)
-            assert response.status == (400 if isinstance(options, dict) else response.status)
             assert response.status >= 400
             assert len(await response.text()) < 1000
         assert created(api) == []
-        assert "Aborting due to" not in caplog.text
+        # What is no object never reaches a spawner; JupyterHub 5 counts it as a failure of the hub, whatever spawner.
         if isinstance(options, dict):
+            assert response.status == 400
+            assert "Aborting due to" not in caplog.text
             assert image_hub.app.tornado_application.settings.get("failure_count", 0) == 0
 
 
