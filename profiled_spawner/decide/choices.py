@@ -31,7 +31,7 @@ __all__ = [
 C = TypeVar("C", bound=Entry)
 
 OPTIONS_KEY = "profiled"
-"""The key of a server's options under which the choice is stored. No option of ``profile_list`` can collide with it."""
+"""The key of a server's options under which the choice is stored; no other key of them is ours."""
 
 _DISPLAY_NAMES = {"cpu": "CPU", GPU: "GPU"}
 _MAX_QUOTED = 60

@@ -246,13 +246,12 @@ class ProfiledKubeSpawner(HostSpawner):
                 other or the pod, which is found after KubeSpawner has created the namespace and the volume claim.
             StartRefusedError: What was chosen is not offered, and nothing was created.
         """
-        if self.observe_only:
-            return await super().start()
+        self._began = time.time()
         self._summary = None
         self._summary_ready.clear()
-        self._began = time.time()
         try:
-            self._snapshot = await self._read_profiles()
+            if not self.observe_only:
+                self._snapshot = await self._read_profiles()
             return await super().start()
         finally:
             self._snapshot = self._began = None
@@ -328,9 +327,8 @@ class ProfiledKubeSpawner(HostSpawner):
         if self.observe_only:
             self._outcome, self._has_profiles = "observed", False
             return MaskedPod.of(annotate_observation(pod, await self._observe(pod)))
-        if self._choice.image and self._choice.image.image:
-            # Also over an `extra_container_config` that somebody chose with a profile of profile_list.
-            pod = set_image(pod, self._choice.image.image)
+        # Also over an `extra_container_config` that somebody chose with a profile of profile_list.
+        pod = set_image(pod, self._choice.image)
         snapshot = self._snapshot or await self._read_profiles()
         try:
             effective, injection = await self._decide(pod, snapshot, self._choice)
@@ -465,8 +463,8 @@ class ProfiledKubeSpawner(HostSpawner):
         Raises:
             PodError: The profiles conflict with each other, or with the pod.
         """
-        image = (choice.image and choice.image.image) or find_image(pod)
-        applied: tuple[Profile, ...] = match_profiles(snapshot.document, self._subject(image), self.merge_order)
+        subject = self._subject(find_image(pod))
+        applied: tuple[Profile, ...] = match_profiles(snapshot.document, subject, self.merge_order)
         applied = (*applied, choice.size) if choice.size else applied
         # The event loop runs other tasks between the steps, because each may take some milliseconds.
         await asyncio.sleep(0)
@@ -487,7 +485,9 @@ class ProfiledKubeSpawner(HostSpawner):
             async with asyncio.timeout(timeout_seconds):
                 # A little less, so that reading times out first, and logs what is wrong.
                 snapshot = await self._read(0.8 * timeout_seconds, "observation")
-            effective, injection = await self._decide(pod, snapshot, self._choose(snapshot))
+            choice = self._choose(snapshot)
+            pod = set_image(pod, choice.image)
+            effective, injection = await self._decide(pod, snapshot, choice)
             self._log_outcome(pod, effective, injection, snapshot)
             return f'{{"applied": {format_applied(effective)}, "source": {json.dumps(snapshot.origin)}}}'
         except (SourceError, DocumentError):

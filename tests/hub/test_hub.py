@@ -434,9 +434,9 @@ class TestSizes:
         write_profiles(DOCUMENT)
         async with hub.browser("ada") as browser:
             page = await look(hub, browser)
-            assert offered(page) == ["default"]
+            assert offered(page) in ([], ["default"])
             assert "is not available now" in page
-            await submit(hub, browser, profiled_size="default")
+            await submit(hub, browser)
             await ready(api, hub, "ada")
             await stopped(hub, "ada")
             assert "/hub/spawn-pending/ada" in await follow(hub, browser)
@@ -638,7 +638,7 @@ class TestImages:
         async with image_hub.browser("ada") as browser:
             page = unescape(await look(image_hub, browser))
             assert "Your last image, 'Statistics', is not available now." in page
-            await submit(image_hub, browser, profiled_image="")
+            await submit(image_hub, browser)
         assert image_of(await ready(api, image_hub, "ada")) == HUBS
 
     @pytest.mark.skipif(not IS_JUPYTERHUB_6, reason="JupyterHub 6 has this")
@@ -685,12 +685,13 @@ class TestImages:
     ) -> None:
         for _ in range(3):
             response = await image_hub.api("POST", "/users/ada/server", json=options)
-            assert response.status == (400 if isinstance(options, dict) else response.status)
             assert response.status >= 400
             assert len(await response.text()) < 1000
         assert created(api) == []
-        assert "Aborting due to" not in caplog.text
+        # What is no object never reaches a spawner; JupyterHub 5 counts it as a failure of the hub, whatever spawner.
         if isinstance(options, dict):
+            assert response.status == 400
+            assert "Aborting due to" not in caplog.text
             assert image_hub.app.tornado_application.settings.get("failure_count", 0) == 0
 
 

@@ -574,7 +574,6 @@ class TestObserving:
         assert settings_of(spawner) == before
         assert told in caplog.text
 
-    @pytest.mark.xfail(strict=True, reason="the line names the image that runs, and profiles of the one that would")
     async def test_the_log_names_the_image_that_would_run(
         self,
         api: EmbeddedAPI,
@@ -677,7 +676,6 @@ class TestTimes:
         page = await spawner.get_options_form()
         assert ('value="Before"' in page, 'value="After"' in page, 'value="Exam"' in page) == (False, True, False)
 
-    @pytest.mark.xfail(strict=True, reason="the moment is when the profiles have been read")
     async def test_an_observed_start_is_told_of_the_moment_when_it_began(
         self, api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, moments: Moments
     ) -> None:
