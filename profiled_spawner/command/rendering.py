@@ -155,7 +155,7 @@ async def _make_pod(
             spawner.image = subject.image
             # Show what the server would get, even if the configuration sets observe_only.
             spawner.observe_only = False
-            spawner._snapshot, spawner._choice, spawner._began = snapshot, choice, subject.at
+            spawner.snapshot, spawner._choice, spawner._began = snapshot, choice, subject.at
             # Report the error to the caller, instead of logging it and refusing a start.
             spawner._refuse_pod = lambda error: error
             pod = await spawner.get_pod_manifest()

@@ -19,8 +19,10 @@ from .limits import MAX_BYTES, MAX_DEPTH, MAX_EXPANDED_CHARACTERS, MAX_NODES
 from .yaml_errors import locate
 
 __all__ = [
+    "Loader",
     "Mapping",
     "Node",
+    "PythonLoader",
     "Scalar",
     "Sequence",
     "locate",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 
-class _PythonLoader(yaml.SafeLoader):
+class PythonLoader(yaml.SafeLoader):
     """PyYAML's parser in Python. Unlike its base class, it rejects escapes of invalid characters and does not crash."""
 
     def scan_flow_scalar_non_spaces(self, double: bool, start_mark: Any) -> list[str]:
@@ -44,7 +46,7 @@ class _PythonLoader(yaml.SafeLoader):
 
 
 # The C parser is about seven times as fast. Without libyaml, PyYAML does not have it.
-_Loader: Any = getattr(yaml, "CSafeLoader", _PythonLoader)
+Loader: Any = getattr(yaml, "CSafeLoader", PythonLoader)
 
 _UNKNOWN_ALIAS = "an alias (*) to an anchor (&) that is not defined before it; a text that begins with * needs quotes"
 
@@ -276,7 +278,7 @@ class _Builder:
         length = len(self._text)
         end = locate(self._text, length)
         # The same as yaml.parse, without its generator, which would take a tenth of the time.
-        for event in iter(_Loader(self._text).get_event, None):
+        for event in iter(Loader(self._text).get_event, None):
             self._event = event
             taken_by = take.get(type(event))
             if taken_by is None:

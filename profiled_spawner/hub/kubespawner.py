@@ -27,6 +27,7 @@ __all__ = [
     "PrivatePart",
     "SpawnException",
     "find_hub_namespace",
+    "hub_namespaces",
     "leave_failure_count",
     "no_kubeconfig",
 ]
@@ -167,7 +168,7 @@ def leave_failure_count() -> None:
         settings["failure_count"] = settings.get("failure_count", 0) - 1
 
 
-_hub_namespaces: list[str] = []
+hub_namespaces: list[str] = []
 
 
 def find_hub_namespace(spawner: KubeSpawner) -> str:
@@ -175,9 +176,9 @@ def find_hub_namespace(spawner: KubeSpawner) -> str:
 
     KubeSpawner reads it from a file that never changes, so it is read once per process.
     """
-    if not _hub_namespaces:
-        _hub_namespaces.append(spawner._namespace_default())
-    return _hub_namespaces[0]
+    if not hub_namespaces:
+        hub_namespaces.append(spawner._namespace_default())
+    return hub_namespaces[0]
 
 
 @contextmanager

@@ -224,14 +224,14 @@ class ProfiledKubeSpawner(HostSpawner):
 
     # Of the current spawn: when it began, its snapshot, and what was chosen. Nothing of it is kept for the next.
     _began: float | None = None
-    _snapshot: Snapshot | None = None
+    snapshot: Snapshot | None = None
     _choice: Choice = Choice()
     # The spawn's outcome as the metrics name it, and whether the pod has profiles or a size in it.
     _outcome = "current"
     _has_profiles = False
     # What was applied, for the spawn page; None until the pod is made. The event is set when it is known, or when the
     # start has failed.
-    _summary: str | None = None
+    summary: str | None = None
     _summary_ready: Any = Instance(asyncio.Event, ())
 
     async def start(self) -> Any:
@@ -247,14 +247,14 @@ class ProfiledKubeSpawner(HostSpawner):
             StartRefusedError: What was chosen is not offered, and nothing was created.
         """
         self._began = time.time()
-        self._summary = None
+        self.summary = None
         self._summary_ready.clear()
         try:
             if not self.observe_only:
-                self._snapshot = await self._read_profiles()
+                self.snapshot = await self.read_profiles()
             return await super().start()
         finally:
-            self._snapshot = self._began = None
+            self.snapshot = self._began = None
             self._choice = Choice()
             self._summary_ready.set()
 
@@ -302,7 +302,7 @@ class ProfiledKubeSpawner(HostSpawner):
         await super().load_user_options()
         if self.observe_only:
             return
-        snapshot = self._snapshot or await self._read_profiles()
+        snapshot = self.snapshot or await self.read_profiles()
         try:
             self._choice = self._choose(snapshot)
         except ChoiceError as error:
@@ -329,7 +329,7 @@ class ProfiledKubeSpawner(HostSpawner):
             return MaskedPod.of(annotate_observation(pod, await self._observe(pod)))
         # Also over an `extra_container_config` that somebody chose with a profile of profile_list.
         pod = set_image(pod, self._choice.image)
-        snapshot = self._snapshot or await self._read_profiles()
+        snapshot = self.snapshot or await self.read_profiles()
         try:
             effective, injection = await self._decide(pod, snapshot, self._choice)
         except PodError as error:
@@ -337,7 +337,7 @@ class ProfiledKubeSpawner(HostSpawner):
         self._has_profiles = bool(effective.applied)
         self._outcome = "current" if snapshot.fault is None else "last_good" if snapshot.source else "ignored"
         self._log_outcome(pod, effective, injection, snapshot)
-        self._summary = _summarize(effective, injection)
+        self.summary = _summarize(effective, injection)
         self._summary_ready.set()
         return MaskedPod.of(injection.pod)
 
@@ -350,9 +350,9 @@ class ProfiledKubeSpawner(HostSpawner):
         """
         if not self.observe_only:
             await self._summary_ready.wait()
-            if self._summary is None:
+            if self.summary is None:
                 return  # the start has failed
-            yield {"progress": 10, "message": self._summary}
+            yield {"progress": 10, "message": self.summary}
         async with aclosing(super().progress()) as events:
             async for event in events:
                 yield event
@@ -377,7 +377,7 @@ class ProfiledKubeSpawner(HostSpawner):
             metrics.SPAWNS.labels(self._outcome).inc()
         return created
 
-    async def _read_profiles(self) -> Snapshot:
+    async def read_profiles(self) -> Snapshot:
         try:
             return await self._read(min(self.k8s_api_request_retry_timeout, self.start_timeout / 2), "start")
         except (SourceError, DocumentError):
@@ -386,7 +386,7 @@ class ProfiledKubeSpawner(HostSpawner):
 
     async def _read(self, timeout_seconds: float, purpose: Purpose) -> Snapshot:
         return await read_documents(
-            self._source(),
+            self.make_source(),
             self._selected_source(),
             policy=self.failure_policy,
             timeout_seconds=timeout_seconds,
@@ -395,7 +395,7 @@ class ProfiledKubeSpawner(HostSpawner):
             file=get_last_good_file(self.last_good_path),
         )
 
-    def _source(self) -> Source:
+    def make_source(self) -> Source:
         if self.profiles_file:
             return FileSource(Path(self.profiles_file), self.configmap_key)
         return ConfigMapSource(

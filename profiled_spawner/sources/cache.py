@@ -35,6 +35,7 @@ __all__ = [
     "Purpose",
     "Snapshot",
     "Store",
+    "all_stores",
     "describe_age",
     "explain_unfinished_parse",
     "fetch",
@@ -427,12 +428,12 @@ async def fetch(source: ByteSource) -> bytes | SourceError:
 
 # KubeSpawner's API clients and all waiting spawns belong to one event loop. An idle store refers to neither, so it is
 # freed together with its loop.
-_stores: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Store]] = WeakKeyDictionary()
+all_stores: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Store]] = WeakKeyDictionary()
 
 
 def get_store(source: Source) -> Store:
     """Returns the store of a source on the running event loop."""
-    stores = _stores.setdefault(asyncio.get_running_loop(), {})
+    stores = all_stores.setdefault(asyncio.get_running_loop(), {})
     # The key is a name, because the source refers to the API client, and through it to the loop.
     name = f"{source.name}#{source.key}"
     return stores.setdefault(name, Store(source.name, source.key))

@@ -20,12 +20,12 @@ from .extract import Text, explain_missing_key
 from .source import Revision
 from .threads import SMALL_JSON, low_latency
 
-__all__ = ["ConfigMapSource", "ListBytes", "SelectedConfigMap", "SelectedConfigMapsSource"]
+__all__ = ["MAX_SELECTED_BYTES", "ConfigMapSource", "ListBytes", "SelectedConfigMap", "SelectedConfigMapsSource"]
 
 # etcd limits an object to about 1.5 MiB; JSON may double that.
 _MAX_CONFIGMAP_BYTES = 8 * 2**20
 # For all ConfigMaps that a selector selects.
-_MAX_SELECTED_BYTES = 16 * 2**20
+MAX_SELECTED_BYTES = 16 * 2**20
 
 # Names, uids and versions appear in logs, annotations and metrics. Those that Kubernetes assigns always match this.
 _IDENTIFIER = re.compile("[!-~]{1,253}")
@@ -167,8 +167,8 @@ class SelectedConfigMapsSource:
             ),
             self.name,
             self.timeout_seconds,
-            max_bytes=_MAX_SELECTED_BYTES,
-            too_large=f"the ConfigMaps of {self.name} are larger than {_MAX_SELECTED_BYTES >> 20} MiB together",
+            max_bytes=MAX_SELECTED_BYTES,
+            too_large=f"the ConfigMaps of {self.name} are larger than {MAX_SELECTED_BYTES >> 20} MiB together",
         )
         if response.status != 200:
             raise _explain_status(response, self)

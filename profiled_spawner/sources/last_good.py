@@ -30,7 +30,15 @@ from .file import open_file
 from .source import Revision
 from .threads import SMALL_JSON, SingleFlight, low_latency, run_in_daemon
 
-__all__ = ["LastGoodFile", "LastGoodLookup", "Saved", "get_last_good_file"]
+__all__ = [
+    "LastGoodFile",
+    "LastGoodLookup",
+    "Saved",
+    "all_files",
+    "format_content",
+    "get_last_good_file",
+    "parse_content",
+]
 
 _FORMAT = 1
 # The selected ConfigMaps have at most 16 MiB, the main one far less, and JSON escapes may triple that.
@@ -89,7 +97,7 @@ class LastGoodFile:
         # By source: what the file contains or will contain, and the part that is not written yet.
         self._content: _Content = {}
         self._pending: _Content = {}
-        self._is_writing = False
+        self.is_writing = False
         self._last_logged = ""
 
     def save(self, source: str, documents: tuple[Saved, ...], log: Log) -> None:
@@ -107,15 +115,15 @@ class LastGoodFile:
             if self._content.get(source) == documents:
                 return
             self._content[source] = self._pending[source] = documents
-            if self._is_writing:
+            if self.is_writing:
                 return
-            self._is_writing = True
+            self.is_writing = True
         writing = run_in_daemon(lambda: self._write_pending(log))
         if writing.done() and writing.exception():
             # No thread could be started. The next start tries again.
             with self._lock:
                 self._content.clear()
-                self._is_writing = False
+                self.is_writing = False
 
     def load(self) -> _Content:
         """Reads the file. Call it in a thread, because the file system may hang.
@@ -142,17 +150,17 @@ class LastGoodFile:
             raise _unusable(why) from None
         if len(raw) > _MAX_BYTES:
             raise _unusable(f"it is larger than {_MAX_BYTES >> 20} MiB")
-        return _parse(raw)
+        return parse_content(raw)
 
     def _write_pending(self, log: Log) -> None:
         while True:
             with self._lock:
                 pending, self._pending = self._pending, {}
                 if not pending:
-                    self._is_writing = False
+                    self.is_writing = False
                     return
             try:
-                self._write(pending)
+                self.write(pending)
             except Exception as error:  # noqa: BLE001  whatever it is, no older document may come back
                 with self._lock:
                     # Makes the next start try again.
@@ -162,7 +170,7 @@ class LastGoodFile:
             else:
                 self._last_logged = ""
 
-    def _write(self, pending: Mapping[str, tuple[Saved, ...]]) -> None:
+    def write(self, pending: Mapping[str, tuple[Saved, ...]]) -> None:
         directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # Other hubs may share the file. If the file system has no locks, the last writer wins.
@@ -173,7 +181,7 @@ class LastGoodFile:
                 content = self.load()
             except SourceError:
                 content = {}
-            self._replace(_format({**content, **pending}))
+            self._replace(format_content({**content, **pending}))
             try:
                 os.fsync(directory)
             except OSError as error:
@@ -318,7 +326,7 @@ def _explain(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or f"of a defect ({type(error).__name__}); please report it"
 
 
-def _format(content: _Content) -> bytes:
+def format_content(content: _Content) -> bytes:
     """Returns the file's bytes.
 
     Raises:
@@ -349,7 +357,7 @@ def _dump(source: str, saved: Saved) -> bytes:
     return json.dumps(fields).encode() + b"\n"
 
 
-def _parse(raw: bytes) -> _Content:
+def parse_content(raw: bytes) -> _Content:
     """Returns the content of a file.
 
     Raises:
@@ -377,9 +385,9 @@ def _load(fields: Mapping[str, Any]) -> Saved:
     return Saved(fields["revision"], text, fields["read_at"], fields["configmap"], fields["uid"])
 
 
-_files: dict[str, LastGoodFile] = {}
+all_files: dict[str, LastGoodFile] = {}
 
 
 def get_last_good_file(path: str) -> LastGoodFile | None:
     """Returns the file of a path, one per process; None for an empty path. Does not touch the disk."""
-    return _files.setdefault(path, LastGoodFile(Path(path))) if path else None
+    return all_files.setdefault(path, LastGoodFile(Path(path))) if path else None

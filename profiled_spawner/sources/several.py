@@ -39,14 +39,14 @@ from .shared_requests import SharedRequests
 from .source import Revision, Source
 from .threads import GIVE_UP_SECONDS, SMALL_JSON, SingleFlight, low_latency
 
-__all__ = ["Selection", "get_selection", "read_documents"]
+__all__ = ["TURN_SECONDS", "Selection", "all_selections", "get_selection", "read_documents"]
 
 
 _Key: TypeAlias = tuple[str, str, str | None]
 
 # How long the parse of one ConfigMap may delay the next one. So a hundred that were edited at once are parsed one after
 # another, and one that hangs does not block the rest.
-_TURN_SECONDS = 1.0
+TURN_SECONDS = 1.0
 # How much of a caller's time is reserved for combining the documents, at most.
 _COMBINING_SECONDS = 5.0
 # How many names in the filters of all profiles are indexed within Python's own switch interval.
@@ -235,7 +235,7 @@ class Selection:
                 if isinstance(found, Outcome):
                     outcome: Outcome | None = found
                 else:
-                    outcome = await self._parse(cache, found, _TURN_SECONDS, caller.log)
+                    outcome = await self._parse(cache, found, TURN_SECONDS, caller.log)
                 if outcome is not None:
                     self._update(key, outcome, caller.log)
                     outcomes.append((cache, outcome))
@@ -364,12 +364,12 @@ def _count_names(document: Document) -> int:
 
 
 # Like the stores in `cache`: an idle selection is freed together with its event loop.
-_selections: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Selection]] = WeakKeyDictionary()
+all_selections: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Selection]] = WeakKeyDictionary()
 
 
 def get_selection(source: SelectedConfigMapsSource) -> Selection:
     """Returns the selection of a source on the running event loop."""
-    selections = _selections.setdefault(asyncio.get_running_loop(), {})
+    selections = all_selections.setdefault(asyncio.get_running_loop(), {})
     return selections.setdefault((source.name, source.key, source.excluded), Selection(source))
 
 

@@ -13,10 +13,10 @@ from typing import Generic, Protocol, TypeVar
 
 from ..errors import ProfiledSpawnerError, SourceError
 
-__all__ = ["SharedRequests"]
+__all__ = ["FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "SharedRequests"]
 
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 5.0
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
 
 
 class Answer(Protocol):
@@ -107,7 +107,7 @@ class SharedRequests(Generic[Caller, AnswerT]):
 
     async def _serve(self) -> None:
         task = asyncio.current_task()
-        pause = _FIRST_PAUSE_SECONDS
+        pause = FIRST_PAUSE_SECONDS
         joined: list[_Waiter[Caller, AnswerT]] = []
         try:
             while self._waiting:
@@ -119,11 +119,11 @@ class SharedRequests(Generic[Caller, AnswerT]):
                     self._last_fault = fault
                     self._waiting = joined + self._waiting
                     wait = max(pause * random.uniform(0.5, 1), fault.retry_after_seconds)
-                    await asyncio.sleep(min(wait, _LONGEST_PAUSE_SECONDS))
-                    pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                    await asyncio.sleep(min(wait, LONGEST_PAUSE_SECONDS))
+                    pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                     self._waiting = [waiter for waiter in self._waiting if not waiter.future.done()]
                     continue
-                pause = _FIRST_PAUSE_SECONDS
+                pause = FIRST_PAUSE_SECONDS
                 self._last_fault = None
                 self._log_outcome(answer, [waiter.caller for waiter in joined])
                 for waiter in joined:

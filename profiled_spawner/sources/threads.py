@@ -146,7 +146,7 @@ class SingleFlight(Generic[K, T]):
         """
         self._caches = caches
         self._flight: _Flight[K, T] | None = None
-        self._last: tuple[K, T] | None = None
+        self.last: tuple[K, T] | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -170,12 +170,12 @@ class SingleFlight(Generic[K, T]):
             SourceError: No thread could be started.
             Exception: Whatever `work` raised. It is not cached.
         """
-        while self._last is None or self._last[0] != key:
+        while self.last is None or self.last[0] != key:
             flight = self._flight or self._launch(key, work, give_up)
             await asyncio.wait({flight.result})
             if flight.key == key:
                 return flight.result.result()
-        return self._last[1]
+        return self.last[1]
 
     def _launch(self, key: K, work: Callable[[], T], give_up: Callable[[], T] | None) -> _Flight[K, T]:
         loop = asyncio.get_running_loop()
@@ -185,7 +185,7 @@ class SingleFlight(Generic[K, T]):
             flight.threads.append(threading.get_ident())
             return work()
 
-        self._last, self._flight = None, flight
+        self.last, self._flight = None, flight
         flight.watcher = loop.create_task(self._watch(flight, asyncio.wrap_future(run_in_daemon(run)), give_up))
         flight.watcher.add_done_callback(lambda _: self._release(flight))
         return flight
@@ -201,18 +201,18 @@ class SingleFlight(Generic[K, T]):
                 _leave(ident)
             if give_up is not None and not flight.result.done():
                 # Cached even if `caches` is false: bad input must not be tried again and again.
-                self._last = flight.key, give_up()
+                self.last = flight.key, give_up()
                 self._release(flight)
-                flight.result.set_result(self._last[1])
+                flight.result.set_result(self.last[1])
         self._release(flight)
         error = thread.exception()
         if flight.result.done():
-            if error is None and self._last is not None and self._last[0] is flight.key:
-                self._last = flight.key, thread.result()
+            if error is None and self.last is not None and self.last[0] is flight.key:
+                self.last = flight.key, thread.result()
         elif error is not None:
             flight.result.set_exception(error)
             flight.result.exception()  # marks it as retrieved: there may be no caller left
         else:
             if self._caches:
-                self._last = flight.key, thread.result()
+                self.last = flight.key, thread.result()
             flight.result.set_result(thread.result())

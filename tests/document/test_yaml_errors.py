@@ -42,10 +42,10 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 
 def use(parser: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    loader: Any = getattr(yaml, "CSafeLoader", None) if parser == "libyaml" else yaml_tree._PythonLoader
+    loader: Any = getattr(yaml, "CSafeLoader", None) if parser == "libyaml" else yaml_tree.PythonLoader
     if loader is None:
         pytest.skip("PyYAML is built without libyaml")
-    monkeypatch.setattr(yaml_tree, "_Loader", loader)
+    monkeypatch.setattr(yaml_tree, "Loader", loader)
 
 
 def refuse(text: str, **offsets: int) -> str:

@@ -800,7 +800,7 @@ class TestSizes:
 async def test_the_configmap_is_looked_for_where_the_hub_runs(
     api: EmbeddedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("profiled_spawner.hub.kubespawner._hub_namespaces", ["hub-namespace"])
+    monkeypatch.setattr("profiled_spawner.hub.kubespawner.hub_namespaces", ["hub-namespace"])
     spawner = ProfiledKubeSpawner(_mock=True, config=Config(KubeSpawner={"namespace": "servers"}))
     assert spawner.namespace == "servers"
     assert spawner.configmap_namespace == "hub-namespace"

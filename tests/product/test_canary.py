@@ -211,7 +211,7 @@ async def test_no_damage_brings_a_value_into_what_is_told_of_a_start(
             pod = api.get("pods", spawner.namespace, spawner.pod_name)
             for variable in pod["spec"]["containers"][0]["env"]:
                 variable.pop("value", None)
-            told += [repr(pod), str(spawner._summary)]
+            told += [repr(pod), str(spawner.summary)]
             await spawner.stop(now=True)
         assert leaks_of(text, witness.text, *told) == set(), text
     assert STARTS / 10 < valid < STARTS

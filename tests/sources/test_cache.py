@@ -516,7 +516,7 @@ async def test_what_everybody_gave_up_holds_up_nobody(
     fault: Fault,
 ) -> None:
     # Either would hold up a read for longer than that has patience.
-    for pause in ("_FIRST_PAUSE_SECONDS", "_LONGEST_PAUSE_SECONDS"):
+    for pause in ("FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS"):
         monkeypatch.setattr(shared_requests, pause, 3 * HANG_SECONDS)
     reader = Reader(ConfigMapSource(NAMESPACE, CONFIGMAP, KEY, client, timeout_seconds=3 * HANG_SECONDS))
     write_profiles(profiles("there"))

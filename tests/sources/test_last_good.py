@@ -81,13 +81,13 @@ class Hub:
     @staticmethod
     def restart() -> None:
         """Forgets whatever the process knows."""
-        cache._stores.clear()
-        several._selections.clear()
-        last_good._files.clear()
+        cache.all_stores.clear()
+        several.all_selections.clear()
+        last_good.all_files.clear()
 
 
 async def written() -> None:
-    await until(lambda: not any(file._is_writing for file in last_good._files.values()))
+    await until(lambda: not any(file.is_writing for file in last_good.all_files.values()))
 
 
 @pytest.fixture
@@ -471,7 +471,7 @@ CONTENT = {
 
 
 def test_the_file_holds_everything(file: LastGoodFile) -> None:
-    file._write(CONTENT)
+    file.write(CONTENT)
     loaded = file.load()
     assert loaded == CONTENT
     assert [each.read_at for documents in loaded.values() for each in documents] == [1.5, 2.0, 3.0]
@@ -481,12 +481,12 @@ def test_the_file_holds_everything(file: LastGoodFile) -> None:
 
 def whole_or_nothing(raw: bytes) -> None:
     with contextlib.suppress(SourceError):
-        assert last_good._parse(raw) == CONTENT
+        assert last_good.parse_content(raw) == CONTENT
 
 
 @pytest.mark.parametrize("change", [0x01, 0x20, 0x80, 0xFF])
 def test_a_byte_that_is_damaged_is_noticed(change: int) -> None:
-    raw = last_good._format(CONTENT)
+    raw = last_good.format_content(CONTENT)
     for position in range(len(raw)):
         whole_or_nothing(raw[:position] + bytes([raw[position] ^ change]) + raw[position + 1 :])
         whole_or_nothing(raw[:position])
@@ -495,7 +495,7 @@ def test_a_byte_that_is_damaged_is_noticed(change: int) -> None:
 
 @given(st.data())
 def test_any_damage_is_noticed(data: st.DataObject) -> None:
-    raw = last_good._format(CONTENT)
+    raw = last_good.format_content(CONTENT)
     start = data.draw(st.integers(0, len(raw)))
     end = data.draw(st.integers(start, len(raw)))
     whole_or_nothing(raw[:start] + data.draw(st.binary(max_size=64)) + raw[end:])
@@ -504,7 +504,7 @@ def test_any_damage_is_noticed(data: st.DataObject) -> None:
 @given(st.binary())
 def test_any_bytes_are_refused(raw: bytes) -> None:
     with pytest.raises(SourceError):
-        last_good._parse(raw)
+        last_good.parse_content(raw)
 
 
 # Writing
@@ -554,14 +554,14 @@ def killing(name, function):
     return call
 for name in ("open", "write", "fsync", "close", "replace", "unlink", "listdir", "read", "fstat"):
     setattr(os, name, killing(name, getattr(os, name)))
-file._write(content(old_or_new))
+file.write(content(old_or_new))
 """
 
 
 @pytest.mark.parametrize("when", ["before", "half"], ids=["before-the-step", "after-the-step-or-amid-it"])
 def test_a_kill_at_any_step_of_writing_leaves_the_old_file_or_the_new_one(tmp_path: Path, when: str) -> None:
     path = tmp_path / "last-good.json"
-    assert run("file._write(content('old'))", path, "old").returncode == 0
+    assert run("file.write(content('old'))", path, "old").returncode == 0
     old = path.read_bytes()
     steps = []
     for step in range(1000):
@@ -588,7 +588,7 @@ def test_a_kill_at_any_step_of_writing_leaves_the_old_file_or_the_new_one(tmp_pa
     # What one left behind that was killed, the next one removes.
     run(KILLED, path, "new", steps.index("replace"), "before")
     assert len(list(tmp_path.iterdir())) == 2
-    run("file._write(content('newer'))", path, "")
+    run("file.write(content('newer'))", path, "")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -597,7 +597,7 @@ import resource
 run = lambda text: (file.save("source", content(text)["source"], log), wait())
 def wait():
     import time
-    while file._is_writing:
+    while file.is_writing:
         time.sleep(0.01)
 run("small")
 print(path.exists())
@@ -622,7 +622,7 @@ def test_a_file_that_cannot_be_written_whole_is_removed_and_tried_again(tmp_path
 READ_ONLY = """
 os.chmod(path.parent, 0o777)
 os.seteuid(65534) if os.geteuid() == 0 else None
-file._write(content("old"))
+file.write(content("old"))
 os.seteuid(os.getuid())
 os.chmod(path.parent, 0o555)
 os.seteuid(65534) if os.geteuid() == 0 else None
@@ -665,7 +665,7 @@ SHARED = """
 import time
 file.load = (lambda load: lambda: (load(), time.sleep(0.01))[0])(file.load)
 for number in range(30):
-    file._write({old_or_new: (Saved(f"x@{number}", Text(old_or_new), 1.0),)})
+    file.write({old_or_new: (Saved(f"x@{number}", Text(old_or_new), 1.0),)})
 """
 
 

@@ -259,7 +259,7 @@ async def test_many_that_were_edited_at_once_are_parsed_in_turn(
 
     monkeypatch.setattr(cache, "parse_document", parse)
     # However busy the machine is.
-    monkeypatch.setattr(several, "_TURN_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(several, "TURN_SECONDS", HANG_SECONDS)
     assert len(await reader.labels()) == 31
     assert at_once == [1] * 30
 
@@ -559,7 +559,7 @@ async def test_more_than_can_be_read_is_not_read_at_all(
     write_profiles(profiles("globals"))
     write_team("one", profiles("a"))
     assert await reader.labels() == ["globals", "one/a"]
-    monkeypatch.setattr("profiled_spawner.sources.configmap._MAX_SELECTED_BYTES", 2 * 2**20)
+    monkeypatch.setattr("profiled_spawner.sources.configmap.MAX_SELECTED_BYTES", 2 * 2**20)
     for name in ("two", "three", "four"):
         write_team(name, profiles("b") + "#" * (900 * 1024))
     assert await reader.labels() == ["globals", "one/a"]

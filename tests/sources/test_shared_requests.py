@@ -160,7 +160,7 @@ async def test_a_read_in_flight_when_the_loop_ends_leaves_nothing(
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(spawner.start()) for spawner in spawns]
         await until(lambda: reads(api) if fault else parses.is_set())
         ends.set()
-        return weakref.ref(get_store(spawns[0]._source())), [*tasks, *reading_tasks()]
+        return weakref.ref(get_store(spawns[0].make_source())), [*tasks, *reading_tasks()]
 
     store, tasks = await asyncio.to_thread(asyncio.run, live())
     await until(lambda: not our_threads())

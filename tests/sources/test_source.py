@@ -263,7 +263,7 @@ def test_every_response_leads_to_documents_or_a_fault(
         # Nothing is known from before, and retries are sent at once.
         stack.enter_context(mock.patch.object(cache, "_stores", WeakKeyDictionary()))
         stack.enter_context(mock.patch.object(several, "_selections", WeakKeyDictionary()))
-        stack.enter_context(mock.patch.object(shared_requests, "_LONGEST_PAUSE_SECONDS", 0))
+        stack.enter_context(mock.patch.object(shared_requests, "LONGEST_PAUSE_SECONDS", 0))
         records = stack.enter_context(gathered())
         runner.run(read(api, policy))
     for record in records:

@@ -234,7 +234,7 @@ async def test_what_is_given_up_lets_the_next_begin_and_counts_if_it_ends_after_
     assert await work.begin("a") == "given up"
     assert len(our_threads()) == 1
     work.may_end.set()
-    await until(lambda: work.flight._last == ("a", "a1"))
+    await until(lambda: work.flight.last == ("a", "a1"))
     assert await work.begin("a") == "a1"
     assert work.done == ["a"]
     assert gc.isenabled()

@@ -125,7 +125,7 @@ async def make_manifests(spawner_class: type[KubeSpawner], spawns: int) -> float
 async def read_profiles(spawner: ProfiledKubeSpawner) -> float:
     """How long a spawn waits for its profiles."""
     began = time.perf_counter()
-    await spawner._read_profiles()
+    await spawner.read_profiles()
     return time.perf_counter() - began
 
 

@@ -215,10 +215,10 @@ class _Bench:
         for configmap in configmaps:
             self._strike(row, configmap)
         if row.hub_restarts:
-            await until(lambda: not any(file._is_writing for file in last_good._files.values()))
+            await until(lambda: not any(file.is_writing for file in last_good.all_files.values()))
             # All that a hub knows of documents.
-            cache._stores.clear()
-            last_good._files.clear()
+            cache.all_stores.clear()
+            last_good.all_files.clear()
         before, logged = _samples(), len(self.table.log)
         self._api.requests.clear()
         self._starting = 0

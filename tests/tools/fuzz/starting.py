@@ -165,7 +165,7 @@ async def measure_start(
             spawner = _make_spawner(kind, subject, api_server)
             same_pod = None
             if kind is ProfiledKubeSpawner:
-                spawner._snapshot = Snapshot(document, "configmap/jhub/profiles@1")
+                spawner.snapshot = Snapshot(document, "configmap/jhub/profiles@1")
                 spawner.user_options = {} if size is None else {OPTIONS_KEY: {"size": size}}
             elif pod is not None:
                 # KubeSpawner's own are of this class.

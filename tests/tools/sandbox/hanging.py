@@ -273,9 +273,9 @@ class World:
     async def restart(self) -> None:
         """Forgets all that a hub knows of documents; what it has kept in its file is all there."""
         await until(lambda: not our_threads())
-        cache._stores.clear()
-        several._selections.clear()
-        last_good._files.clear()
+        cache.all_stores.clear()
+        several.all_selections.clear()
+        last_good.all_files.clear()
 
     async def hang(self) -> None:
         """Has the newest version hang, and a thread come to it."""
