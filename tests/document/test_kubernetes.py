@@ -172,3 +172,128 @@ def test_a_word_of_a_rule_is_that_word_alone() -> None:
     )
 
     assert [error.what for error in validate_document(text).errors] == ["must be metadata.name"]
+
+
+@pytest.mark.parametrize("place", RULES)
+def test_every_rule_says_what_is_wrong(place: str) -> None:
+    problem = RULES[place].explain("\0 no field takes this text")
+
+    assert problem == RULES[place].message
+    assert problem
+    assert not problem.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("ObjectFieldSelector.apiVersion", ["v1"]),
+        ("FileFieldSelector.apiVersion", ["v1"]),
+        ("Toleration.operator", ["Exists", "Equal"]),
+        ("Toleration.effect", ["NoSchedule", "PreferNoSchedule", "NoExecute"]),
+        ("NodeSelectorRequirement.operator", ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]),
+        ("LabelSelectorRequirement.operator", ["In", "NotIn", "Exists", "DoesNotExist"]),
+        ("FieldRequirement.key", ["metadata.name"]),
+        ("FieldRequirement.operator", ["In", "NotIn"]),
+        ("EmptyDirVolumeSource.medium", ["", "Memory", "HugePages", "HugePages-2Mi"]),
+        (
+            "HostPathVolumeSource.type",
+            [
+                *("", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice"),
+                "BlockDevice",
+            ],
+        ),
+        ("ImageVolumeSource.pullPolicy", ["Always", "IfNotPresent", "Never"]),
+        (
+            "PersistentVolumeClaimSpec.accessModes",
+            ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"],
+        ),
+        ("PersistentVolumeClaimSpec.volumeMode", ["Filesystem"]),
+        (
+            "PodCertificateProjection.keyType",
+            ["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"],
+        ),
+        ("PodCertificateProjection.signerName", ["example.com/signer"]),
+        ("ClusterTrustBundleProjection.signerName", ["example.com/signer"]),
+        ("ResourceFieldSelector.resource", ["limits.cpu", "requests.memory", "limits.ephemeral-storage"]),
+        ("FileResourceSelector.resource", ["limits.cpu", "requests.memory", "limits.hugepages-2Mi"]),
+        ("TypedLocalObjectReference.apiGroup", ["snapshot.storage.k8s.io"]),
+        ("TypedObjectReference.apiGroup", ["snapshot.storage.k8s.io"]),
+    ],
+)
+def test_a_field_takes_the_words_of_kubernetes_and_no_others(place: str, words: list[str]) -> None:
+    rule = RULES[place]
+
+    assert {word: rule.explain(word) for word in words} == dict.fromkeys(words)
+    others = {word.swapcase() for word in words if word} | {f"{word}x y" for word in words}
+    assert all(rule.explain(word) for word in others)
+
+
+def place_errors(text: str) -> list[tuple[str, str]]:
+    return [(error.path, error.what) for error in validate_document(f"profiles: [{text}]").errors]
+
+
+@pytest.mark.parametrize(
+    "divisor", ["0", "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"]
+)
+def test_memory_is_divided_by_a_unit(divisor: str) -> None:
+    selector = f"{{resource: limits.memory, divisor: {divisor}}}"
+
+    assert place_errors(f"{{env: {{A: {{valueFrom: {{resourceFieldRef: {selector}}}}}}}}}") == []
+
+
+@pytest.mark.parametrize(
+    ("resource", "divisor"),
+    [("limits.memory", "1m"), ("limits.memory", "2"), ("limits.cpu", "1k"), ("limits.cpu", "X")],
+)
+def test_nothing_is_divided_by_anything_else(resource: str, divisor: str) -> None:
+    selector = f"{{resource: {resource}, divisor: {divisor}}}"
+
+    ((path, what), *_) = place_errors(f"{{env: {{A: {{valueFrom: {{resourceFieldRef: {selector}}}}}}}}}")
+
+    assert path == "profiles[0].env.A.valueFrom.resourceFieldRef.divisor"
+    assert what
+
+
+@pytest.mark.parametrize(
+    ("requirement", "what"),
+    [
+        ("operator: In", "must list at least one value for the operator In"),
+        ("operator: NotIn, values: []", "must list at least one value for the operator NotIn"),
+        ("operator: Exists, values: [a]", "must be left out with the operator Exists"),
+        ("operator: DoesNotExist, values: [a]", "must be left out with the operator DoesNotExist"),
+        ("operator: Gt, values: [a]", "must be one whole number for the operator Gt"),
+        ("operator: Lt, values: [a]", "must be one whole number for the operator Lt"),
+        ("operator: Gt, values: [1, 2]", "must be one whole number for the operator Gt"),
+        ("operator: Lt", "must be one whole number for the operator Lt"),
+        ("operator: In, values: [a, b]", None),
+        ("operator: NotIn, values: [a]", None),
+        ("operator: Exists", None),
+        ("operator: DoesNotExist, values: []", None),
+        ("operator: Gt, values: [1]", None),
+        ("operator: Lt, values: ['7']", None),
+    ],
+)
+def test_an_operator_says_how_many_values_there_are(requirement: str, what: str | None) -> None:
+    section = (
+        "{node_affinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: "
+        f"[{{matchExpressions: [{{key: a, {requirement}}}]}}]}}}}}}"
+    )
+
+    assert [error for _, error in place_errors(section)] == ([what] if what else [])
+
+
+@pytest.mark.parametrize("field", ["dataSource", "dataSourceRef"])
+@pytest.mark.parametrize(
+    ("reference", "fits"),
+    [
+        ("{kind: PersistentVolumeClaim, name: a}", True),
+        ("{kind: VolumeSnapshot, name: a, apiGroup: snapshot.storage.k8s.io}", True),
+        ("{kind: VolumeSnapshot, name: a}", False),
+    ],
+)
+def test_what_a_claim_is_made_of_has_a_group_unless_it_is_a_claim(field: str, reference: str, fits: bool) -> None:
+    spec = f"{{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}, {field}: {reference}}}"
+    volume = f"{{name: a, mountPath: /a, ephemeral: {{volumeClaimTemplate: {{spec: {spec}}}}}}}"
+
+    expected = [] if fits else ["must be PersistentVolumeClaim without an apiGroup"]
+    assert [what for _, what in place_errors(f"{{volumes: [{volume}]}}")] == expected

@@ -3,6 +3,7 @@
 import pytest
 
 from profiled_spawner.document.parser import validate_document
+from profiled_spawner.document.times import load_zone, parse_start
 
 LOWER_CASE = "and JupyterHub lower-cases usernames unless told otherwise; did you mean"
 OF_ANYBODY = (
@@ -211,3 +212,35 @@ def test_many_variables_are_considered_in_one_pass() -> None:
     env = ", ".join(f"A{number}: x" for number in range(299))
 
     assert warn(f"{{env: {{{env}, TOKEN: x}}}}") == [f"profiles[0].env.TOKEN: {PLAIN_SECRET}"]
+
+
+@pytest.mark.parametrize(
+    ("at", "warning"),
+    [
+        pytest.param("2027-01-24", None, id="a week before its end"),
+        pytest.param(
+            "2027-01-25T00:00:01", "ends within a week: it applies until the end of 31 January", id="in its last week"
+        ),
+        pytest.param(
+            "2027-01-31T23:59:59", "ends within a week: it applies until the end of 31 January", id="in its last second"
+        ),
+        pytest.param(
+            "2027-02-01",
+            "is over: it applied until the end of 31 January; remove it if nobody needs it any more",
+            id="over",
+        ),
+    ],
+)
+def test_a_period_that_ends_soon_or_has_ended_is_warned_of_at_its_key(at: str, warning: str | None) -> None:
+    zone = load_zone("Europe/Athens")
+    text = "timezone: Europe/Athens\nprofiles:\n- {from: 2026-10-01, until: 2027-01-31}\n"
+
+    found = validate_document(text, at=parse_start(at, zone)).warnings
+
+    assert [(each.line, each.column, each.path, each.what) for each in found] == (
+        [(3, 22, "profiles[0].until", warning)] if warning else []
+    )
+
+
+def test_without_a_moment_no_period_is_looked_at() -> None:
+    assert validate_document("profiles: [{until: 2020-01-01}]").warnings == ()
