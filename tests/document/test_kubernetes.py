@@ -243,7 +243,13 @@ def test_memory_is_divided_by_a_unit(divisor: str) -> None:
 
 @pytest.mark.parametrize(
     ("resource", "divisor"),
-    [("limits.memory", "1m"), ("limits.memory", "2"), ("limits.cpu", "1k"), ("limits.cpu", "X")],
+    [
+        ("limits.memory", "1m"),
+        ("limits.memory", "2"),
+        ("limits.memory", "1X"),
+        ("limits.cpu", "1k"),
+        ("limits.cpu", "X"),
+    ],
 )
 def test_nothing_is_divided_by_anything_else(resource: str, divisor: str) -> None:
     selector = f"{{resource: {resource}, divisor: {divisor}}}"

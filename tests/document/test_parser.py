@@ -501,3 +501,12 @@ def test_any_yaml_is_a_document_or_refused_with_places(text: str) -> None:
     assert (checked.document is None) == bool(checked.errors)
     assert all(each.line >= 1 and each.column >= 1 for each in (*checked.errors, *checked.warnings))
     assert list(checked.errors) == sorted(checked.errors, key=lambda each: (each.line, each.column))
+
+
+@pytest.mark.parametrize("kind", ["limits", "requests"])
+def test_resources_beyond_the_limit_of_a_start_are_an_error(kind: str) -> None:
+    resources = ", ".join(f"example.com/r{number}: 1" for number in range(21))
+
+    assert refuse(f"profiles: [{{resources: {{{kind}: {{{resources}}}}}}}]") == [
+        "line 1, column 24: profiles[0].resources: has 21 resources, and a server can have 20"
+    ]
