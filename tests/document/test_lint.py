@@ -244,3 +244,10 @@ def test_a_period_that_ends_soon_or_has_ended_is_warned_of_at_its_key(at: str, w
 
 def test_without_a_moment_no_period_is_looked_at() -> None:
     assert validate_document("profiles: [{until: 2020-01-01}]").warnings == ()
+
+
+@pytest.mark.parametrize(("name", "warned"), [("'\"\"'", True), ("'\"a\"'", True), ("'\"'", False), ("o’brien", False)])
+def test_quotes_around_a_name_are_part_of_it(name: str, warned: bool) -> None:
+    expected = "fits nobody: its quotes are part of the name; write the name in straight quotes, or in none"
+
+    assert warn(f"{{groups: [{name}]}}") == ([f"profiles[0].groups[0]: {expected}"] if warned else [])
