@@ -97,11 +97,11 @@ RESOURCES = st.one_of(
 # What we refuse though the server does not, by our messages; "Stricter than Kubernetes" in docs/reference.md says why.
 STRICTER = {
     "fraction of a byte": "means .* bytes",
-    "zero limit": "limit of .* cannot be",
+    "zero limit": "limit cannot be 0",
     "too much": "more than Kubernetes can (?:hold|count)",
     "odd form": "not a Kubernetes quantity|not a whole number, such as 1",
     "odd size of huge pages": "not a size of huge pages",
-    "Kubernetes' domain": "Kubernetes' own domain",
+    "Kubernetes' domain": "reserved for Kubernetes",
     "odd name": "not a name that Kubernetes accepts",
     "the hub's": "belongs to the hub|follows from 'resources'",
 }
