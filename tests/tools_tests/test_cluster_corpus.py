@@ -97,7 +97,7 @@ RESOURCES = st.one_of(
 # What we refuse though the server does not, by our messages; "Stricter than Kubernetes" in docs/reference.md says why.
 STRICTER = {
     "fraction of a byte": "means .* bytes",
-    "zero limit": "limit cannot be 0",
+    "zero limit": "limit cannot be",
     "too much": "more than Kubernetes can (?:hold|count)",
     "odd form": "not a Kubernetes quantity|not a whole number, such as 1",
     "odd size of huge pages": "not a size of huge pages",
