@@ -273,3 +273,17 @@ def test_every_section_is_explained() -> None:
 
     assert [name for name, description in explained.items() if not description] == []
     assert "`*` stands for any run of characters" in explained["images"]
+
+
+def test_every_key_of_ours_has_a_description_and_an_example() -> None:
+    definitions = make_schema()["$defs"]
+    resources = definitions["resources"]["properties"]
+    parts = {f"resources.{name}": part for name, part in resources.items() if name not in ("limits", "requests")}
+    for kind in ("limits", "requests"):
+        parts |= {f"resources.{kind}.{name}": part for name, part in resources[kind]["properties"].items()}
+    for kind in ("profile", "size", "image"):
+        for name, part in definitions[kind]["properties"].items():
+            if not part.get("deprecated"):
+                parts[f"{kind}.{name}"] = definitions[name] if "$ref" in part else part
+
+    assert [name for name, part in parts.items() if not {"description", "examples"} <= set(part)] == []

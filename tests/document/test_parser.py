@@ -510,3 +510,16 @@ def test_resources_beyond_the_limit_of_a_start_are_an_error(kind: str) -> None:
     assert refuse(f"profiles: [{{resources: {{{kind}: {{{resources}}}}}}}]") == [
         "line 1, column 24: profiles[0].resources: has 21 resources, and a server can have 20"
     ]
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("app", "component", "heritage", "release", "chart", "hub.jupyter.org/username", "profiled-spawner/x"),
+        *("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by"),
+    ],
+)
+def test_a_label_by_which_kubespawner_finds_its_pods_is_refused(label: str) -> None:
+    (error,) = refuse(f"profiles: [{{labels: {{{label}: a}}}}]")
+
+    assert "belongs to KubeSpawner, which finds its pods by it, and cannot be set" in error

@@ -280,3 +280,8 @@ def test_every_pair_of_fields_without_a_text_between_is_refused_or_told_apart() 
         template = f"{{{one}}}{{{other}}}"
         if is_unique_per_user(template):
             assert is_never_the_same(template), template
+
+
+def test_names_of_pods_and_claims_may_have_dots() -> None:
+    assert explain_collision("{pod_name}.{pvc_name}") is not None
+    assert explain_collision("{pod_name}/{pvc_name}") is None
