@@ -113,7 +113,7 @@ def saved(text: str = "profiles: []", age_seconds: float = 0, **more: Any) -> Sa
 
 
 def put(path: Path, content: dict[str, tuple[Saved, ...]]) -> None:
-    LastGoodFile(path)._write(content)
+    LastGoodFile(path).write(content)
 
 
 # What a hub finds when it has restarted

@@ -261,8 +261,8 @@ def test_every_response_leads_to_documents_or_a_fault(
     server.first = {"get": get, "list": listing}
     with contextlib.ExitStack() as stack:
         # Nothing is known from before, and retries are sent at once.
-        stack.enter_context(mock.patch.object(cache, "_stores", WeakKeyDictionary()))
-        stack.enter_context(mock.patch.object(several, "_selections", WeakKeyDictionary()))
+        stack.enter_context(mock.patch.object(cache, "all_stores", WeakKeyDictionary()))
+        stack.enter_context(mock.patch.object(several, "all_selections", WeakKeyDictionary()))
         stack.enter_context(mock.patch.object(shared_requests, "LONGEST_PAUSE_SECONDS", 0))
         records = stack.enter_context(gathered())
         runner.run(read(api, policy))
