@@ -1,4 +1,4 @@
-"""What `explain` and `render` work on: the combined document, the subject, and the chosen size."""
+"""What `explain` and `render` work on: the combined document, the subject, and the choice."""
 
 from __future__ import annotations
 
@@ -59,8 +59,7 @@ def load_request(arguments: argparse.Namespace) -> tuple[LoadedDocuments, Subjec
     subject = Subject(arguments.user, frozenset(arguments.group), arguments.image or "", at)
     options = {"image": arguments.image_choice, "size": arguments.size}
     choice = choose(find_offer(document, subject), subject.user, options)
-    if choice.image and choice.image.image:
-        subject = replace(subject, image=choice.image.image)
+    subject = replace(subject, image=choice.image_name or subject.image)
     if not subject.image:
         raise ChoiceError("nothing here says which image the server runs; add --image")
     return parsed, subject, choice

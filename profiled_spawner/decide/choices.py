@@ -63,6 +63,11 @@ class Choice:
     image: ImageChoice | None = None
     size: Size | None = None
 
+    @property
+    def image_name(self) -> str:
+        """The image that the server runs; empty if the hub's settings decide that."""
+        return (self.image and self.image.image) or ""
+
 
 def find_offer(document: Document, subject: Subject) -> Offer:
     """What the document offers to this user at this moment; the subject's image has no say.

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from ..document.index import NameIndex
 from ..document.limits import MAX_IMAGE, MAX_PROFILES
 from ..document.model import EVERYONE, Document, Entry, Profile
-from ..document.times import ALWAYS, Period, describe_end, describe_start
+from ..document.times import Period, describe_end, describe_start
 from ..errors import PodError
 
 __all__ = [
@@ -94,7 +94,7 @@ def match_profiles(document: Document, subject: Subject, order: MergeOrder = "sp
     profiles = document.profiles
     at = subject.at
     in_order = (profiles[position] for positions in found for position in sorted(positions))
-    return tuple([profile for profile in in_order if profile.period is ALWAYS or profile.period.covers(at)])
+    return tuple([profile for profile in in_order if profile.period.covers(at)])
 
 
 def check_profile_count(profiles: int) -> None:
@@ -131,7 +131,7 @@ def fits_person(entry: Entry, subject: Subject) -> bool:
         or (users is not None and (subject.user in users or EVERYONE in users))
         or (groups is not None and not groups.isdisjoint(subject.groups))
     )
-    return who and (entry.period is ALWAYS or entry.period.covers(subject.at))
+    return who and entry.period.covers(subject.at)
 
 
 def fits(profile: Profile, subject: Subject) -> bool:
@@ -156,9 +156,10 @@ def explain_match(profile: Profile, subject: Subject, zone: tzinfo = UTC) -> Mat
 
 
 def explain_period(period: Period, zone: tzinfo, at: float) -> str:
-    """What people need to know of a period at a moment, such as ``from 1 December``; empty if it has no bounds.
+    """Says when a period applies, for people: ``from 1 December``, for example.
 
-    Of a period that has ended, only when that was; of one that has not begun, when it begins; otherwise when it ends.
+    Before the period, that is its start. In it, its end. After it, ``only`` and its end. The text is empty if the
+    period has begun and never ends.
     """
     if period.has_ended(at):
         return f"only {describe_end(period.end, zone, at)}"

@@ -63,8 +63,8 @@ Schema: TypeAlias = dict[str, Any]
 """A part of a JSON Schema."""
 
 # The fields of each type: "name" is a text, "name:int" a number, "name:Other" an object of another type, "[…]" a list
-# and "{…}" a mapping of these; "!" marks a required field. The types have the names of Kubernetes' API. A type whose
-# rules differ between its places has a name of ours for each.
+# and "{…}" a mapping of these; "!" marks a required field. The types have the names of Kubernetes' API. If a type
+# has different rules in different places, it has a name of ours for each place.
 _SHAPES = """
 EnvVarSource                secretKeyRef:SecretKeySelector configMapKeyRef:ConfigMapKeySelector
                             fieldRef:ObjectFieldSelector resourceFieldRef:ResourceFieldSelector

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from collections.abc import Mapping as MappingABC
-from datetime import UTC, tzinfo
+from datetime import tzinfo
 from types import MappingProxyType
 
 from ..errors import Diagnostic, format_path
@@ -14,6 +14,7 @@ from .quantity import Quantity, is_whole_and_equal
 from .sections import RESOURCE_KEYS
 from .templates import TEMPLATE_FIELDS, Template, find_templates, identifies_only_server, is_unique_per_user
 from .times import describe_end
+from .validator import Validator
 from .yaml_tree import Mapping, Node, Scalar, Sequence
 
 __all__ = ["Linter"]
@@ -60,24 +61,23 @@ class Linter:
             at: The moment from which periods are looked at; None if they are not.
         """
         self.at = at
-        self.zone: tzinfo = UTC
         self.warnings: list[Diagnostic] = []
         self._names: dict[str, int] = {}
 
-    def check_entry(self, entry: Entry, path: _Path, entries: _Entries, is_quotable: Callable[[Node], bool]) -> None:
+    def check_entry(self, entry: Entry, path: _Path, entries: _Entries, validator: Validator) -> None:
         """Adds the warnings about one profile, size or image.
 
         Args:
             entry: The entry as it was read.
             path: Where it is.
             entries: Its sections: the key and the value of each.
-            is_quotable: Whether a warning may quote a text of the tree.
+            validator: Has read the entry.
         """
         if not entries:
             return
-        self._check_filters(entry, path, entries, is_quotable)
+        self._check_filters(entry, path, entries, validator.is_quotable)
         self._check_entries(path, entries)
-        self._check_period(entry, path, entries)
+        self._check_period(entry, path, entries, validator.zone)
         if isinstance(entry, Profile):
             self._check_names(entry, path, entries)
             self._check_env(entry, path, entries)
@@ -123,14 +123,14 @@ class Linter:
                         f"did you mean {user.value.lower()!r}?",
                     )
 
-    def _check_period(self, entry: Entry, path: _Path, entries: _Entries) -> None:
+    def _check_period(self, entry: Entry, path: _Path, entries: _Entries, zone: tzinfo) -> None:
         if self.at is None or "until" not in entries:
             return
         if entry.period.has_ended(self.at):
-            what = f"is over: it applied {describe_end(entry.period.end, self.zone, self.at)}"
+            what = f"is over: it applied {describe_end(entry.period.end, zone, self.at)}"
             self._warn(entries["until"][0], (*path, "until"), f"{what}; remove it if nobody needs it any more")
         elif entry.period.ends_within(_WEEK, self.at):
-            what = f"ends within a week: it applies {describe_end(entry.period.end, self.zone, self.at)}"
+            what = f"ends within a week: it applies {describe_end(entry.period.end, zone, self.at)}"
             self._warn(entries["until"][0], (*path, "until"), what)
 
     def _check_entries(self, path: _Path, entries: _Entries) -> None:

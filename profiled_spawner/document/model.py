@@ -105,7 +105,7 @@ _GIVEN = {
     "env_from": Key(
         Objects("EnvFromSource"),
         "All keys of a Secret or a ConfigMap as environment variables: Kubernetes' `envFrom`. A variable of the same "
-        "name in `env` overrides it, whoever sets that.",
+        "name overrides it, whether a profile or the hub sets that.",
         ([{"secretRef": {"name": "team-s3"}, "prefix": "S3_"}], []),
     ),
     "resources": Key(

@@ -221,8 +221,6 @@ class _Parser:
             validator.error(root, (), "has no 'profiles'; write 'profiles: []' if there are to be none")
         if "timezone" in entries:
             validator.zone = TimeZone().read(validator, entries["timezone"][1], ("timezone",))
-            if self.linter is not None:
-                self.linter.zone = validator.zone
         profiles = self.parse_entries(Profile, entries, "profiles")
         sizes = self.parse_entries(Size, entries, "sizes")
         images = self.parse_entries(ImageChoice, entries, "images")
@@ -257,7 +255,7 @@ class _Parser:
             validator.error(node, path, "has no 'name', by which people choose it")
         entry = kind(path[1], **self.sections(entries, path, keys))
         if self.linter is not None:
-            self.linter.check_entry(entry, path, entries, validator.is_quotable)
+            self.linter.check_entry(entry, path, entries, validator)
         return entry
 
     def sections(self, entries: Entries, path: tuple[str | int, ...], keys: MappingABC[str, Key]) -> dict[str, Any]:

@@ -199,7 +199,7 @@ class TimeZone:
             return load_zone(name or "UTC")
         except TimeError as error:
             problem = str(error)
-        validator.error(node, path, problem if validator.is_quotable(node) else "not the name of a time zone")
+        validator.error_about_text(node, path, problem, "not the name of a time zone")
         return UTC
 
     def describe(self) -> Schema:
@@ -224,7 +224,7 @@ class Instant:
             return parse_end(text, validator.zone) if self.is_end else parse_start(text, validator.zone)
         except TimeError as error:
             problem = str(error)
-        validator.error(node, path, problem if validator.is_quotable(node) else "not a date or a time")
+        validator.error_about_text(node, path, problem, "not a date or a time")
         return None
 
     def describe(self) -> Schema:
@@ -530,8 +530,7 @@ class Amount:
             problem = str(error)
         else:
             return quantity
-        is_quotable = validator.is_quotable(node)
-        validator.error(node, path, problem if is_quotable else "not a Kubernetes quantity that this can have")
+        validator.error_about_text(node, path, problem, "not a Kubernetes quantity that this can have")
         return None
 
     def describe(self) -> Schema:

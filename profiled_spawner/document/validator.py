@@ -79,7 +79,7 @@ class Validator:
 
     @cached_property
     def env_texts(self) -> set[int]:
-        """The identities of all scalars in ``env`` sections, but for the names of variables. No message quotes them.
+        """The identities of all scalars in ``env`` sections, except names of variables. No message quotes these texts.
 
         Keys are included, because a typing mistake can turn a value into a key. Identities are used, because an alias
         can repeat a value elsewhere. The tree is searched only if an error wants to quote something.
@@ -108,6 +108,10 @@ class Validator:
     def is_quotable(self, node: Node) -> bool:
         """Whether a message may quote the text, because it is not in an ``env`` section."""
         return id(node) not in self.env_texts
+
+    def error_about_text(self, node: Node, path: Path, what: str, unquoted: str) -> None:
+        """Adds an error that quotes the text; `unquoted` if it must not."""
+        self.error(node, path, what if self.is_quotable(node) else unquoted)
 
     def step(self, key: Scalar, *, is_public: bool) -> Scalar | str:
         """Returns a key as a step of a path: the key if its name is public, else `HIDDEN`."""

@@ -6,7 +6,7 @@ A release of either may change them. `PRIVATE_PARTS` says what each is for, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -118,23 +118,18 @@ class HostSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no type
     @contextmanager
     def running(self, choice: ImageChoice | None) -> Iterator[None]:
         """Lets KubeSpawner make the pod of another image; afterwards, its settings are what they were."""
-        given = choice and {
-            "image": choice.image,
-            "image_pull_secrets": choice.image_pull_secrets and [{"name": name} for name in choice.image_pull_secrets],
-            "default_url": choice.default_url,
-        }
-        given = {name: value for name, value in (given or {}).items() if value is not None}
+        names = ("image", "image_pull_secrets", "default_url")
+        given = {name: value for name in names if (value := getattr(choice, name, None)) is not None}
         kept = {name: getattr(self, name) for name in given}
+        if "image_pull_secrets" in given:
+            given["image_pull_secrets"] = [{"name": name} for name in given["image_pull_secrets"]]
         try:
-            self.set_trait_values(given)
+            for name, value in given.items():
+                setattr(self, name, value)
             yield
         finally:
-            self.set_trait_values(kept)
-
-    def set_trait_values(self, values: Mapping[str, Any]) -> None:
-        """Sets some of KubeSpawner's settings."""
-        for name, value in values.items():
-            setattr(self, name, value)
+            for name, value in kept.items():
+                setattr(self, name, value)
 
     def expand_fields(self, template: str) -> str:
         """Returns a template with KubeSpawner's fields, such as ``{username}``, replaced by the server's values."""

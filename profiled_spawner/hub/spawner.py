@@ -308,7 +308,7 @@ class ProfiledKubeSpawner(HostSpawner):
         except ChoiceError as error:
             what = f"Your server was not started because {error}."
             raise self._refuse(StartRefusedError(what, status_code=400, reason="choice"), "refused") from None
-        image = self._choice.image and self._choice.image.image
+        image = self._choice.image_name
         if image and self.image not in (image_before, image):
             line = "%s runs %s, which the document offers, instead of %s, which profile_list gave it"
             self._our_log.info(line, self.shown_name, image, self.image)
@@ -328,7 +328,7 @@ class ProfiledKubeSpawner(HostSpawner):
             self._outcome, self._has_profiles = "observed", False
             return MaskedPod.of(annotate_observation(pod, await self._observe(pod)))
         # Also over an `extra_container_config` that somebody chose with a profile of profile_list.
-        pod = set_image(pod, self._choice.image)
+        pod = set_image(pod, self._choice.image_name)
         snapshot = self.snapshot or await self.read_profiles()
         try:
             effective, injection = await self._decide(pod, snapshot, self._choice)
@@ -478,7 +478,7 @@ class ProfiledKubeSpawner(HostSpawner):
     async def _observe(self, pod: V1Pod) -> str:
         """Decides as for a start, logs what would happen, and returns that as the text of an annotation.
 
-        Never raises, so that the server always starts, even after a defect of ours.
+        Never raises, so the server always starts, even if this package has a defect.
         """
         timeout_seconds = self.k8s_api_request_timeout
         try:
@@ -486,7 +486,7 @@ class ProfiledKubeSpawner(HostSpawner):
                 # A little less, so that reading times out first, and logs what is wrong.
                 snapshot = await self._read(0.8 * timeout_seconds, "observation")
             choice = self._choose(snapshot)
-            pod = set_image(pod, choice.image)
+            pod = set_image(pod, choice.image_name)
             effective, injection = await self._decide(pod, snapshot, choice)
             self._log_outcome(pod, effective, injection, snapshot)
             return f'{{"applied": {format_applied(effective)}, "source": {json.dumps(snapshot.origin)}}}'

@@ -44,7 +44,7 @@ from ..decide.merging import (
     combine_terms,
     reconcile_resources,
 )
-from ..document.model import EnvValue, EnvVarSource, ImageChoice
+from ..document.model import EnvValue, EnvVarSource
 from ..document.quantity import Quantity, format_bytes, format_cores, parse_quantity
 from ..document.rules import is_hub_owned
 from ..document.templates import Template, expand_template
@@ -121,9 +121,11 @@ def find_image(pod: V1Pod) -> str:
     return _get(containers[_find_notebook(containers)], "image") or ""
 
 
-def set_image(pod: V1Pod, choice: ImageChoice | None) -> V1Pod:
-    """Returns the pod with the chosen image in its notebook container; the pod itself if that changes nothing."""
-    image = choice.image if choice else None
+def set_image(pod: V1Pod, image: str) -> V1Pod:
+    """Returns the pod with the image in its notebook container; the pod itself if that changes nothing.
+
+    An empty name changes nothing.
+    """
     if not image or find_image(pod) == image:
         return pod
     containers = list(pod.spec.containers)

@@ -172,7 +172,7 @@ class DocumentCache:
             revision = extract()
         except (SourceError, DocumentError) as fault:
             return Outcome(None, None, fault.without_traceback())
-        except Exception as error:  # noqa: BLE001  a defect of ours must not stop the hub, and must not quote the text
+        except Exception as error:  # noqa: BLE001  a defect must not stop the hub, nor quote the text
             return Outcome(None, None, self._explain_defect(type(error).__name__))
         newest = self._newest
         # Compares the text too: a cluster that is restored from a backup issues the same versions again.

@@ -63,21 +63,11 @@ class ConfigMapSource:
         Raises:
             SourceError: There is no ConfigMap in the answer, or no answer. The message says how to fix it.
         """
-        response = await _send(
-            self.api.read_namespaced_config_map(
-                self.configmap,
-                self.namespace,
-                _preload_content=False,
-                _request_timeout=self.timeout_seconds,
-            ),
-            self.name,
-            self.timeout_seconds,
-            max_bytes=_MAX_CONFIGMAP_BYTES,
-            too_large=f"the answer for {self.name} is larger than any ConfigMap",
+        request = self.api.read_namespaced_config_map(
+            self.configmap, self.namespace, _preload_content=False, _request_timeout=self.timeout_seconds
         )
-        if response.status != 200:
-            raise _explain_status(response, self)
-        return response.body
+        too_large = f"the answer for {self.name} is larger than any ConfigMap"
+        return await _fetch(request, self, max_bytes=_MAX_CONFIGMAP_BYTES, too_large=too_large)
 
     def extract(self, raw: bytes) -> Revision:
         """Returns the document in the ConfigMap's bytes. Its version is the ConfigMap's uid and resourceVersion."""
@@ -91,7 +81,7 @@ class SelectedConfigMap:
 
     Attributes:
         name: Its name.
-        uid: Its uid, which tells it from an earlier or later ConfigMap of the same name.
+        uid: Its uid. An earlier or later ConfigMap of the same name has another one.
         source: Its name in messages, such as ``configmap/jhub/forecasting``.
         manifest: The object.
         key: The key of its ``data`` that holds the document.
@@ -158,21 +148,14 @@ class SelectedConfigMapsSource:
         Raises:
             SourceError: There is no list in the answer, or no answer. The message says how to fix it.
         """
-        response = await _send(
-            self.api.list_namespaced_config_map(
-                self.namespace,
-                label_selector=self.label_selector,
-                _preload_content=False,
-                _request_timeout=self.timeout_seconds,
-            ),
-            self.name,
-            self.timeout_seconds,
-            max_bytes=MAX_SELECTED_BYTES,
-            too_large=f"the ConfigMaps of {self.name} are larger than {MAX_SELECTED_BYTES >> 20} MiB together",
+        request = self.api.list_namespaced_config_map(
+            self.namespace,
+            label_selector=self.label_selector,
+            _preload_content=False,
+            _request_timeout=self.timeout_seconds,
         )
-        if response.status != 200:
-            raise _explain_status(response, self)
-        return response.body
+        too_large = f"the ConfigMaps of {self.name} are larger than {MAX_SELECTED_BYTES >> 20} MiB together"
+        return await _fetch(request, self, max_bytes=MAX_SELECTED_BYTES, too_large=too_large)
 
     def extract(self, raw: bytes) -> tuple[SelectedConfigMap, ...]:
         """Returns the ConfigMaps in the bytes that `fetch` returned, in order of name.
@@ -243,26 +226,24 @@ class _Response:
         return f": {message[:500]}" if isinstance(message, str) and message else ""
 
 
-async def _send(
+async def _fetch(
     # With `_preload_content=False`, the client neither deserializes the body nor logs it at DEBUG.
     request: Awaitable[aiohttp.ClientResponse],
-    name: str,
-    timeout_seconds: float,
+    source: ConfigMapSource | SelectedConfigMapsSource,
     *,
     max_bytes: int,
     too_large: str,
-) -> _Response:
-    """Returns the answer to a request of the client, whatever its status.
+) -> bytes:
+    """Returns the body of the answer to a request of the client.
 
     Args:
         request: The request.
-        name: The name of what is requested, for messages.
-        timeout_seconds: The request's timeout, for messages.
+        source: The source that sends it.
         max_bytes: The largest body to accept.
         too_large: The error message for a larger one.
 
     Raises:
-        SourceError: There is no answer, or it is too large.
+        SourceError: There is no answer, it is too large, or its status is not 200.
     """
     try:
         async with await request as response:
@@ -275,7 +256,7 @@ async def _send(
                     raise SourceError(too_large, outcome="unavailable")
     except TimeoutError:
         raise SourceError(
-            f"the API server gave no answer for {name} within {timeout_seconds:g} s",
+            f"the API server gave no answer for {source.name} within {source.timeout_seconds:g} s",
             outcome="unavailable",
             transient=True,
         ) from None
@@ -283,12 +264,15 @@ async def _send(
         # aiohttp's parser errors may quote the body, so show only their type.
         why = (isinstance(error, OSError) and str(error)) or type(error).__name__
         raise SourceError(
-            f"the API server could not be asked for {name}: {why}",
+            f"the API server could not be asked for {source.name}: {why}",
             outcome="unavailable",
             # A retry does not make a certificate valid.
             transient=not isinstance(error, aiohttp.ClientSSLError | ssl.SSLError),
         ) from None
-    return _Response(response.status, b"".join(chunks), response.headers.get("Retry-After", ""))
+    answer = _Response(response.status, b"".join(chunks), response.headers.get("Retry-After", ""))
+    if answer.status != 200:
+        raise _explain_status(answer, source)
+    return answer.body
 
 
 def _explain_status(response: _Response, source: ConfigMapSource | SelectedConfigMapsSource) -> SourceError:

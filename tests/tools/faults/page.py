@@ -15,9 +15,9 @@ _INTRODUCTION = """\
 
 What a hub does when the profiles cannot be read, or are not valid, as it was seen to happen. `make faults` runs a
 hub with real users in front of an API server, lets every fault below happen to its ConfigMap under every
-`failure_policy`, and writes this page. The tests run the same on the oldest and the newest supported JupyterHub (each
-has one half of the invalid examples), and fail when this page says anything else than what they see (but for the
-milliseconds).
+`failure_policy`, and writes this page. The tests run the same on the oldest and the newest supported JupyterHub. Each
+has one half of the invalid examples. A test fails if it sees something else than this page says. Only the milliseconds
+may differ.
 
 In every cell of the table:
 
