@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 pytest.importorskip("mutmut", reason="mutmut is installed by `make mutants` alone")
 
+import mutants
 from mutants.finding import Change, find_mutants
 from mutants.listing import Entry, ListError, draw, find_listed, read_list, write_list
 from mutants.reporting import make_report
@@ -86,7 +88,9 @@ def run(root: Path, entries: list[Entry], *arguments: str) -> subprocess.Complet
     path = root.parent / "list.txt"
     write_list(path, "A list.", entries)
     command = [sys.executable, "-m", "mutants", "--list", str(path), "--jobs", "1", "--cpu-seconds", "1", *arguments]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    # The checkout has no tools of its own, and a relative path would look for them there.
+    environment = {**os.environ, "PYTHONPATH": str(Path(mutants.__file__).parents[1])}
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_mutant_is_killed_by_its_test_and_survives_without(checkout: Path) -> None:
