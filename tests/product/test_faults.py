@@ -113,9 +113,11 @@ def test_a_start_that_is_only_observed_goes_on_as_without_us_whatever_happens(ta
 
 
 def test_what_is_only_observed_is_told_as_what_would_be(table: Table) -> None:
-    told = [line for line in table.log if re.search(r"observed-\d", line) and not line.startswith("INFO")]
-    assert len(told) == sum(row.outcome != "ok" or row.restart for row in ROWS)
-    assert [line for line in told if not line.startswith("WARNING: Would start no server, because ")] == []
+    lines = [line for line in table.log if re.search("observed[-:]", line) and not line.startswith("INFO")]
+    assert len(lines) == sum(row.outcome != "ok" or row.restart for row in ROWS)
+    # A busy machine may let all the time of an observed start pass before its reading says that it timed out.
+    told = re.compile("WARNING: Would (start no server, because |not start observed:.* could not be read within )")
+    assert [line for line in lines if not told.match(line)] == []
 
 
 @in_every_row
