@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..decide.choices import Choice, Offer, find_offer, rank_resource
+from ..decide.image_classes import ImageClass
 from ..decide.matching import Match, MergeOrder, Subject, check_profile_count, explain_match, order_profiles
 from ..decide.merging import (
     EffectiveProfile,
@@ -28,7 +29,7 @@ from ..document.quantity import Quantity
 from ..errors import PodError
 from .terminal import Style, align, printable
 
-__all__ = ["Explanation", "explain_document", "format_text", "to_json"]
+__all__ = ["Explanation", "explain_document", "format_offer", "format_settings", "format_text", "to_json"]
 
 _MASK = "***"
 
@@ -49,6 +50,7 @@ class Explanation:
         matches: For every profile of the document, in its order, whether it fits and why.
         effective: The merged settings of the profiles that fit, and of the chosen size.
         resources: The limits and requests, if the hub's own settings have none.
+        image_class: The images that this is true for; None if the subject's image is the only one.
     """
 
     subject: Subject
@@ -58,6 +60,18 @@ class Explanation:
     matches: tuple[Match, ...]
     effective: EffectiveProfile
     resources: Resources
+    image_class: ImageClass | None = None
+
+    @property
+    def shown_image(self) -> str:
+        """What people call the image, or the images, such as ``any other image that fits lab/*``."""
+        found, chosen = self.image_class, self.choice.image
+        image = self.subject.image
+        if found is not None and not found.is_one_image:
+            *others, last = found.entries or ("",)
+            which = f"{', '.join(others)} and {last}" if others else last
+            image = f"any other image that fits {which}" if found.entries else "any other image"
+        return f"{image} ({chosen.shown_name})" if chosen else image
 
     @property
     def limits(self) -> _Amounts:
@@ -100,6 +114,7 @@ def explain_document(
     subject: Subject,
     order: MergeOrder = "specificity",
     choice: Choice = Choice(),  # noqa: B008  it is frozen
+    image_class: ImageClass | None = None,
 ) -> Explanation:
     """Matches and merges the profiles of a document for a subject.
 
@@ -108,12 +123,14 @@ def explain_document(
         subject: The user and the image.
         order: The merge order.
         choice: What was chosen. A size overrides every profile; an image is the subject's already.
+        image_class: The images for which the subject's image is an example, if it is one.
     """
     matches = tuple(explain_match(profile, subject, document.timezone) for profile in document.profiles)
     applied = order_profiles((match.profile for match in matches if match.fits), order)
     effective = merge_profiles((*applied, choice.size) if choice.size else applied)
     offer = find_offer(document, subject)
-    return Explanation(subject, order, offer, choice, matches, effective, reconcile_resources(effective))
+    resources = reconcile_resources(effective)
+    return Explanation(subject, order, offer, choice, matches, effective, resources, image_class)
 
 
 def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str, Any]:
@@ -139,7 +156,12 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
         return {**shown, "overrides": overridden} if overridden else shown
 
     return {
-        "subject": {"user": subject.user, "groups": sorted(subject.groups), "image": subject.image},
+        "subject": {
+            "user": subject.user,
+            "groups": sorted(subject.groups),
+            "image": subject.image,
+            **({} if explanation.image_class is None else {"image_fits": list(explanation.image_class.entries)}),
+        },
         "profiles": [
             {
                 "index": index,
@@ -181,9 +203,43 @@ def format_text(explanation: Explanation, style: Style, *, show_values: bool = F
         style: The colours.
         show_values: Show the values of environment variables; otherwise they are ``***``.
     """
+    subject, offer = explanation.subject, format_offer(explanation.offer, style)
+    lines = [
+        f"{style.bold('User')}    {printable(subject.user)}",
+        f"{style.bold('Groups')}  {printable(', '.join(sorted(subject.groups))) or 'none'}",
+        f"{style.bold('Image')}   {printable(explanation.shown_image)}",
+        *(["", *offer] if offer else []),
+    ]
+    settings = format_settings(explanation, style, show_values=show_values)
+    return "\n".join([*lines, "", settings])
+
+
+def format_offer(offer: Offer, style: Style) -> list[str]:
+    """What may be chosen, as lines; none if there is nothing to choose."""
+    lines = []
+    if offer.images:
+        lines.append(
+            f"{style.bold('May choose images')}  {printable(', '.join(each.shown_name for each in offer.images))}"
+        )
+    if offer.sizes:
+        names = [DEFAULT_SIZE, *(each.shown_name for each in offer.sizes)]
+        lines.append(f"{style.bold('May choose sizes')}   {printable(', '.join(names))}")
+    return lines
+
+
+def format_settings(
+    explanation: Explanation, style: Style, *, show_values: bool = False, show_reasons: bool = True
+) -> str:
+    """The part of the explanation that does not name the user and the image, as text.
+
+    Args:
+        explanation: What to show.
+        style: The colours.
+        show_values: As for `format_text`.
+        show_reasons: Show for every profile why it fits or does not; otherwise only those that are applied.
+    """
     sections = [
-        _format_subject(explanation, style),
-        _format_profiles(explanation, style),
+        _format_profiles(explanation, style, show_reasons),
         _format_env(explanation, style, show_values),
         *_format_env_from(explanation, style),
         _format_resources(explanation, style),
@@ -247,33 +303,16 @@ def _to_plain(value: Any) -> Any:
     return value
 
 
-def _format_subject(explanation: Explanation, style: Style) -> list[str]:
-    subject, offer, image = explanation.subject, explanation.offer, explanation.choice.image
-    chosen = f" ({printable(image.shown_name)})" if image else ""
-    lines = [
-        f"{style.bold('User')}    {printable(subject.user)}",
-        f"{style.bold('Groups')}  {printable(', '.join(sorted(subject.groups))) or 'none'}",
-        f"{style.bold('Image')}   {printable(subject.image)}{chosen}",
-    ]
-    if offer.images or offer.sizes:
-        lines.append("")
-    if offer.images:
-        lines.append(
-            f"{style.bold('May choose images')}  {printable(', '.join(each.shown_name for each in offer.images))}"
-        )
-    if offer.sizes:
-        names = [DEFAULT_SIZE, *(each.shown_name for each in offer.sizes)]
-        lines.append(f"{style.bold('May choose sizes')}   {printable(', '.join(names))}")
-    return lines
-
-
-def _format_profiles(explanation: Explanation, style: Style) -> list[str]:
+def _format_profiles(explanation: Explanation, style: Style, show_reasons: bool) -> list[str]:
     matches = explanation.matches
     applied = explanation.effective.applied
     if not matches and not applied:
         return [style.bold("Profiles"), "  none; the document says 'profiles: []'"]
-    rows = [[str(index), match.profile.label, "; ".join(match.reasons)] for index, match in enumerate(matches)]
     lines = [style.bold(f"Profiles: {sum(match.fits for match in matches)} of {len(matches)} fit")]
+    if not show_reasons:
+        lines.append("  for different reasons; explain one user alone to see them")
+        matches = ()
+    rows = [[str(index), match.profile.label, "; ".join(match.reasons)] for index, match in enumerate(matches)]
     for match, cells in zip(matches, align(rows), strict=True):
         row = "  ".join(cells).rstrip()
         lines.append(f"  {style.green('✔')} {row}" if match.fits else style.dim(f"  ✘ {row}"))

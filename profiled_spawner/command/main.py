@@ -48,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parser = make_parser()
         arguments = parser.parse_args(argv)
-        if getattr(arguments, "label_selector", None) and not arguments.configmap:
-            parser.error("argument --label-selector: needs --configmap")
+        _check(arguments, parser)
         code: int = import_module(f"{__package__}.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except ProfiledSpawnerError as error:
@@ -65,6 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_notice(f"cannot write the output: {error.strerror}")
         return EXIT_UNUSABLE
     return code
+
+
+def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Checks what argparse cannot: which arguments need, or exclude, which others."""
+    given = vars(arguments)
+    if given.get("label_selector") and not given["configmap"]:
+        parser.error("argument --label-selector: needs --configmap")
+    if arguments.command == "explain":
+        if not (given["user"] or given["roster"]):
+            parser.error("one of the arguments --user --roster is required")
+        if given["roster"] and given["group"]:
+            parser.error("argument --group: not allowed with --roster, which says who is in which groups")
+        if given["complete"] and not given["roster"]:
+            parser.error("argument --complete: needs --roster")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -104,7 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
         "The hub's own settings are not included; render includes them.",
     )
     _add_source(explain)
-    _add_subject(explain)
+    _add_subject(explain, several=True)
     explain.add_argument(
         "--merge-order",
         choices=["specificity", "document"],
@@ -169,27 +182,48 @@ def _add_source(command: argparse.ArgumentParser, *, several: bool = False) -> N
     )
 
 
-def _add_subject(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--user", metavar="NAME", required=True, type=_text, help="the JupyterHub username")
+def _add_subject(command: argparse.ArgumentParser, *, several: bool = False) -> None:
+    if several:
+        command.add_argument(
+            "--user",
+            metavar="NAME",
+            action="append",
+            default=[],
+            type=_text,
+            help="a JupyterHub username; may be repeated; with --roster, whom of it to explain (default: everybody)",
+        )
+        command.add_argument(
+            "--roster",
+            metavar="FILE",
+            type=Path,
+            help="who has an account and is in which groups: the pages that JupyterHub's API answers to GET /users",
+        )
+        command.add_argument(
+            "--complete", action="store_true", help="with --roster: it may be a list of users, which has everybody"
+        )
+    else:
+        command.add_argument("--user", metavar="NAME", required=True, type=_text, help="the JupyterHub username")
     command.add_argument(
         "--group",
         metavar="NAME",
         action="append",
         default=[],
         type=_text,
-        help="a JupyterHub group of the user; may be repeated",
+        help=f"a JupyterHub group of the user{'s' if several else ''}; may be repeated",
     )
     command.add_argument(
         "--image",
         metavar="IMAGE",
         type=_text,
-        help="the image of the server, unless the document offers images to the user",
+        help="the image of the server, unless the document offers images to the user"
+        f"{'; without it, each image that there may be' if several else ''}",
     )
     command.add_argument(
         "--image-choice",
         metavar="NAME",
         type=_text,
-        help="the chosen entry of the document's images (default: the first that the user may choose)",
+        help="the chosen entry of the document's images (default: "
+        f"{'each' if several else 'the first'} that the user may choose)",
     )
     command.add_argument(
         "--at",

@@ -1,4 +1,4 @@
-"""What `explain` and `render` work on: the combined document, the subject, and the choice."""
+"""What `explain` and `render` work on: the combined document, and the moment."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..decide.choices import Choice, choose, find_offer
-from ..decide.matching import Subject
 from ..document.model import Document, combine_documents
 from ..document.times import parse_start
-from ..errors import ChoiceError, TimeError
+from ..errors import TimeError
 from .diagnosis import format_text
 from .inputs import Input, check_inputs, read_inputs
 from .terminal import choose_style, print_notice
 
-__all__ = ["LoadedDocuments", "load_request"]
+__all__ = ["LoadedDocuments", "find_moment", "load_documents"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +35,8 @@ class LoadedDocuments:
     complete: bool
 
 
-def load_request(arguments: argparse.Namespace) -> tuple[LoadedDocuments, Subject, Choice] | None:
-    """Loads the documents that the arguments name, and the subject and the choice.
+def load_documents(arguments: argparse.Namespace) -> LoadedDocuments | None:
+    """Loads the documents that the arguments name.
 
     Prints the errors of every document to the standard error.
 
@@ -47,27 +45,23 @@ def load_request(arguments: argparse.Namespace) -> tuple[LoadedDocuments, Subjec
 
     Raises:
         SourceError: A source cannot be read.
-        ChoiceError: The choice is not offered to the user, or nothing says which image the server runs.
-        TimeError: The moment is not a date or a time.
     """
-    parsed = _combine_inputs(read_inputs(arguments, arguments.source))
-    if parsed is None:
-        return None
-    _warn_about_commas(arguments.group, parsed.document)
-    document = parsed.document
-    at = time.time() if arguments.at is None else _parse_moment(arguments.at, document)
-    subject = Subject(arguments.user, frozenset(arguments.group), arguments.image or "", at)
-    options = {"image": arguments.image_choice, "size": arguments.size}
-    choice = choose(find_offer(document, subject), subject.user, options)
-    subject = replace(subject, image=choice.image_name or subject.image)
-    if not subject.image:
-        raise ChoiceError("nothing here says which image the server runs; add --image")
-    return parsed, subject, choice
+    documents = _combine_inputs(read_inputs(arguments, arguments.source))
+    if documents is not None:
+        _warn_about_commas(arguments.group, documents.document)
+    return documents
 
 
-def _parse_moment(text: str, document: Document) -> int:
+def find_moment(arguments: argparse.Namespace, document: Document) -> float:
+    """Returns the moment of the start, in seconds since 1970: now, unless the arguments say otherwise.
+
+    Raises:
+        TimeError: What they say is not a date or a time.
+    """
+    if arguments.at is None:
+        return time.time()
     try:
-        return parse_start(text, document.timezone)
+        return parse_start(arguments.at, document.timezone)
     except TimeError as error:
         raise TimeError(f"--at: {error}") from None
 

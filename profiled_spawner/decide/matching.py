@@ -211,14 +211,12 @@ def _equivalent_images(image: str) -> list[str]:
         return []
     name, at, digest = image.partition("@")
     path, slash, last = name.rpartition("/")
-    last, colon, _ = last.partition(":")
+    last, colon, tag = last.partition(":")
     if at:
         return [image, f"{path}{slash}{last}@{digest}"] if colon else [image]
     if not colon:
         return [image, f"{image}:latest"]
-    if image.endswith(":latest"):
-        return [image, image.removesuffix(":latest")]
-    return [image]
+    return [image, f"{path}{slash}{last}"] if tag == "latest" else [image]
 
 
 def _find_matching_entry(entries: Iterable[str], image: str) -> str | None:
@@ -260,7 +258,7 @@ def _explain_who(profile: Profile, subject: Subject) -> tuple[bool, str]:
     if users is not None and EVERYONE in users:
         return True, f'for every user ("{EVERYONE}")'
     if users is not None and subject.user in users:
-        return True, f"user {subject.user} is listed"
+        return True, "user is listed"
     shared = sorted((groups or frozenset()) & subject.groups)
     if shared:
         return True, f"member of {', '.join(shared)}"
@@ -268,7 +266,7 @@ def _explain_who(profile: Profile, subject: Subject) -> tuple[bool, str]:
         return False, "for nobody (an empty list)"
     mismatches = []
     if users:
-        mismatches.append(f"user {subject.user} is not listed{_case_hint(subject.user, users)}")
+        mismatches.append(f"user is not listed{_case_hint(subject.user, users)}")
     if groups:
         mismatches.append(f"not a member of {_list_some(sorted(groups))}")
     return False, ", ".join(mismatches)

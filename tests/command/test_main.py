@@ -618,7 +618,7 @@ class TestExplain:
         assert (code, err) == (0, "")
         lines = out.splitlines()
         assert lines[:3] == ["User    ada", "Groups  a, b", f"Image   {IMAGE}"]
-        assert "  ✔ 1  forecasting  user ada is listed; image is listed" in lines
+        assert "  ✔ 1  forecasting  user is listed; image is listed" in lines
         assert "  BUCKET    ***  from forecasting" in lines
         assert "  memory  limit      2Gi    from forecasting, overrides globals" in lines
 
@@ -810,8 +810,9 @@ sizes: [{name: Large}]
 
 
 class TestImages:
-    def test_explain_lists_what_may_be_chosen_and_takes_the_first(self, run: Run, write: Write) -> None:
+    def test_explain_lists_what_may_be_chosen(self, run: Run, write: Write) -> None:
         arguments = ["explain", write(IMAGES), "--user", "ada", "--group", "students", "--at", "2027-01-20"]
+        arguments += ["--image-choice", "Course"]
         code, out, err = run(*arguments)
 
         assert (code, err) == (0, "")
@@ -822,7 +823,7 @@ class TestImages:
             "May choose sizes   default, Large",
         ]
         assert "  ✔ 0  week  for every user; image is listed; until the end of 22 January" in out
-        told = json.loads(run(*arguments, "--format", "json")[1])
+        (told,) = json.loads(run(*arguments, "--format", "json")[1])
         assert (told["image_choice"], told["images"], told["sizes"]) == (
             "Course",
             ["Course", "Basic", "Hub"],
@@ -848,23 +849,98 @@ class TestImages:
 
         assert (code, err) == (0, "")
         told = json.loads(out)
-        assert (told["subject"] if command == "explain" else told["spec"]["containers"][0])["image"] == image
+        first = told[0] if isinstance(told, list) else told
+        assert (first["subject"] if command == "explain" else first["spec"]["containers"][0])["image"] == image
 
     @pytest.mark.parametrize(
         ("arguments", "code", "message"),
         [
-            (["--image-choice", "Course"], 1, "there is no image 'Course' for ada; choose one of: Basic, Hub"),
-            (["--image-choice", "Hub"], 1, "nothing here says which image the server runs; add --image"),
-            (["--at", "2027-02-30"], 2, "--at: 2027-02-30 is not in the calendar"),
+            (
+                ["explain", "--image-choice", "Course"],
+                1,
+                "there is no image 'Course' for ada; choose one of: Basic, Hub",
+            ),
+            (["render", "--image-choice", "Hub"], 1, "nothing here says which image the server runs; add --image"),
+            (["explain", "--at", "2027-02-30"], 2, "--at: 2027-02-30 is not in the calendar"),
         ],
     )
     def test_what_cannot_be_is_an_error(
         self, run: Run, write: Write, arguments: list[str], code: int, message: str
     ) -> None:
-        assert run("explain", write(IMAGES), "--user", "ada", *arguments) == (
+        command, *others = arguments
+        assert run(command, write(IMAGES), "--user", "ada", *others) == (
             code,
             "",
             f"profiled-spawner: {message}\n",
+        )
+
+    def test_each_image_is_explained_unless_one_is_given(self, run: Run, write: Write) -> None:
+        arguments = ["explain", write(IMAGES), "--user", "ada", "--at", "2027-01-20", "--format", "json"]
+        told = json.loads(run(*arguments)[1])
+        assert [(each["subject"]["image"], each["image_choice"]) for each in told] == [
+            ("basic", "Basic"),
+            ("course", "Hub"),
+            ("a", "Hub"),
+        ]
+        assert [each["subject"].get("image_fits") for each in told] == [None, ["course"], []]
+
+    def test_several_users_are_explained_together(self, run: Run, write: Write) -> None:
+        arguments = ["explain", write(IMAGES), "--user", "ada", "--user", "grace", "--image", "x", "--format", "json"]
+        told = json.loads(run(*arguments, "--group", "students", "--at", "2027-01-20")[1])
+        assert [(each["subject"]["user"], each["image_choice"]) for each in told] == [
+            ("ada", "Course"),
+            ("grace", "Course"),
+        ]
+
+    def test_a_choice_that_one_of_them_does_not_have_is_told_and_the_others_are_explained(
+        self, run: Run, write: Write
+    ) -> None:
+        arguments = ["explain", write(IMAGES), "--user", "grace", "--user", "ada", "--image-choice", "Hub"]
+        code, out, err = run(*arguments)
+        assert (code, err) == (1, "profiled-spawner: there is no image 'Hub' for grace; choose one of: Basic\n")
+        assert out.startswith("User    ada\n")
+
+    def test_a_roster_says_who_there_is_and_in_which_groups(self, run: Run, write: Write, tmp_path: Path) -> None:
+        roster = tmp_path / "users.json"
+        roster.write_text('[{"name": "ada", "groups": ["students"]}, {"name": "grace", "groups": []}]')
+        arguments = ["explain", write(IMAGES), "--at", "2027-01-20", "--image", "x", "--roster", str(roster)]
+        code, out, err = run(*arguments, "--complete", "--format", "json")
+        assert (code, err) == (0, "")
+        assert [(each["subject"]["groups"], each["image_choice"]) for each in json.loads(out)] == [
+            (["students"], "Course"),
+            ([], "Basic"),
+        ]
+        assert len(json.loads(run(*arguments, "--complete", "--user", "grace", "--format", "json")[1])) == 1
+        code, _, err = run(*arguments, "--complete", "--user", "linus")
+        assert (code, err) == (2, f"profiled-spawner: {roster} has no user linus\n")
+        code, _, err = run(*arguments)
+        assert code == 2
+        assert "add --complete" in err
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "one of the arguments --user --roster is required"),
+            (["--roster", "r", "--group", "a"], "argument --group: not allowed with --roster"),
+            (["--user", "a", "--complete"], "argument --complete: needs --roster"),
+        ],
+    )
+    def test_arguments_that_do_not_go_together_are_refused(
+        self, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    ) -> None:
+        with pytest.raises(SystemExit, match="2"):
+            main(["explain", "profiles.yaml", *arguments])
+        assert message in capsys.readouterr().err
+
+    def test_images_without_number_are_told_of(self, run: Run, write: Write) -> None:
+        entries = ", ".join(f'"*a{number}*"' for number in range(30))
+        code, _, err = run(
+            "explain", write(f"profiles: [{{images: [{entries}]}}]"), "--user", "ada", "--format", "json"
+        )
+        assert code == 0
+        assert err == (
+            "profiled-spawner: the profiles of ada tell apart more images than can be listed; see the others with "
+            "--image\n"
         )
 
     def test_validate_warns_of_what_has_ended(self, run: Run, write: Write) -> None:

@@ -34,33 +34,33 @@ def read(profile: str) -> Profile:
     ("profile", "who", "reason"),
     [
         pytest.param("{}", True, "for every user", id="nobody-named"),
-        pytest.param("{users: [grace, ada]}", True, "user ada is listed", id="user"),
-        pytest.param("{users: [grace]}", False, "user ada is not listed", id="another-user"),
+        pytest.param("{users: [grace, ada]}", True, "user is listed", id="user"),
+        pytest.param("{users: [grace]}", False, "user is not listed", id="another-user"),
         pytest.param("{users: ['*']}", True, 'for every user ("*")', id="star"),
         pytest.param("{users: [grace, '*']}", True, 'for every user ("*")', id="star-beside-a-user"),
-        pytest.param("{users: [a*]}", False, "user ada is not listed", id="no-patterns-in-users"),
-        pytest.param("{users: [Ada]}", False, "user ada is not listed", id="capitals"),
-        pytest.param("{users: [' ada']}", False, "user ada is not listed", id="space"),
-        pytest.param("{users: [forecasters]}", False, "user ada is not listed", id="group-among-users"),
+        pytest.param("{users: [a*]}", False, "user is not listed", id="no-patterns-in-users"),
+        pytest.param("{users: [Ada]}", False, "user is not listed", id="capitals"),
+        pytest.param("{users: [' ada']}", False, "user is not listed", id="space"),
+        pytest.param("{users: [forecasters]}", False, "user is not listed", id="group-among-users"),
         pytest.param("{groups: [staff]}", True, "member of staff", id="group"),
         pytest.param("{groups: [staff, forecasters, x]}", True, "member of forecasters, staff", id="two-groups"),
         pytest.param("{groups: [admins]}", False, "not a member of admins", id="another-group"),
         pytest.param("{groups: [ada]}", False, "not a member of ada", id="user-among-groups"),
         pytest.param("{groups: ['*']}", False, "not a member of *", id="no-star-in-groups"),
         pytest.param("{groups: [a, b, c, d, e]}", False, "not a member of a or b or c or 2 more", id="many-groups"),
-        pytest.param("{users: [ada], groups: [admins]}", True, "user ada is listed", id="user-or-another-group"),
+        pytest.param("{users: [ada], groups: [admins]}", True, "user is listed", id="user-or-another-group"),
         pytest.param("{users: [grace], groups: [staff]}", True, "member of staff", id="group-or-another-user"),
         pytest.param(
             "{users: [grace], groups: [admins]}",
             False,
-            "user ada is not listed, not a member of admins",
+            "user is not listed, not a member of admins",
             id="neither-user-nor-group",
         ),
         pytest.param("{users: []}", False, "for nobody (an empty list)", id="no-users"),
         pytest.param("{groups: []}", False, "for nobody (an empty list)", id="no-groups"),
         pytest.param("{users: [], groups: []}", False, "for nobody (an empty list)", id="neither"),
         pytest.param("{users: [], groups: [staff]}", True, "member of staff", id="no-users-or-a-group"),
-        pytest.param("{users: [ada], groups: []}", True, "user ada is listed", id="no-groups-or-a-user"),
+        pytest.param("{users: [ada], groups: []}", True, "user is listed", id="no-groups-or-a-user"),
         pytest.param("{users: [], groups: [admins]}", False, "not a member of admins", id="no-users-or-another-group"),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_user_with_capitals_is_told_that_the_name_without_is_listed() -> None:
     match = explain_match(read("{users: [ada]}"), Subject("Ada", frozenset(), "nb", 0))
 
     assert not match.fits
-    assert match.reasons[0] == "user Ada is not listed (ada is; names are compared exactly)"
+    assert match.reasons[0] == "user is not listed (ada is; names are compared exactly)"
 
 
 @pytest.mark.parametrize(
