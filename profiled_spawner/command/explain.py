@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from . import explanation
 from .inputs import EXIT_INVALID, EXIT_OK
 from .people import PersonExplained, explain_person, format_people
 from .request import find_moment, load_documents
-from .roster import Roster, RosterError, read_roster
+from .roster import Roster, RosterError, fetch_roster, read_roster
 from .terminal import choose_style, print_json, print_notice
 
 __all__ = ["run"]
@@ -46,12 +47,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _find_people(arguments: argparse.Namespace) -> Roster:
     """The people to explain, with their groups."""
-    if arguments.roster is None:
+    if arguments.hub is not None:
+        token = os.environ.get("JUPYTERHUB_API_TOKEN")
+        if not token:
+            raise RosterError("--hub needs a token in the environment variable JUPYTERHUB_API_TOKEN")
+        roster = fetch_roster(arguments.hub, token)
+    elif arguments.roster is not None:
+        roster = read_roster(arguments.roster, complete=arguments.complete)
+    else:
         return dict.fromkeys(arguments.user, frozenset(arguments.group))
-    roster = read_roster(arguments.roster, complete=arguments.complete)
     for user in arguments.user:
         if user not in roster:
-            raise RosterError(f"{arguments.roster} has no user {user}")
+            raise RosterError(f"{arguments.hub or arguments.roster} has no user {user}")
     return {user: roster[user] for user in arguments.user} if arguments.user else roster
 
 
@@ -78,4 +85,4 @@ def _explain_people(arguments: argparse.Namespace, document: Document, roster: R
 
 def _asks_for_one(arguments: argparse.Namespace) -> bool:
     """Whether there is one explanation, whatever the document says."""
-    return arguments.roster is None and len(arguments.user) == 1 and bool(arguments.image)
+    return arguments.roster is None and arguments.hub is None and len(arguments.user) == 1 and bool(arguments.image)

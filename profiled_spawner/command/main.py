@@ -72,10 +72,11 @@ def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> No
     if given.get("label_selector") and not given["configmap"]:
         parser.error("argument --label-selector: needs --configmap")
     if arguments.command == "explain":
-        if not (given["user"] or given["roster"]):
-            parser.error("one of the arguments --user --roster is required")
-        if given["roster"] and given["group"]:
-            parser.error("argument --group: not allowed with --roster, which says who is in which groups")
+        has_roster = bool(given["roster"] or given["hub"])
+        if not (given["user"] or has_roster):
+            parser.error("one of the arguments --user --roster --hub is required")
+        if has_roster and given["group"]:
+            parser.error("argument --group: not allowed with a roster, which says who is in which groups")
         if given["complete"] and not given["roster"]:
             parser.error("argument --complete: needs --roster")
 
@@ -190,13 +191,20 @@ def _add_subject(command: argparse.ArgumentParser, *, several: bool = False) -> 
             action="append",
             default=[],
             type=_text,
-            help="a JupyterHub username; may be repeated; with --roster, whom of it to explain (default: everybody)",
+            help="a JupyterHub username; may be repeated; with a roster, whom of it to explain (default: everybody)",
         )
-        command.add_argument(
+        roster = command.add_mutually_exclusive_group()
+        roster.add_argument(
             "--roster",
             metavar="FILE",
             type=Path,
             help="who has an account and is in which groups: the pages that JupyterHub's API answers to GET /users",
+        )
+        roster.add_argument(
+            "--hub",
+            metavar="URL",
+            type=_text,
+            help="ask this hub for its roster, with the token in JUPYTERHUB_API_TOKEN",
         )
         command.add_argument(
             "--complete", action="store_true", help="with --roster: it may be a list of users, which has everybody"

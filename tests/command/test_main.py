@@ -920,8 +920,8 @@ class TestImages:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "one of the arguments --user --roster is required"),
-            (["--roster", "r", "--group", "a"], "argument --group: not allowed with --roster"),
+            ([], "one of the arguments --user --roster --hub is required"),
+            (["--roster", "r", "--group", "a"], "argument --group: not allowed with a roster"),
             (["--user", "a", "--complete"], "argument --complete: needs --roster"),
         ],
     )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from traitlets.config import Config
 
-from profiled_spawner.command.roster import RosterError, read_roster
+from profiled_spawner.command.main import main
+from profiled_spawner.command.roster import RosterError, fetch_roster, read_roster
+from sandbox.inprocess import InProcessHub
 
 
 def page(*users: str, total: int = 2, groups: Any = ("staff",)) -> str:
@@ -78,3 +86,101 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     file.write_bytes(b"\xff")
     with pytest.raises(RosterError, match="is not UTF-8 text"):
         read_roster(file, complete=False)
+
+
+@contextlib.contextmanager
+def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers every request alike; its address, and the paths that were asked for."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+async def test_a_hub_is_asked_for_all_pages(tmp_path: Path) -> None:
+    config = Config()
+    config.JupyterHub.api_page_default_limit = 2
+    config.Authenticator.admin_users = {"user-0"}
+    async with InProcessHub(tmp_path, config) as hub:
+        await hub.api("POST", "/groups/even")
+        (await hub.api("POST", "/groups/even/users", json={"users": ["user-0"]})).raise_for_status()
+        reader, namer = [
+            (await (await hub.api("POST", "/users/user-0/tokens", json={"scopes": scopes})).json())["token"]
+            for scopes in (["list:users", "read:users:groups"], ["list:users"])
+        ]
+        for number in range(1, 5):
+            await hub.add_user(f"user-{number}", *["even"] * (number % 2 == 0))
+        found = [
+            await asyncio.to_thread(fetch_roster, f"{hub.url}{suffix}", reader)
+            for suffix in ("", "/", "/hub/", "/hub/api")
+        ]
+        with pytest.raises(RosterError, match="which groups user-1 is in; the token needs the scope read:users:groups"):
+            await asyncio.to_thread(fetch_roster, hub.url, namer)
+        with pytest.raises(RosterError, match=r"/users\?offset=0 answers 403; the token in JUPYTERHUB_API_TOKEN needs"):
+            await asyncio.to_thread(fetch_roster, hub.url, "wrong")
+    assert found == [{f"user-{number}": frozenset(["even"] * (number % 2 == 0)) for number in range(5)}] * 4
+
+
+def test_a_token_goes_to_no_other_host() -> None:
+    with answering(200, page("ada", total=1).encode()) as (elsewhere, asked):
+        with answering(302, location=elsewhere) as (url, _), pytest.raises(RosterError, match="answers 302"):
+            fetch_roster(url, "token")
+        assert asked == []
+        assert fetch_roster(elsewhere, "token") == {"ada": frozenset({"staff"})}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<html>", "this is not JSON"),
+        (b"\xff", "does not answer with JSON"),
+        (b"", "does not answer with JSON"),
+        (b"{}", "is not a list of users"),
+        (page("ada").replace("null", '{"offset": 0}').encode(), "has 1 of 2 users"),
+    ],
+)
+def test_an_answer_that_is_no_roster_is_refused(body: bytes, message: str) -> None:
+    with answering(200, body) as (url, asked):
+        with pytest.raises(RosterError, match=message):
+            fetch_roster(url, "token")
+        assert asked == ["/hub/api/users?offset=0"]
+
+
+def test_a_hub_that_does_not_answer_is_an_error() -> None:
+    with answering(200) as (url, _):
+        pass
+    with pytest.raises(RosterError, match=r"does not answer: .*refused"):
+        fetch_roster(url, "token")
+
+
+@pytest.mark.parametrize("url", ["hub.example.org", "file:///etc/passwd", "https://", "https://a/?b", "https://a/#b"])
+def test_an_address_that_is_none_is_an_error(url: str) -> None:
+    with pytest.raises(RosterError, match="is not the address of a hub"):
+        fetch_roster(url, "token")
+
+
+def test_the_command_takes_the_token_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = write(tmp_path, "profiles: []")
+    monkeypatch.delenv("JUPYTERHUB_API_TOKEN", raising=False)
+    assert main(["explain", str(document), "--hub", "http://127.0.0.1:1", "--image", "x"]) == 2
+    assert "--hub needs a token in the environment variable JUPYTERHUB_API_TOKEN" in capsys.readouterr().err
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "token")
+    with answering(200, page("ada", total=1).encode()) as (url, _):
+        assert main(["explain", str(document), "--hub", url, "--image", "x"]) == 0
+    assert capsys.readouterr().out.startswith("User    ada\nGroups  staff\n")
