@@ -237,9 +237,7 @@ async def test_it_says_what_there_is_and_stops_cleanly(command: RunningCommand, 
 async def test_an_edit_is_told_and_so_is_what_is_wrong_with_it(command: RunningCommand) -> None:
     await command.until(r"Ctrl-C stops everything\.")
     command.document.write_text(DOCUMENT.replace("resources:", "resorces:"))
-    await command.until(
-        r"ConfigMap [a-z-]+ updated \(resourceVersion \d+\); it takes effect when a server next starts"
-    )
+    await command.until(r"ConfigMap [a-z-]+ updated \(resourceVersion \d+\); it takes effect when a server next starts")
     await command.until(
         r"my-profiles\.yaml:1:\d+: error: profiles\[0\]\.resorces: unknown key; did you mean 'resources'"
     )
@@ -296,7 +294,7 @@ async def test_ones_own_configuration_and_further_documents_count_and_refusals_a
 
         team.write_text("profiles: [{nmae: team}]\n")
         await command.until(r"ConfigMap team-a updated")
-        await command.until(r"Team_A\.yaml:1:12: error: profiles\[0\]\.nmae: unknown key; did you mean 'name'")
+        await command.until(r"Team_A\.yaml:1:13: error: profiles\[0\]\.nmae: unknown key; did you mean 'name'")
 
 
 @pytest.mark.processes
