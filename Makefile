@@ -31,7 +31,7 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.1
 demo: $(NEWEST)
 	@.venv/bin/python -m sandbox.demo
 
-## Runs a hub on an embedded cluster, to try a document: make sandbox DOCUMENT=my-profiles.yaml
+## Runs a hub on an embedded cluster, to try a document: my-profiles.yaml, or make sandbox DOCUMENT=FILE
 sandbox: $(NEWEST)
 	@.venv/bin/python -m sandbox $(if $(DOCUMENT),--document "$(DOCUMENT)") $(ARGS)
 

@@ -4,8 +4,9 @@ import argparse
 import asyncio
 import json
 import logging
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import yaml
 from kubernetes_asyncio.client import V1Pod
 
 from profiled_spawner.document.rules import is_hub_owned
-from sandbox.assembly import EXAMPLE, EXAMPLE_GROUPS, KEY, NAMESPACE, Sandbox
+from sandbox.assembly import CONFIGMAP, EXAMPLE, EXAMPLE_GROUPS, KEY, NAMESPACE, Sandbox
 from sandbox.documentfile import DocumentFile, DocumentFileError
-from sandbox.hub import HubDiedError, PortInUseError
+from sandbox.hub import HubConfigError, HubDiedError, PortInUseError
 from sandbox.interruption import cancel_on_signals
 from sandbox.narration import Narrator
 from sandbox.status import StatusError
@@ -25,6 +26,9 @@ from sandbox.status import StatusError
 EVERY_SERVERS = {"JUPYTER_IMAGE", "JUPYTER_IMAGE_SPEC", "POD_IP"}
 #: As wide as the time before a line.
 MARGIN = " " * 10
+
+#: The document without ``--document``: a copy of the example, for a person to edit and keep.
+OWN_COPY = Path("my-profiles.yaml")
 
 Groups = dict[str, list[str]]
 
@@ -51,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PortInUseError as exc:
         print(f'{exc}, or choose another port: --port 8001 (make sandbox ARGS="--port 8001")', file=sys.stderr)
         return 2
-    except (DocumentFileError, StatusError) as exc:
+    except (DocumentFileError, HubConfigError, StatusError) as exc:
         print(exc, file=sys.stderr)
         return 2
     narrator.say("Stopped; nothing is left running.")
@@ -74,7 +78,22 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         type=Path,
         help="the profile document, or a ConfigMap manifest with it; read again whenever it changes "
-        "(default: an example)",
+        f"(default: {OWN_COPY} in the current folder; if there is none, it is made, as a copy of an example)",
+    )
+    parser.add_argument(
+        "--selected",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="one more document, or ConfigMap manifest with one, such as a team's. Its ConfigMap has the file's name, "
+        "and the hub finds it by its label. Read again whenever it changes; as often as need be",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=_readable_file,
+        help="a jupyterhub_config.py of your own; the hub runs it once, after the sandbox's own configuration",
     )
     parser.add_argument(
         "--objects",
@@ -100,6 +119,14 @@ def _port(argument: str) -> int:
     if not argument.isdecimal() or int(argument) > 65535:
         raise argparse.ArgumentTypeError(f"{argument!r} is not a port")
     return int(argument)
+
+
+def _readable_file(argument: str) -> Path:
+    try:
+        Path(argument).read_bytes()
+    except OSError as exc:
+        raise argparse.ArgumentTypeError(f"{argument} cannot be read: {exc.strerror}") from None
+    return Path(argument)
 
 
 def _manifests(argument: str) -> list[dict[str, Any]]:
@@ -128,36 +155,94 @@ async def run_until_interrupted(arguments: argparse.Namespace, narrator: Narrato
     Raises:
         CancelledError: It was interrupted, and has stopped.
         PortInUseError: The port is taken.
-        DocumentFileError: The document cannot be read.
+        DocumentFileError: A document cannot be read, or the copy of the example not be made.
+        HubConfigError: The configuration file of one's own has an error.
         StatusError: The API refuses one of the objects.
         HubDiedError: The hub ended by itself.
     """
     cancel_on_signals(lambda: narrator.say("\nStopping …"))
-    document = DocumentFile(arguments.document or EXAMPLE, KEY)
+    about = "" if arguments.document else copy_example()
+    documents = {CONFIGMAP: DocumentFile(arguments.document or OWN_COPY, KEY), **name_selected(arguments.selected)}
     groups: Groups = dict(arguments.groups) or ({} if arguments.document else EXAMPLE_GROUPS)
     diary = Diary(narrator)
-    sandbox = Sandbox(document.read(), port=arguments.port, groups=groups, container_started=diary.tell_start)
+    texts = {name: document.read() for name, document in documents.items()}
+    sandbox = Sandbox(
+        texts.pop(CONFIGMAP),
+        selected=texts,
+        port=arguments.port,
+        groups=groups,
+        config=arguments.config,
+        container_started=diary.tell_start,
+    )
     try:
         narrator.say("Starting a Kubernetes API, a kubelet and JupyterHub …")
         async with sandbox, asyncio.TaskGroup() as tasks:
             for manifest in arguments.objects:
                 sandbox.api.put(manifest)
-            introduce(sandbox, document, groups, narrator)
-            await diary.tell_faults(document)
-            tasks.create_task(diary.follow(sandbox, document))
+            introduce(sandbox, documents, about, groups, narrator)
+            for document in documents.values():
+                await diary.tell_faults(document)
+            tasks.create_task(diary.follow(sandbox, documents))
             tasks.create_task(sandbox.hub.wait())
     except* (HubDiedError, StatusError) as group:
         raise group.exceptions[0] from None
 
 
-def introduce(sandbox: Sandbox, document: DocumentFile, groups: Groups, narrator: Narrator) -> None:
-    """Say what there is and what one can do with it."""
+def copy_example() -> str:
+    """Copy the example to the current folder, unless it was copied before.
+
+    Returns:
+        What the file is, for people.
+
+    Raises:
+        DocumentFileError: It cannot be written.
+    """
+    try:
+        with OWN_COPY.open("x", encoding="utf-8") as file:
+            file.write(EXAMPLE.read_text(encoding="utf-8"))
+    except FileExistsError:
+        return " (it was here already, and is used as it is)"
+    except OSError as exc:
+        why = f"{OWN_COPY.absolute()} cannot be written: {exc.strerror}"
+        raise DocumentFileError(f"{why}; name a document of your own with --document FILE") from None
+    return " (a new copy of the example; it is yours)"
+
+
+def name_selected(paths: Sequence[Path]) -> dict[str, DocumentFile]:
+    """Return further documents by the names of their ConfigMaps, which are made of the files' names.
+
+    Raises:
+        DocumentFileError: A name is that of another ConfigMap.
+    """
+    named: dict[str, DocumentFile] = {}
+    for path in paths:
+        name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
+        if not name or name == CONFIGMAP or name in named:
+            raise DocumentFileError(f"{path} needs another file name: its ConfigMap would be called {name!r}")
+        named[name] = DocumentFile(path, KEY)
+    return named
+
+
+def introduce(
+    sandbox: Sandbox, documents: Mapping[str, DocumentFile], about: str, groups: Groups, narrator: Narrator
+) -> None:
+    """Say what there is and what one can do with it.
+
+    Args:
+        sandbox: The sandbox.
+        documents: The documents' files, by the names of their ConfigMaps; the main one first.
+        about: What to say of the main one.
+        groups: The users of each group.
+        narrator: Where to say it.
+    """
     style = narrator.style
+    main, *selected = (document.path for document in documents.values())
     lines = {
         "open": style.bold(sandbox.hub.url),
         "log in as": f"anyone, with the password {style.bold(sandbox.hub.settings.password)}",
-        "pick": "one of the document's images, or type any other",
-        "edit": f"{document.path}, and restart a server to see the difference",
+        "pick": "what the page offers: images of the document, and sizes if it has any",
+        "edit": f"{main}{about}, save it, and restart a server to see the difference",
+        **({"also edit": ", ".join(map(str, selected))} if selected else {}),
         "groups": "; ".join(f"{name}: {', '.join(users)}" for name, users in groups.items())
         or "none; --group NAME=USER,USER makes them",
         "logs": f"{sandbox.hub.log_file} and {sandbox.directory / 'logs'}",
@@ -199,24 +284,27 @@ class Diary:
             for line in said.splitlines():
                 self._narrator.say(MARGIN + (line if valid else self._narrator.style.red(line)))
 
-    async def follow(self, sandbox: Sandbox, document: DocumentFile) -> None:
-        """Copy each edit of the document into the ConfigMap, and tell of it and of what the hub warns of."""
-        await asyncio.gather(self._follow_document(sandbox, document), self._follow_warnings(sandbox))
+    async def follow(self, sandbox: Sandbox, documents: Mapping[str, DocumentFile]) -> None:
+        """Copy each edit of a document into its ConfigMap, and tell of it and of what the hub warns of."""
+        following = (self._follow_document(sandbox, document, name) for name, document in documents.items())
+        await asyncio.gather(*following, self._follow_warnings(sandbox))
 
-    async def _follow_document(self, sandbox: Sandbox, document: DocumentFile) -> None:
+    async def _follow_document(self, sandbox: Sandbox, document: DocumentFile, name: str) -> None:
         async for change in document.changes():
             if isinstance(change, DocumentFileError):
                 self._write(f"{change}; the ConfigMap stays as it is")
                 continue
-            version = sandbox.write_document(change)
-            self._write(f"ConfigMap updated (resourceVersion {version}); it counts from the next start of a server")
+            version = sandbox.write_document(change, name)
+            self._write(
+                f"ConfigMap {name} updated (resourceVersion {version}); it takes effect when a server next starts"
+            )
             await self.tell_faults(document)
 
     async def _follow_warnings(self, sandbox: Sandbox) -> None:
         told = 0
         while True:
             await asyncio.sleep(1)
-            warnings = sandbox.hub.profile_warnings()
+            warnings = sandbox.hub.start_warnings()
             for warning in warnings[told:]:
                 self._write(f"the hub: {warning}")
             told = len(warnings)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,11 +12,11 @@ from typing import Any, Self
 
 from kubernetes_asyncio.client import V1Pod
 
-from profiled_spawner.document.model import EVERYONE
+from profiled_spawner.document.model import EVERYONE, Document
 from profiled_spawner.document.parser import validate_document
 from sandbox.api import EmbeddedAPI
 from sandbox.client import HubClient
-from sandbox.hub import SandboxHub
+from sandbox.hub import ANY_IMAGE, SandboxHub
 from sandbox.kubelet import ProcessKubelet
 
 NAMESPACE = "jhub"
@@ -25,8 +25,8 @@ KEY = "jupyterhub-singleuser-profiles.yaml"
 #: A document to begin with, and who is in the groups that it names.
 EXAMPLE = Path(__file__).with_name("example.yaml")
 EXAMPLE_GROUPS = {"forecasters": ["grace"]}
-#: What is offered besides the images that the document names.
-ANY_IMAGE = "example/notebook:latest"
+#: The label of further ConfigMaps, by which the hub selects them.
+SELECTED = "jupyterhub=singleuser-profiles"
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,17 @@ class Sandbox:
 
     Args:
         document: The profile document to begin with.
+        selected: Further documents to begin with, by the names of their ConfigMaps.
         port: The port of the hub; 0 for any.
         groups: The users of each JupyterHub group.
         traits: More configuration of the hub, by class and trait name.
+        config: A configuration file of one's own for the hub.
         container_started: Called with each pod whose container has been started.
         api: The API server, which has not been started; a new embedded one by default.
 
     Raises:
         PortInUseError: The port is taken; nothing has been started.
+        HubConfigError: The configuration file of one's own has an error.
         HubDiedError: The hub did not come up.
 
     Attributes:
@@ -69,19 +72,22 @@ class Sandbox:
         self,
         document: str,
         *,
+        selected: Mapping[str, str] | None = None,
         port: int = 0,
         groups: Mapping[str, Sequence[str]] | None = None,
         traits: Mapping[str, Mapping[str, Any]] | None = None,
+        config: Path | None = None,
         container_started: Callable[[V1Pod], None] = lambda pod: None,
         api: EmbeddedAPI | None = None,
     ) -> None:
         # Whoever may create pods runs commands as this user, and the machine may have others.
         self.api = api or EmbeddedAPI(namespaces=(NAMESPACE,), token=secrets.token_hex(16))
-        self._document = document
-        self._images = [ANY_IMAGE]
+        self._texts = {CONFIGMAP: document, **(selected or {})}
+        self._last_good: dict[str, Document] = {}
         self._port = port
         self._groups = groups
         self._traits = traits
+        self._config = config
         self._container_started = container_started
 
     async def __aenter__(self) -> Self:
@@ -96,6 +102,8 @@ class Sandbox:
                 port=self._port,
                 groups=self._groups,
                 traits=self._traits,
+                label_selector=SELECTED if len(self._texts) > 1 else "",
+                config=self._config,
             )
             await stack.enter_async_context(self.api)
             kubeconfig.write_text(self.api.kubeconfig())
@@ -105,7 +113,8 @@ class Sandbox:
                 )
             )
             await stack.enter_async_context(self.hub)
-            self.write_document(self._document)
+            for name, text in self._texts.items():
+                self.write_document(text, name)
             self.client = await stack.enter_async_context(HubClient(self.hub.url, self.hub.settings.api_token))
             self._stack = stack.pop_all()
         return self
@@ -118,8 +127,8 @@ class Sandbox:
     ) -> None:
         await self._stack.aclose()
 
-    def write_document(self, document: str) -> str:
-        """Write the ConfigMap, as ``kubectl apply`` would.
+    def write_document(self, document: str, name: str = CONFIGMAP) -> str:
+        """Write the main ConfigMap or a further one, as ``kubectl apply`` would.
 
         Returns:
             Its ``resourceVersion``.
@@ -128,13 +137,17 @@ class Sandbox:
             {
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
-                "metadata": {"name": CONFIGMAP, "namespace": NAMESPACE},
+                "metadata": {
+                    "name": name,
+                    "namespace": NAMESPACE,
+                    "labels": {} if name == CONFIGMAP else dict([SELECTED.split("=")]),
+                },
                 "data": {KEY: document},
             }
         )
         # The hub goes on with the last good document, and so does the list.
-        self._images = images_of(document) or self._images
-        self.hub.offer_images(self._images)
+        self._last_good[name] = validate_document(document).document or self._last_good.get(name, Document())
+        self.hub.offer_images(images_of(self._last_good.values()))
         version: str = written["metadata"]["resourceVersion"]
         return version
 
@@ -151,14 +164,15 @@ class Sandbox:
         )
 
 
-def images_of(document: str) -> list[str]:
-    """Return the images to choose from: those that a document names, patterns left out; none if it is invalid.
+def images_of(documents: Iterable[Document]) -> list[str]:
+    """Return the images to choose from on KubeSpawner's part of the page.
 
-    The one that it does not name stays on the list, because KubeSpawner 7.1 shows an empty box to whoever had an image
-    that is gone, and starts the first of the list then.
+    They are those that the profiles name, patterns left out, and one more. That one stays on the list, because
+    KubeSpawner 7.1 shows an empty box to whoever had an image that is gone, and starts the first of the list then. If a
+    document has a list of images to choose from, there are none: two lists on one page would contradict each other.
     """
-    checked = validate_document(document)
-    if checked.document is None:
+    documents = list(documents)
+    if any(document.images for document in documents):
         return []
-    images = (image for profile in checked.document.profiles for image in profile.images or ())
+    images = (image for document in documents for profile in document.profiles for image in profile.images or ())
     return list(dict.fromkeys([*(image for image in images if EVERYONE not in image), ANY_IMAGE]))

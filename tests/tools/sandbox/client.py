@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from profiled_spawner.decide.choices import OPTIONS_KEY
 from sandbox.waiting import HANG_SECONDS
 
 
@@ -46,13 +47,20 @@ class HubClient:
         """Create a user; nothing happens if there is one already."""
         await self._request("POST", f"/hub/api/users/{name}", accepted={201, 409})
 
-    async def start_server(self, user: str, image: str) -> None:
+    async def start_server(self, user: str, image: str = "", *, choice: Mapping[str, str] | None = None) -> None:
         """Start a user's server and wait until it is up.
+
+        Args:
+            user: The user.
+            image: An image to type in on KubeSpawner's part of the page; empty for nothing.
+            choice: The ``image`` and the ``size`` to choose of those that the document offers.
 
         Raises:
             HubError: The hub refused, or the server failed to start.
         """
-        options = {"profile": "sandbox", "image--unlisted-choice": image}
+        options: dict[str, Any] = {"profile": "sandbox", "image--unlisted-choice": image} if image else {}
+        if choice:
+            options[OPTIONS_KEY] = dict(choice)
         await self._request("POST", f"/hub/api/users/{user}/server", json=options, accepted={201, 202})
         async for message in self.progress(user):
             if message.get("failed"):

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import difflib
+import math
 import os
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
 from sandbox.assembly import CONFIGMAP, EXAMPLE, EXAMPLE_GROUPS, KEY, NAMESPACE, RunningServer, Sandbox
@@ -17,8 +19,13 @@ from sandbox.interruption import cancel_on_signals
 from sandbox.narration import Narrator
 from sandbox.shim import children
 
-FORECAST_IMAGE, MINIMAL_IMAGE = "lab/forecast:3.6", "lab/minimal:1.0"
-IMAGES = {"ada": FORECAST_IMAGE, "grace": FORECAST_IMAGE, "edsger": MINIMAL_IMAGE}
+#: What each user chooses on the page, by the names that the document has for it.
+CHOICES = {
+    "ada": {"image": "Forecasting", "size": "Large"},
+    "grace": {"image": "Forecasting"},
+    "edsger": {"image": "Minimal"},
+}
+IMAGES = {"Forecasting": "lab/forecast:3.6", "Minimal": "lab/minimal:1.0"}
 
 GLOBALS = {"TEAM_ENDPOINT": "lake.example.org", "MEM_LIMIT": str(1024**3), "CPU_LIMIT": "0.5"}
 FORECAST_PROFILE = {
@@ -28,17 +35,21 @@ FORECAST_PROFILE = {
     "MEM_LIMIT": str(2 * 1024**3),
     "CPU_LIMIT": "1",
 }
+LARGE = {"MEM_LIMIT": str(4 * 1024**3), "CPU_LIMIT": "2"}
 #: What each server must have when it is first started.
 EXPECTED = {
-    "ada": (["globals", "forecast"], {**GLOBALS, **FORECAST_PROFILE}),
+    "ada": (["globals", "forecast", "size Large"], {**GLOBALS, **FORECAST_PROFILE, **LARGE}),
     "grace": (["globals", "forecast"], {**GLOBALS, **FORECAST_PROFILE}),
     "edsger": (["globals", "minimal"], {**GLOBALS, "FLAVOUR": "minimal"}),
 }
-VARIABLES = list(dict.fromkeys(name for _, variables in EXPECTED.values() for name in variables))
+#: Of a profile that is added, and ends while the demo runs.
+WORKSHOP = {"WORKSHOP": "today"}
+VARIABLES = list(dict.fromkeys(name for _, variables in [*EXPECTED.values(), ([], WORKSHOP)] for name in variables))
 VARIABLES.sort(key=lambda name: name in ("MEM_LIMIT", "CPU_LIMIT"))
 
 EDIT = {"users: [ada]": "users: [barbara]", "lake.example.org": "lake2.example.org"}
 EDITED_GLOBALS = {**GLOBALS, "TEAM_ENDPOINT": "lake2.example.org"}
+BEFORE_MINIMAL = "  - name: minimal"
 MISTAKE = {"resources:\n      mem_limit: 2Gi": "resorces:\n      mem_limit: 2Gi"}
 
 
@@ -64,7 +75,7 @@ def main() -> int:
         return 130
     narrator.say()
     narrator.say(narrator.style.green(f"All of it as it should be, in {time.monotonic() - began:.0f} seconds."))
-    narrator.say("Now with your own document: make sandbox DOCUMENT=my-profiles.yaml")
+    narrator.say("Now try it yourself, in a browser: make sandbox")
     return 0
 
 
@@ -74,6 +85,7 @@ class Demo:
     def __init__(self, narrator: Narrator) -> None:
         self._narrator = narrator
         self._document = EXAMPLE.read_text()
+        self._restart_seconds = 0.0
 
     async def run(self) -> None:
         """Take all steps.
@@ -86,7 +98,7 @@ class Demo:
         narrator = self._narrator
         cancel_on_signals(lambda: narrator.say("\nStopping …"))
         narrator.say(narrator.style.bold("ProfiledKubeSpawner: variables and limits of servers, from a ConfigMap"))
-        narrator.say("All of it runs on this machine alone, without a cluster; it takes about a minute.")
+        narrator.say("All of it runs on this machine alone, without a cluster; it takes a little more than a minute.")
         narrator.step("Start a Kubernetes API, a kubelet and JupyterHub, on this machine")
         sandbox = Sandbox(self._document, groups=EXAMPLE_GROUPS)
         async with contextlib.AsyncExitStack() as stack:
@@ -97,6 +109,7 @@ class Demo:
             try:
                 servers = await self._start_servers(sandbox)
                 await self._edit(sandbox, servers["ada"])
+                await self._end(sandbox)
                 await self._break(sandbox)
                 await self._restart_hub(sandbox)
             except (UnexpectedError, HubError):
@@ -109,39 +122,66 @@ class Demo:
         expect(not sandbox.directory.exists(), f"{sandbox.directory} was left behind")
 
     async def _start_servers(self, sandbox: Sandbox) -> dict[str, RunningServer]:
-        self._narrator.step("Three users start their servers; grace is in the group forecasters")
+        self._narrator.step("Three users each choose an image, and ada also a size; grace is in the group forecasters")
         async with self._narrator.waiting(
-            f"Starting the servers of {', '.join(IMAGES)}", "All three are up; this is what their kernels have"
+            f"Starting the servers of {', '.join(CHOICES)}", "All three are up; this is what their kernels have"
         ):
-            found = await asyncio.gather(*(self._start(sandbox, user) for user in IMAGES))
-        servers = dict(zip(IMAGES, found, strict=True))
+            found = await asyncio.gather(*(self._start(sandbox, user) for user in CHOICES))
+        servers = dict(zip(CHOICES, found, strict=True))
         for user, server in servers.items():
             profiles, variables = EXPECTED[user]
             expect_server(user, server, profiles, variables)
+            expect(server.image == IMAGES[CHOICES[user]["image"]], f"{user} has the image {server.image}")
         self._narrator.say()
-        self._narrator.table(["", *servers], rows_of(list(servers.values())))
+        chosen = ["chosen", *(", ".join(CHOICES[user].values()) for user in servers)]
+        self._narrator.table(["", *servers], [chosen, *rows_of(list(servers.values()))])
         return servers
 
     async def _start(self, sandbox: Sandbox, user: str) -> RunningServer:
         await sandbox.client.create_user(user)
-        await sandbox.client.start_server(user, IMAGES[user])
+        await sandbox.client.start_server(user, choice=CHOICES[user])
         return await sandbox.look_into(user)
 
     async def _restart(self, sandbox: Sandbox, user: str) -> RunningServer:
+        began = time.monotonic()
         async with self._narrator.waiting(f"Restarting the server of {user}", f"{user}'s server is up again"):
             await sandbox.client.stop_server(user)
-            await sandbox.client.start_server(user, IMAGES[user])
-            return await sandbox.look_into(user)
+            server = await self._start(sandbox, user)
+        self._restart_seconds = time.monotonic() - began
+        return server
 
     async def _edit(self, sandbox: Sandbox, before: RunningServer) -> None:
         self._narrator.step("Edit the ConfigMap: another endpoint, and ada is not named in forecast any more")
         self._write(sandbox, EDIT)
         after = await self._restart(sandbox, "ada")
-        expect_server("ada", after, ["globals"], EDITED_GLOBALS)
-        self._narrator.say()
+        expect_server("ada", after, ["globals", "size Large"], {**EDITED_GLOBALS, **LARGE})
+        self._compare(["ada", "before", "after"], before, after)
+
+    async def _end(self, sandbox: Sandbox) -> None:
+        self._narrator.step("Add a profile for a workshop, which ends by itself some seconds later")
+        async with self._narrator.waiting("Stopping the server of edsger", "edsger's server has stopped"):
+            await sandbox.client.stop_server("edsger")
+        # The moment when a start begins decides, and it begins at once. A slow machine has more time for it.
+        seconds = max(10, math.ceil(self._restart_seconds))
+        ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
+        profile = f"  - name: workshop\n    until: {ends:%Y-%m-%dT%H:%M:%SZ}\n    env:\n      WORKSHOP: today\n\n"
+        self._write(sandbox, {BEFORE_MINIMAL: profile + BEFORE_MINIMAL})
+        async with self._narrator.waiting("Starting the server of edsger", "edsger's server is up again"):
+            during = await self._start(sandbox, "edsger")
+        minimal = {**EDITED_GLOBALS, "FLAVOUR": "minimal"}
+        expect_server("edsger", during, ["globals", "workshop", "minimal"], {**minimal, **WORKSHOP})
+        async with self._narrator.waiting("Waiting for its end", "The profile has ended, without an edit"):
+            while (left := ends.timestamp() - time.time()) > 0:
+                await asyncio.sleep(left)
+        after = await self._restart(sandbox, "edsger")
+        expect_server("edsger", after, ["globals", "minimal"], minimal)
+        self._compare(["edsger", "during", "after"], during, after)
+
+    def _compare(self, heading: list[str], before: RunningServer, after: RunningServer) -> None:
         rows = rows_of([before, after])
         changed = [number for number, (_, old, new) in enumerate(rows) if old != new]
-        self._narrator.table(["ada", "before", "after"], rows, changed=changed)
+        self._narrator.say()
+        self._narrator.table(heading, rows, changed=changed)
 
     async def _break(self, sandbox: Sandbox) -> None:
         self._narrator.step("Break the ConfigMap: servers go on with the last good document")
@@ -187,14 +227,15 @@ class Demo:
 
 
 def rows_of(servers: list[RunningServer]) -> list[list[str]]:
-    """Return a table with a column for each server."""
-    return [
+    """Return a table with a column for each server, and a row for whatever one of them has."""
+    rows = [
         ["image", *(server.image for server in servers)],
         ["profiles", *(", ".join(server.profiles) for server in servers)],
         ["memory limit", *(server.limits.get("memory", "") for server in servers)],
         ["CPU limit", *(server.limits.get("cpu", "") for server in servers)],
         *([name, *(server.environment.get(name, "") for server in servers)] for name in VARIABLES),
     ]
+    return [row for row in rows if any(row[1:])]
 
 
 def expect(condition: bool, otherwise: str) -> None:

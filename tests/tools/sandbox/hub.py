@@ -22,6 +22,12 @@ from sandbox.waiting import HANG_SECONDS
 
 CONFIG_FILE = Path(__file__).with_name("jupyterhub_config.py")
 LOOPBACK = "127.0.0.1"
+#: What is offered besides the images that the documents name, and what a server runs without a choice.
+ANY_IMAGE = "example/notebook:latest"
+#: How the log lines about the profiles begin, after level and time; and those about starts and settings. KubeSpawner
+#: and JupyterHub have modules `spawner` too; lines of KubeSpawner's quote whole pods.
+OF_PROFILES = r"(?:cache|several):\d+\] "
+OF_STARTS = r"(?:cache|several|last_good|user|configurable):\d+\] |spawner:\d+\] (?=Not starting |Would |For |If )"
 
 
 class PortInUseError(Exception):
@@ -30,6 +36,10 @@ class PortInUseError(Exception):
 
 class HubDiedError(Exception):
     """The hub ended by itself, or did not come up; the text has the end of its log."""
+
+
+class HubConfigError(Exception):
+    """The configuration of one's own has an error; the text says where."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,10 @@ class HubSettings:
         images_file: A JSON list of the images to choose from, read whenever the page is shown.
         groups: The users of each group.
         traits: More configuration, by class and trait name.
+        label_selector: Selects further ConfigMaps; empty for none.
+        config_file: A configuration file of one's own, which is run last; empty for none.
+        config_fault_file: Where to write what is wrong with it.
+        image: What a server runs without a choice.
         spawner_class: The spawner.
         password: The password for every name.
         api_token: The token for the REST API.
@@ -58,6 +72,10 @@ class HubSettings:
     images_file: str
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     traits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    label_selector: str = ""
+    config_file: str = ""
+    config_fault_file: str = ""
+    image: str = ANY_IMAGE
     spawner_class: str = "profiled-kubespawner"
     password: str = field(default_factory=lambda: secrets.token_hex(4))
     api_token: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -73,9 +91,12 @@ class SandboxHub:
         port: The port to listen on; 0 for any.
         groups: The users of each group.
         traits: More configuration, by class and trait name.
+        label_selector: Selects further ConfigMaps.
+        config: A configuration file of one's own, which is run last.
 
     Raises:
         PortInUseError: The port is taken; nothing has been started.
+        HubConfigError: The configuration file of one's own has an error.
         HubDiedError: The hub did not come up.
     """
 
@@ -88,6 +109,8 @@ class SandboxHub:
         port: int = 0,
         groups: Mapping[str, Sequence[str]] | None = None,
         traits: Mapping[str, Mapping[str, Any]] | None = None,
+        label_selector: str = "",
+        config: Path | None = None,
     ) -> None:
         public, hub, proxy_api = free_ports(port, 0, 0)
         (server_port,) = free_ports(8888, fallback=True)
@@ -101,6 +124,9 @@ class SandboxHub:
             images_file=str(directory / "images.json"),
             groups=groups or {},
             traits=traits or {},
+            label_selector=label_selector,
+            config_file=str(config.resolve()) if config else "",
+            config_fault_file=str(directory / "config-fault"),
         )
         self._kubeconfig = kubeconfig
 
@@ -129,7 +155,7 @@ class SandboxHub:
         await self._process.stop(grace_seconds=5)
 
     def offer_images(self, images: Iterable[str]) -> None:
-        """Set the images that users may choose from, besides typing in another."""
+        """Set the images that users may choose from, besides typing in another; with none, they are not asked."""
         Path(self.settings.images_file).write_text(json.dumps(list(images)))
 
     async def restart(self, grace_seconds: float = 5) -> None:
@@ -141,9 +167,13 @@ class SandboxHub:
         """Wait for the hub to end.
 
         Raises:
+            HubConfigError: It has ended because of an error in the configuration file of one's own.
             HubDiedError: It has ended, and not because the context did.
         """
         exit_code = await self._process.wait()
+        fault = Path(self.settings.config_fault_file)
+        if fault.exists():
+            raise HubConfigError(fault.read_text())
         raise HubDiedError(f"The hub ended with exit code {exit_code}; its last words:\n{self.log_tail()}")
 
     def log_tail(self) -> str:
@@ -152,9 +182,18 @@ class SandboxHub:
 
     def profile_warnings(self) -> list[str]:
         """Return what the spawner's log lines about the profiles warn of, oldest first."""
+        return self._warnings(OF_PROFILES)
+
+    def start_warnings(self) -> list[str]:
+        """Return the same, and also what the log says of settings, and of starts that were refused or have failed."""
+        # An answer of the API server may quote values.
+        rest = re.compile(r"\n  (?:Traceback |HTTP response ).*", re.DOTALL)
+        return [rest.sub("", warning) for warning in self._warnings(OF_STARTS)]
+
+    def _warnings(self, beginning: str) -> list[str]:
         text = self.log_file.read_text(errors="replace")
         records = re.split(r"^(?=\[[DIWEC] )", text, flags=re.MULTILINE)
-        ours = re.compile(r"\[[WE] \S+ \S+ JupyterHub (?:cache|several):\d+\] (.*)", re.DOTALL)
+        ours = re.compile(rf"\[[WE] \S+ \S+ JupyterHub (?:{beginning})(.*)", re.DOTALL)
         found = map(ours.match, records)
         # The formatter indents a record's later lines as far as its first one's text.
         return [re.sub(r"\n\s+", "\n  ", match[1].rstrip()) for match in found if match]

@@ -2,12 +2,14 @@
 
 The part under "KubeSpawner" is what any hub has that runs this spawner. The rest takes the place of a cluster's
 network: everything is on loopback, each server on its pod's own address. What differs from one sandbox to the
-next comes as JSON from the file that ``SANDBOX_SETTINGS`` names (see :class:`sandbox.hub.HubSettings`).
+next comes as JSON from the file that ``SANDBOX_SETTINGS`` names (see :class:`sandbox.hub.HubSettings`). A
+configuration file of one's own, if there is one, is run at the end.
 """
 
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,10 @@ class SharedPassword(Authenticator):
 
 
 def profile_list(spawner: KubeSpawner) -> list[dict[str, Any]]:
-    """Offer the images that the document names now, and any other."""
+    """Offer the images that the documents name now, and any other; nothing if they offer images themselves."""
     images = json.loads(Path(settings["images_file"]).read_text())
+    if not images:
+        return []
     override = {"kubespawner_override": {"image": "{value}"}}
     choices = {image: {"display_name": image, "kubespawner_override": {"image": image}} for image in images}
     return [
@@ -48,6 +52,26 @@ def profile_list(spawner: KubeSpawner) -> list[dict[str, Any]]:
     ]
 
 
+def run_file(path: str) -> None:
+    """Run a configuration file after this one; end the hub if that fails, and say why for the sandbox to tell."""
+    names = {"c": c, "get_config": get_config, "load_subconfig": load_subconfig}  # noqa: F821
+    try:
+        exec(compile(Path(path).read_bytes(), path, "exec"), {"__name__": "__main__", "__file__": path, **names})
+    except (Exception, SystemExit) as exc:  # noqa: BLE001  whatever it is, the person must be told
+        Path(settings["config_fault_file"]).write_text(describe_fault(exc, path))
+        sys.exit(1)
+
+
+def describe_fault(exc: BaseException, path: str) -> str:
+    """Return what is wrong, with the last line of the file that was reached."""
+    lines = [frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path]
+    text = str(exc)
+    if isinstance(exc, SyntaxError) and exc.filename == path:
+        lines, text = [exc.lineno], exc.msg
+    place = f"{path}:{lines[-1]}" if lines else path
+    return f"{place}: {type(exc).__name__}: {text}"
+
+
 c = get_config()  # noqa: F821
 
 # KubeSpawner
@@ -55,9 +79,14 @@ c.JupyterHub.spawner_class = settings["spawner_class"]
 c.KubeSpawner.namespace = settings["namespace"]
 # In a cluster this is the namespace of the hub's own pod without being said.
 c.ProfiledKubeSpawner.configmap_namespace = settings["namespace"]
+c.ProfiledKubeSpawner.configmap_label_selector = settings["label_selector"]
+c.KubeSpawner.image = settings["image"]
 c.KubeSpawner.profile_list = profile_list
-c.KubeSpawner.default_url = "/lab"
-c.KubeSpawner.http_timeout = 60
+# Nothing at all without a profile: the form then has only what the documents offer.
+c.KubeSpawner.profile_form_template = "{% if profile_list %}{% include 'form.html' %}{% endif %}"
+# Under the general name, so that a file of one's own may set them under either.
+c.Spawner.default_url = "/lab"
+c.Spawner.http_timeout = 60
 
 # Loopback instead of a network
 c.JupyterHub.bind_url = settings["public_url"]
@@ -66,7 +95,8 @@ c.ConfigurableHTTPProxy.api_url = settings["proxy_api_url"]
 c.ConfigurableHTTPProxy.command = [sys.executable, "-I", str(Path(__file__).with_name("proxy.py"))]
 c.KubeSpawner.ip = "$(POD_IP)"
 c.KubeSpawner.port = settings["server_port"]
-c.KubeSpawner.environment = {"POD_IP": {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}}
+POD_IP = {"POD_IP": {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}}
+c.Spawner.environment = dict(POD_IP)
 
 # Users
 c.JupyterHub.authenticator_class = SharedPassword
@@ -90,3 +120,11 @@ c.JupyterHub.cleanup_servers = False
 
 for section, traits in settings["traits"].items():
     c[section].update(traits)
+
+if settings["config_file"]:
+    run_file(settings["config_file"])
+
+# No server starts without its address, whatever other variables there are.
+for section in ("Spawner", "KubeSpawner", "ProfiledKubeSpawner"):
+    if isinstance(c[section].get("environment"), dict):
+        c[section].environment.update(POD_IP)
