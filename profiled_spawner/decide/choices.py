@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import TypeGuard, TypeVar
 
 from ..document.limits import MAX_CHOICES
 from ..document.model import DEFAULT_SIZE, GPU, Document, Entry, ImageChoice, Size
-from ..document.quantity import Quantity, format_amount, format_cores, is_whole_and_equal
+from ..document.quantity import Quantity, format_amount, format_cores, is_whole_and_equal, parse_quantity
 from ..errors import ChoiceError, PodError
 from .matching import MergeOrder, Subject, fits_person, match_profiles
 from .merging import Amounts, Resources, Setting, check_merge_input, merge_profiles, reconcile_resources
@@ -36,6 +37,8 @@ OPTIONS_KEY = "profiled"
 _DISPLAY_NAMES = {"cpu": "CPU", GPU: "GPU"}
 _MAX_QUOTED = 60
 _MAX_LISTED = 20
+# A size that sets only the resource in question.
+_ONLY = Size(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +128,24 @@ def _find(choices: Sequence[C], noun: str, name: object, user: str, others: Sequ
 def describe_size(size: Size) -> str:
     """The resources of a size, in the words of `describe_resources`; empty if it sets no resources."""
     # As `merge_profiles` would, but faster: a form may have many sizes.
-    limits = {resource: Setting(quantity, size) for resource, quantity in size.limits.items()}
-    requests = {resource: Setting(quantity, size) for resource, quantity in size.requests.items()}
-    return describe_resources(reconcile_resources(Amounts(limits, requests)), always=size.limits)
+    limits, requests = _find_texts(size.limits), _find_texts(size.requests)
+    resources = sorted({*limits, *requests}, key=rank_resource)
+    return ", ".join(filter(None, (_describe_alone(each, limits.get(each), requests.get(each)) for each in resources)))
+
+
+def _find_texts(amounts: Mapping[str, Quantity | None]) -> dict[str, str]:
+    return {resource: quantity.text if quantity else "" for resource, quantity in amounts.items()}
+
+
+# Quantities with different texts may be equal, so the texts are the arguments.
+@lru_cache(maxsize=1024)
+def _describe_alone(resource: str, limit: str | None, request: str | None) -> str:
+    """One resource of a size, which no other resource changes; empty text for null, and None for what is not set."""
+    limits, requests = (
+        {} if text is None else {resource: Setting(parse_quantity(text) if text else None, _ONLY)}
+        for text in (limit, request)
+    )
+    return describe_resources(reconcile_resources(Amounts(limits, requests)), always=limits)
 
 
 def describe_default(
