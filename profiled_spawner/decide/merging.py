@@ -420,9 +420,7 @@ def reconcile_resources(
             continue  # Neither is from a profile: leave it.
         if must_be_equal and limit.profile is None and not request.value.amount:
             limits[resource] = request
-        elif request is not limit and (
-            request.value > limit.value or (must_be_equal and request.value != limit.value)
-        ):
+        elif request.value > limit.value or (must_be_equal and request.value != limit.value):
             conflicts.append(Conflict(resource, limit, request))
             requests[resource] = limit
         elif must_be_equal:
