@@ -63,7 +63,7 @@ def explain_person(
     explanations: list[Explanation] = []
     complete = True
     for name in names:
-        choice = choose(offer, subject.user, {"image": name, "size": size})
+        choice = choose(document, subject, {"image": name, "size": size})
         image = choice.image_name or subject.image
         if image:
             explanations.append(explain_document(document, replace(subject, image=image), order, choice))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import yaml
 
-from ..decide.choices import choose, find_offer
+from ..decide.choices import choose
 from ..decide.matching import Subject
 from ..errors import ChoiceError
 from ..sources.cache import Snapshot
@@ -33,9 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     subject = Subject(
         arguments.user, frozenset(arguments.group), arguments.image or "", find_moment(arguments, document)
     )
-    choice = choose(
-        find_offer(document, subject), subject.user, {"image": arguments.image_choice, "size": arguments.size}
-    )
+    choice = choose(document, subject, {"image": arguments.image_choice, "size": arguments.size})
     subject = replace(subject, image=choice.image_name or subject.image)
     if not subject.image:
         raise ChoiceError("nothing here says which image the server runs; add --image")

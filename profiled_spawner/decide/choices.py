@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import TypeGuard, TypeVar
 
 from ..document.limits import MAX_CHOICES
 from ..document.model import DEFAULT_SIZE, GPU, Document, Entry, ImageChoice, Size
-from ..document.quantity import Quantity, format_amount, format_cores, is_whole_and_equal
+from ..document.quantity import Quantity, format_amount, format_cores, is_whole_and_equal, parse_quantity
 from ..errors import ChoiceError, PodError
 from .matching import MergeOrder, Subject, fits_person, match_profiles
 from .merging import Amounts, Resources, Setting, check_merge_input, merge_profiles, reconcile_resources
@@ -36,6 +37,8 @@ OPTIONS_KEY = "profiled"
 _DISPLAY_NAMES = {"cpu": "CPU", GPU: "GPU"}
 _MAX_QUOTED = 60
 _MAX_LISTED = 20
+# A size that sets only the resource in question.
+_ONLY = Size(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,11 @@ def find_offer(document: Document, subject: Subject) -> Offer:
 
     Of images and of sizes, at most `MAX_CHOICES` each, the first of several ConfigMaps': nobody can use a longer form.
     """
-    return Offer(
-        tuple(islice((image for image in document.images if fits_person(image, subject)), MAX_CHOICES)),
-        tuple(islice((size for size in document.sizes if fits_person(size, subject)), MAX_CHOICES)),
-    )
+    return Offer(tuple(_find_offered(document.images, subject)), tuple(_find_offered(document.sizes, subject)))
+
+
+def _find_offered(choices: Sequence[C], subject: Subject) -> Iterator[C]:
+    return islice((choice for choice in choices if fits_person(choice, subject)), MAX_CHOICES)
 
 
 def is_readable(options: object) -> TypeGuard[dict[str, object] | None]:
@@ -85,12 +89,12 @@ def is_readable(options: object) -> TypeGuard[dict[str, object] | None]:
     return options is None or (isinstance(options, dict) and options.keys() <= {"image", "size"})
 
 
-def choose(offer: Offer, user: str, options: object) -> Choice:
-    """What a server is started with.
+def choose(document: Document, subject: Subject, options: object) -> Choice:
+    """What a server is started with. It is always a part of what `find_offer` returns.
 
     Args:
-        offer: What its owner may choose.
-        user: The owner's name, for an error.
+        document: The document.
+        subject: Whose server it is, and when; its image has no say.
         options: What was chosen, as the server's options have it under `OPTIONS_KEY`: ``{"image": NAME, "size":
             NAME}``, either of which may be left out. Through the REST API it may be anything that JSON has.
 
@@ -102,32 +106,54 @@ def choose(offer: Offer, user: str, options: object) -> Choice:
             f'the option {OPTIONS_KEY!r} must be {{"image": NAME, "size": NAME}}, and is {quote_choice(options)}'
         )
     image, size = (options or {}).get("image"), (options or {}).get("size")
-    chosen = _find(offer.images, "image", image, user, ()) or next(iter(offer.images), None)
+    chosen = _find(document.images, "image", image, subject, ()) or next(_find_offered(document.images, subject), None)
     if size == DEFAULT_SIZE:
         return Choice(chosen)
-    return Choice(chosen, _find(offer.sizes, "size", size, user, (DEFAULT_SIZE,)))
+    return Choice(chosen, _find(document.sizes, "size", size, subject, (DEFAULT_SIZE,)))
 
 
-def _find(choices: Sequence[C], noun: str, name: object, user: str, others: Sequence[str]) -> C | None:
-    """The choice of this name; None if there is no name."""
+def _find(choices: Sequence[C], noun: str, name: object, subject: Subject, others: Sequence[str]) -> C | None:
+    """The choice of this name, if it is offered; None if there is no name."""
     if name in (None, ""):
         return None
-    for choice in choices:
-        if choice.name == name:
+    # Only a choice of this name is checked: a start does not pay for the others, as a form does.
+    for position, choice in enumerate(choices):
+        if choice.name == name and fits_person(choice, subject) and _is_among_first(choices, position, subject):
             return choice
-    names = [*others, *(choice.shown_name for choice in choices[:_MAX_LISTED])]
-    hint = f"choose one of: {', '.join(names)}{', …' if len(choices) > _MAX_LISTED else ''}"
+    offered = tuple(_find_offered(choices, subject))
+    names = [*others, *(choice.shown_name for choice in offered[:_MAX_LISTED])]
+    hint = f"choose one of: {', '.join(names)}{', …' if len(offered) > _MAX_LISTED else ''}"
     raise ChoiceError(
-        f"there is no {noun} {quote_choice(name)} for {user}; {hint if names else f'no {noun} can be chosen'}"
+        f"there is no {noun} {quote_choice(name)} for {subject.user}; {hint if names else f'no {noun} can be chosen'}"
     )
+
+
+def _is_among_first(choices: Sequence[Entry], position: int, subject: Subject) -> bool:
+    """Whether fewer than `MAX_CHOICES` fit before this position."""
+    return position < MAX_CHOICES or sum(fits_person(each, subject) for each in choices[:position]) < MAX_CHOICES
 
 
 def describe_size(size: Size) -> str:
     """The resources of a size, in the words of `describe_resources`; empty if it sets no resources."""
     # As `merge_profiles` would, but faster: a form may have many sizes.
-    limits = {resource: Setting(quantity, size) for resource, quantity in size.limits.items()}
-    requests = {resource: Setting(quantity, size) for resource, quantity in size.requests.items()}
-    return describe_resources(reconcile_resources(Amounts(limits, requests)), always=size.limits)
+    limits, requests = _find_texts(size.limits), _find_texts(size.requests)
+    resources = sorted({*limits, *requests}, key=rank_resource)
+    return ", ".join(filter(None, (_describe_alone(each, limits.get(each), requests.get(each)) for each in resources)))
+
+
+def _find_texts(amounts: Mapping[str, Quantity | None]) -> dict[str, str]:
+    return {resource: quantity.text if quantity else "" for resource, quantity in amounts.items()}
+
+
+# Quantities with different texts may be equal, so the texts are the arguments.
+@lru_cache(maxsize=1024)
+def _describe_alone(resource: str, limit: str | None, request: str | None) -> str:
+    """One resource of a size, which no other resource changes; empty text for null, and None for what is not set."""
+    limits, requests = (
+        {} if text is None else {resource: Setting(parse_quantity(text) if text else None, _ONLY)}
+        for text in (limit, request)
+    )
+    return describe_resources(reconcile_resources(Amounts(limits, requests)), always=limits)
 
 
 def describe_default(

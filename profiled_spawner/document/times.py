@@ -28,7 +28,7 @@ import struct
 from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 
 from ..errors import TimeError
 from .suggestions import find_closest
@@ -320,15 +320,21 @@ def describe_end(end: float, zone: tzinfo, moment: float) -> str:
 
 
 def _describe(wall: int, instant: int, zone: tzinfo, moment: float, *, is_day: bool) -> str:
-    shown, now = _to_datetime(wall), _to_datetime(_to_wall(math.floor(moment), zone))
+    shown, year = _to_datetime(wall), _find_year(math.floor(moment), zone)
     # Not with `strftime`, which uses the machine's language.
-    day = f"{shown.day} {_MONTHS[shown.month - 1]}{'' if shown.year == now.year else f' {shown.year}'}"
+    day = f"{shown.day} {_MONTHS[shown.month - 1]}{'' if shown.year == year else f' {shown.year}'}"
     if is_day:
         return day
     is_unclear = _to_instant(shown, zone, 0) != _to_instant(shown, zone, 1)
     offset = _format_offset(wall - instant) if is_unclear else ""
     seconds = f":{shown.second:02}" if shown.second else ""
     return f"{day}, {shown.hour:02}:{shown.minute:02}{seconds}{offset} {zone}"
+
+
+# A page describes many ends at one moment.
+@lru_cache(maxsize=1)
+def _find_year(instant: int, zone: tzinfo) -> int:
+    return _to_datetime(_to_wall(instant, zone)).year
 
 
 def _to_datetime(wall: int) -> datetime:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import tzinfo
 from functools import cache
 from html import escape
 from types import MappingProxyType
+from typing import NamedTuple
 
 from ..decide.choices import Offer, describe_size, is_readable, quote_choice
 from ..document.model import DEFAULT_SIZE, ImageChoice, Size
@@ -35,8 +35,7 @@ _STYLE = """\
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """A line of the form: the value that it sends, its name and description, and what else is to be known of it."""
 
     value: str

@@ -436,7 +436,7 @@ class ProfiledKubeSpawner(HostSpawner):
         Raises:
             ChoiceError: It is not offered.
         """
-        return choose(find_offer(snapshot.document, self._subject()), self.user.name, self._find_options(snapshot))
+        return choose(snapshot.document, self._subject(), self._find_options(snapshot))
 
     def _describe_default(self, document: Document, offer: Offer, subject: Subject) -> str:
         """Returns what a server without a size gets, in words; nothing if that depends on more than the document."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -77,6 +78,30 @@ def test_of_several_configmaps_no_more_is_offered_than_one_may_have() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "is_offered"),
+    [
+        pytest.param("a0", True, id="the first"),
+        pytest.param("b39", True, id="the last that is offered"),
+        pytest.param("b40", False, id="one too many"),
+        pytest.param("b59", False, id="the last"),
+    ],
+)
+def test_of_several_configmaps_nothing_else_can_be_chosen(name: str, is_offered: bool) -> None:
+    # Those before it that are for others do not count.
+    others = ", ".join(f"{{name: x{number}, users: []}}" for number in range(10))
+    documents = [
+        read(f"profiles: []\nsizes: [{others}, {listed}]\nimages: [{others}, {listed}]".replace("x", f"x{letter}"))
+        for letter in "ab"
+        for listed in [", ".join(f"{{name: {letter}{number}}}" for number in range(60))]
+    ]
+    document = combine_documents(documents[0], documents[1:]).document
+    for kind in ("image", "size"):
+        with nullcontext() if is_offered else pytest.raises(ChoiceError, match=f"there is no {kind} '{name}' for ada"):
+            chosen = choose(document, subject("ada"), {kind: name})
+            assert getattr(chosen, kind).name == name
+
+
+@pytest.mark.parametrize(
     ("options", "image", "size"),
     [
         (None, "Lab", None),
@@ -95,7 +120,7 @@ def test_of_several_configmaps_no_more_is_offered_than_one_may_have() -> None:
 def test_a_choice_is_by_name_and_without_one_it_is_the_first_image_and_no_size(
     options: object, image: str, size: str | None
 ) -> None:
-    chosen = choose(offer(), "ada", options)
+    chosen = choose(read(DOCUMENT), subject("ada"), options)
 
     assert chosen.image
     assert chosen.image.name == image
@@ -103,8 +128,9 @@ def test_a_choice_is_by_name_and_without_one_it_is_the_first_image_and_no_size(
 
 
 def test_where_no_image_is_offered_none_is_chosen() -> None:
-    assert choose(Offer(), "ada", {"image": "", "size": "default"}) == choose(Offer(), "ada", None)
-    assert choose(Offer(), "ada", None).image is None
+    nothing = choose(Document(), subject("ada"), None)
+    assert nothing.image is None
+    assert choose(Document(), subject("ada"), {"image": "", "size": "default"}) == nothing
 
 
 NAMES = [
@@ -127,26 +153,26 @@ def test_what_is_not_offered_is_an_error_that_lists_what_is(name: object, shown:
     for key, names in (("size", "default, Small, Large, Everybody's"), ("image", "Lab, RStudio, Everybody's")):
         expected = f"there is no {key} {shown} for ada; choose one of: {names}"
         with pytest.raises(ChoiceError, match=f"^{re.escape(expected)}$"):
-            choose(offer(), "ada", {key: name})
+            choose(read(DOCUMENT), subject("ada"), {key: name})
 
 
 def test_an_image_is_not_called_default() -> None:
     with pytest.raises(ChoiceError, match=r"^there is no image 'default' for ada; choose one of: Lab, RStudio"):
-        choose(offer(), "ada", {"image": "default"})
+        choose(read(DOCUMENT), subject("ada"), {"image": "default"})
 
 
 def test_where_nothing_is_offered_the_error_says_so() -> None:
     with pytest.raises(ChoiceError, match=r"^there is no image 'Lab' for ada; no image can be chosen$"):
-        choose(Offer(), "ada", {"image": "Lab"})
+        choose(Document(), subject("ada"), {"image": "Lab"})
     with pytest.raises(ChoiceError, match=r"^there is no size 'Large' for ada; choose one of: default$"):
-        choose(Offer(), "ada", {"size": "Large"})
+        choose(Document(), subject("ada"), {"size": "Large"})
 
 
 def test_an_error_lists_no_more_than_people_read() -> None:
     listed = ", ".join(f"{{name: n{number}}}" for number in range(30))
-    found = find_offer(read(f"profiles: []\nsizes: [{listed}]"), subject("ada"))
+    document = read(f"profiles: []\nsizes: [{listed}]")
     with pytest.raises(ChoiceError, match=r"choose one of: default, n0, n1, .*, n19, …$"):
-        choose(found, "ada", {"size": "Gone"})
+        choose(document, subject("ada"), {"size": "Gone"})
 
 
 @pytest.mark.parametrize(
@@ -155,7 +181,7 @@ def test_an_error_lists_no_more_than_people_read() -> None:
 def test_options_of_another_form_are_an_error_that_shows_the_form(options: object) -> None:
     assert not is_readable(options)
     with pytest.raises(ChoiceError, match=r"""^the option 'profiled' must be {"image": NAME, "size": NAME}, and is """):
-        choose(offer(), "ada", options)
+        choose(read(DOCUMENT), subject("ada"), options)
 
 
 @pytest.mark.parametrize(

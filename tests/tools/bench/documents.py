@@ -33,17 +33,25 @@ def _make_profile(number: int, users: int) -> str:
     )
 
 
-def make_choices(number: int) -> str:
-    """Writes a document of so many images and sizes together, as many of each, which end within a month."""
-    images, sizes = (
-        "".join(
-            f"- {{name: {noun} {each}, description: For the exercises of course {each}., {gives}, until: {date}}}\n"
-            for each in range(number // 2)
-            for date in [f"1970-01-{each % 28 + 1:02}"]
-        )
-        for noun, gives in (("Image", "image: nb"), ("Size", "gpu: 1, resources: {mem_limit: 8Gi, cpu_limit: 2}"))
-    )
-    return f"profiles: []\nimages:\n{images}sizes:\n{sizes}"
+def make_choices(images: int, sizes: int, *, year: int = 1970) -> str:
+    """Writes a document of so many images and sizes, all with a time.
+
+    Args:
+        images: How many.
+        sizes: How many. Each gives another amount of memory.
+        year: In January of which they end; they begin with 1970.
+    """
+    gives = [f"gpu: 1, resources: {{mem_limit: {each + 1}Gi, cpu_limit: {each % 8 + 1}}}" for each in range(sizes)]
+    offered = {
+        "images": [_make_choice("Image", each, year, "image: nb") for each in range(images)],
+        "sizes": [_make_choice("Size", each, year, given) for each, given in enumerate(gives)],
+    }
+    return "profiles: []\n" + "".join(f"{key}: [{', '.join(entries)}]\n" for key, entries in offered.items())
+
+
+def _make_choice(noun: str, number: int, year: int, gives: str) -> str:
+    dates = f"from: 1970-01-01, until: {year}-01-{number % 28 + 1:02}"
+    return f"{{name: {noun} {number}, description: For the exercises of course {number}., {gives}, {dates}}}"
 
 
 def make_subject(number: int) -> Subject:

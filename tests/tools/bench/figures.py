@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from bench.scale import Scale
 from bench.spawning import (
     BlockingKubeSpawner,
     cpu_and_stall_of_spawns,
+    cpu_of_choosing,
     cpu_of_spawns,
     get_configmap,
     list_configmaps,
@@ -35,7 +36,7 @@ from bench.spawning import (
     stall_of_spawns,
 )
 from profiled_spawner import ProfiledKubeSpawner
-from profiled_spawner.decide.choices import find_offer
+from profiled_spawner.decide.choices import OPTIONS_KEY, find_offer
 from profiled_spawner.decide.matching import fits, match_profiles, order_profiles
 from profiled_spawner.decide.merging import merge_profiles
 from profiled_spawner.document.model import Document
@@ -49,11 +50,12 @@ async def measure(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
         *measure_matching(scale),
         *measure_parsing(scale),
         measure_command(scale),
-        await measure_form(scale),
+        *[figure async for figure in measure_form(scale)],
         await measure_memory(far_side, scale),
     ):
         yield figure
     for measure_spawns in (
+        measure_choosing,
         measure_latency,
         measure_selected,
         measure_stall,
@@ -146,9 +148,10 @@ def _command_cost(*arguments: str) -> float:
     return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e3
 
 
-async def measure_form(scale: Scale) -> Figure:
+async def measure_form(scale: Scale) -> AsyncIterator[Figure]:
     """The images and sizes of the spawn page, over as many entries of KubeSpawner's own list."""
-    document, subject = parse_document(make_choices(scale.choices)), make_subject(0)
+    half, subject = scale.choices // 2, make_subject(0)
+    mixed, sizes = parse_document(make_choices(half, half)), parse_document(make_choices(0, scale.choices))
     spawner = make_spawner(KubeSpawner, subject)
     entries = [
         {"display_name": f"Course {each}", "slug": f"course-{each}", "description": "For the exercises of a course."}
@@ -157,7 +160,7 @@ async def measure_form(scale: Scale) -> Figure:
     # KubeSpawner makes the form of a function's list for every page, and that of a list once.
     spawner.profile_list = lambda _: entries
 
-    async def ours() -> float:
+    async def ours(document: Document) -> float:
         return cpu_seconds(lambda: format_form(find_offer(document, subject), None, document.timezone, 0)) * 1e3
 
     async def stock() -> float:
@@ -165,9 +168,42 @@ async def measure_form(scale: Scale) -> Figure:
         await spawner.get_options_form()
         return (time.process_time() - began) * 1e3
 
-    runs = await in_turn_async(scale.runs * 3, {"ours": ours, "stock": stock})
-    name, baseline = f"a form of {scale.choices} images and sizes", "KubeSpawner's own, of as many entries"
-    return Figure(name, "ms", runs["ours"], baseline, runs["stock"], "ratio", 0.25)
+    runs = await in_turn_async(
+        scale.runs * 3, {"mixed": lambda: ours(mixed), "sizes": lambda: ours(sizes), "stock": stock}
+    )
+    baseline = "KubeSpawner's own, of as many entries"
+    for kind, name in (
+        ("mixed", f"a form of {half} images and {half} sizes"),
+        ("sizes", f"a form of {scale.choices} sizes"),
+    ):
+        yield Figure(name, "ms", runs[kind], baseline, runs["stock"], "ratio", 0.25)
+        yield Figure(name, "ms", runs[kind], baseline, runs["stock"], "value", 2)
+
+
+async def measure_choosing(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
+    """A start from the snapshot to the manifest, with many images and sizes, over the same start with few or none."""
+    snapshots = {}
+    for number in (0, 1, scale.choices):
+        await far_side.write(make_choices(number, number, year=9999))
+        snapshots[number] = await make_spawner(ProfiledKubeSpawner, make_subject(0)).read_profiles()
+
+    def start(number: int, *, choose: bool) -> Callable[[], Awaitable[float]]:
+        last = {"image": f"Image {number - 1}", "size": f"Size {number - 1}"}
+        return lambda: cpu_of_choosing(snapshots[number], {OPTIONS_KEY: last} if choose else {}, scale.burst)
+
+    starts = {
+        "none": start(0, choose=False),
+        "unchosen": start(scale.choices, choose=False),
+        "only": start(1, choose=True),
+        "last": start(scale.choices, choose=True),
+    }
+    runs = await in_turn_async(scale.runs * 3, starts)
+    name = f"from document to pod, {scale.choices} images and {scale.choices} sizes with times"
+    none, only = "without any", "the only one of each"
+    yield Figure(f"{name}, nothing chosen", "ms", runs["unchosen"], none, runs["none"], "difference", 0.05)
+    yield Figure(f"{name}, the last chosen", "ms", runs["last"], only, runs["only"], "difference", 0.05)
+    # Most of this is the size's memory, CPU and GPU, as of any profile.
+    yield Figure(f"{name}, the last chosen", "ms", runs["last"], none, runs["none"], "difference")
 
 
 async def measure_memory(far_side: FarSide, scale: Scale) -> Figure:

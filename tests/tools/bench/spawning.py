@@ -21,6 +21,7 @@ from bench.farside import CONFIGMAP, KEY, LABEL, NAMESPACE, FarSide
 from bench.measuring import StallWatch
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.decide.matching import Subject
+from profiled_spawner.sources.cache import Snapshot
 from sandbox.waiting import PATIENCE
 
 _numbers = itertools.count()
@@ -120,6 +121,18 @@ async def make_manifests(spawner_class: type[KubeSpawner], spawns: int) -> float
     began = time.process_time()
     await asyncio.gather(*(spawner.get_pod_manifest() for spawner in spawners))
     return (time.process_time() - began) / spawns
+
+
+async def cpu_of_choosing(snapshot: Snapshot, options: dict[str, Any], spawns: int) -> float:
+    """The milliseconds of CPU from the snapshot to the manifest, one start after the other, for each of so many."""
+    spawners = _make_spawners(ProfiledKubeSpawner, spawns)
+    gc.collect()
+    began = time.process_time()
+    for spawner in spawners:
+        spawner.snapshot, spawner.user_options = snapshot, options
+        await spawner.load_user_options()
+        await spawner.get_pod_manifest()
+    return (time.process_time() - began) / spawns * 1e3
 
 
 async def read_profiles(spawner: ProfiledKubeSpawner) -> float:

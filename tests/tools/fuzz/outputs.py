@@ -76,9 +76,9 @@ def _tell_valid(document: Document) -> Iterator[Told]:
     offer = find_offer(document, _SUBJECT)
     yield "spawn form", format_form(offer, None, document.timezone, _SUBJECT.at)
     for image in offer.images:
-        yield "repr", repr(choose(offer, _SUBJECT.user, {"image": image.name}))
+        yield "repr", repr(choose(document, _SUBJECT, {"image": image.name}))
     for size in offer.sizes:
-        yield "repr", repr(choose(offer, _SUBJECT.user, {"size": size.name}))
+        yield "repr", repr(choose(document, _SUBJECT, {"size": size.name}))
 
 
 def run_command(path: Path) -> Iterator[Told]:
