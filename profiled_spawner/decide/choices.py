@@ -149,6 +149,9 @@ def _find_texts(amounts: Mapping[str, Quantity | None]) -> dict[str, str]:
 @lru_cache(maxsize=1024)
 def _describe_alone(resource: str, limit: str | None, request: str | None) -> str:
     """One resource of a size, which no other resource changes; empty text for null, and None for what is not set."""
+    if limit and request is None and (quantity := parse_quantity(limit)).amount:
+        # A limit alone stays as it is.
+        return _describe_resource(resource, Resources({resource: Setting(quantity, _ONLY)}, {}, ()))
     limits, requests = (
         {} if text is None else {resource: Setting(parse_quantity(text) if text else None, _ONLY)}
         for text in (limit, request)
