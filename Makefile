@@ -15,6 +15,7 @@ BENCH = .venv-bench/installed
 LOCKER = .venv-lock/installed
 FUZZ_SECONDS ?= 3600
 WORST_SECONDS ?= 600
+ORACLE_PAIRS ?= 100000
 DOCUMENT ?=
 # What `make lock` may move. To move one alone: make lock UPGRADE='--upgrade-package aiohttp'
 UPGRADE ?= --upgrade
@@ -25,7 +26,7 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.1
 	--generate-hashes --no-header $(UPGRADE)
 
 .PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz fuzz-short worst canary
-.PHONY: test-faults mutants mutants-short bench bench-short lint wheel lock clean
+.PHONY: oracle test-faults mutants mutants-short bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -82,6 +83,10 @@ worst: $(NEWEST)
 ## Damages 300,000 documents, and searches all that is told of them for values of variables; findings stand under build/fuzz
 canary: $(NEWEST)
 	.venv/bin/python -m fuzz.canary $(ARGS)
+
+## Compares 100,000 pairs of documents with the package and by brute force, over everybody; findings stand under build/oracle
+oracle: $(NEWEST)
+	.venv/bin/python -m oracle --pairs $(ORACLE_PAIRS) $(ARGS)
 
 ## Runs the tests on mutants of document, decide and pod, and says which survive; with --draw, draws them anew
 mutants: .venv/mutants-installed

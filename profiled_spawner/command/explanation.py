@@ -29,7 +29,18 @@ from ..document.quantity import Quantity
 from ..errors import PodError
 from .terminal import Style, align, printable
 
-__all__ = ["Explanation", "explain_document", "format_offer", "format_settings", "format_text", "to_json"]
+__all__ = [
+    "Explanation",
+    "describe_source",
+    "describe_term",
+    "describe_toleration",
+    "describe_volume",
+    "explain_document",
+    "format_offer",
+    "format_settings",
+    "format_text",
+    "to_json",
+]
 
 _MASK = "***"
 
@@ -96,9 +107,7 @@ class Explanation:
             hidden = [name for name in sorted(self.effective.env) if prefix and name.startswith(prefix)]
             if hidden:
                 names = ", ".join(hidden[:3]) + (f" and {len(hidden) - 3} more" if hidden[3:] else "")
-                warnings.append(
-                    f"{names}: set in env, which for Kubernetes overrides {_describe_source(setting.value)}"
-                )
+                warnings.append(f"{names}: set in env, which for Kubernetes overrides {describe_source(setting.value)}")
         try:
             check_profile_count(len(self.effective.applied))
             check_merge_input(self.effective.applied)
@@ -356,12 +365,13 @@ def _format_resources(explanation: Explanation, style: Style) -> list[str]:
 
 
 def _format_env_from(explanation: Explanation, style: Style) -> Iterator[list[str]]:
-    rows = [[_describe_source(setting.value), _origin(setting)] for setting in explanation.effective.env_from]
+    rows = [[describe_source(setting.value), _origin(setting)] for setting in explanation.effective.env_from]
     if rows:
         yield [style.bold("Environment from all keys of"), *_table(rows, style)]
 
 
-def _describe_source(source: Object) -> str:
+def describe_source(source: Object) -> str:
+    """An `env_from` source in words, such as ``secret team-s3, prefix S3_``."""
     kind = "secret" if "secretRef" in source else "configmap"
     reference = source.get("secretRef") or source.get("configMapRef") or {}
     text = f"{kind} {reference.get('name')}"
@@ -378,19 +388,19 @@ def _format_nodes(explanation: Explanation, style: Style) -> Iterator[list[str]]
             for name, setting in sorted(effective.node_selector.items())
         ),
         *(
-            ["required", " or ".join(_describe_term(term) for term in setting.value), _origin(setting)]
+            ["required", " or ".join(describe_term(term) for term in setting.value), _origin(setting)]
             for setting in effective.node_requirements
         ),
         *(
             [
                 "preferred",
-                f"{_describe_term(setting.value['preference'])} (weight {setting.value['weight']})",
+                f"{describe_term(setting.value['preference'])} (weight {setting.value['weight']})",
                 _origin(setting),
             ]
             for setting in effective.node_preferences
         ),
         *(
-            ["tolerated", _describe_toleration(setting.value), _origin(setting)]
+            ["tolerated", describe_toleration(setting.value), _origin(setting)]
             for setting in effective.node_tolerations
         ),
     ]
@@ -398,7 +408,8 @@ def _format_nodes(explanation: Explanation, style: Style) -> Iterator[list[str]]
         yield [style.bold("Node"), *_table(rows, style)]
 
 
-def _describe_term(term: Object) -> str:
+def describe_term(term: Object) -> str:
+    """A NodeSelectorTerm in words, such as ``pool In (gpu, large)``."""
     expressions = [*term.get("matchExpressions", ()), *term.get("matchFields", ())]
     return " and ".join(
         " ".join(
@@ -409,7 +420,8 @@ def _describe_term(term: Object) -> str:
     )
 
 
-def _describe_toleration(toleration: Object) -> str:
+def describe_toleration(toleration: Object) -> str:
+    """A toleration in words, such as ``nvidia.com/gpu:NoSchedule``."""
     taint = toleration.get("key") or "every taint"
     if toleration.get("value"):
         taint += f"={toleration['value']}"
@@ -422,7 +434,7 @@ def _format_volumes(explanation: Explanation, style: Style) -> Iterator[list[str
     rows = [
         [
             setting.value["mountPath"],
-            _describe_volume(setting.value),
+            describe_volume(setting.value),
             _origin(setting),
         ]
         for setting in explanation.effective.volumes
@@ -431,7 +443,8 @@ def _format_volumes(explanation: Explanation, style: Style) -> Iterator[list[str
         yield [style.bold("Volumes"), *_table(rows, style)]
 
 
-def _describe_volume(volume: Object) -> str:
+def describe_volume(volume: Object) -> str:
+    """A volume in words, such as ``persistentVolumeClaim team-data, read-only``."""
     kind = next(name for name in find_alternatives("MountedVolume") if name in volume)
     source = volume[kind]
     names = [source[field] for field in ("claimName", "secretName", "name", "path", "driver") if field in source]

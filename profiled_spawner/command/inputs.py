@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ __all__ = [
     "Input",
     "check_inputs",
     "read_inputs",
+    "read_source",
 ]
 
 EXIT_OK, EXIT_INVALID, EXIT_UNUSABLE = 0, 1, 2
@@ -63,14 +65,50 @@ def read_inputs(arguments: argparse.Namespace, source: str) -> list[Input]:
     if arguments.configmap:
         namespace, name = arguments.configmap
         return _read_configmaps(namespace, name, arguments.key, arguments.label_selector or "")
-    raw = _read_file(source)
     name, file = ("<stdin>", None) if source == "-" else (source, source)
+    return [_make_input(_read_file(source), arguments.key, name, file)]
+
+
+def read_source(arguments: argparse.Namespace, source: str) -> list[Input]:
+    """Reads the document that a source names; with a label selector, also the ConfigMaps that it selects.
+
+    Args:
+        arguments: The command's arguments.
+        source: A path, ``-``, ``configmap:[NAMESPACE/]NAME``, or ``git:REVISION:PATH``.
+
+    Raises:
+        SourceError: As for `read_inputs`.
+    """
+    kind, _, rest = source.partition(":")
+    if kind == "configmap":
+        namespace, _, name = rest.rpartition("/")
+        return _read_configmaps(namespace, name, arguments.key, arguments.label_selector or "")
+    if kind == "git":
+        return [_make_input(_read_git(rest), arguments.key, source, None)]
+    return [_make_input(_read_file(source), arguments.key, "<stdin>" if source == "-" else source, source)]
+
+
+def _make_input(raw: bytes, key: str, name: str, file: str | None) -> Input:
     text: Text | DocumentError
     try:
-        text = find_document(decode_text(raw), arguments.key, source=name)
+        text = find_document(decode_text(raw), key, source=name)
     except DocumentError as error:
         text = error
-    return [Input(name, f"file/{name}@sha256:{hashlib.sha256(raw).hexdigest()[:12]}", file, text)]
+    return Input(name, f"file/{name}@sha256:{hashlib.sha256(raw).hexdigest()[:12]}", file, text)
+
+
+def _read_git(revision_and_path: str) -> bytes:
+    """What ``git show REVISION:PATH`` prints."""
+    # An option in place of a revision could write a file.
+    command = ["git", "show", "--end-of-options", revision_and_path]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        raise SourceError(f"git cannot be run: {error.strerror}", outcome="unavailable") from None
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+        raise SourceError(f"git:{revision_and_path} cannot be read: {why}", outcome="missing")
+    return done.stdout
 
 
 def _read_file(path: str) -> bytes:

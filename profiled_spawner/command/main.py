@@ -69,7 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Checks what argparse cannot: which arguments need, or exclude, which others."""
     given = vars(arguments)
-    if given.get("label_selector") and not given["configmap"]:
+    if arguments.command == "diff":
+        sources = arguments.old, arguments.new
+        if sources == ("-", "-"):
+            parser.error("only one of OLD and NEW can be the standard input")
+        if arguments.label_selector and not any(source.startswith("configmap:") for source in sources):
+            parser.error("argument --label-selector: needs configmap:NAME")
+    elif given.get("label_selector") and not given["configmap"]:
         parser.error("argument --label-selector: needs --configmap")
     if arguments.command == "explain":
         has_roster = bool(given["roster"] or given["hub"])
@@ -119,12 +125,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_source(explain)
     _add_subject(explain, several=True)
-    explain.add_argument(
-        "--merge-order",
-        choices=["specificity", "document"],
-        default="specificity",
-        help="the order of merging, as in ProfiledKubeSpawner.merge_order (default: specificity)",
-    )
+    _add_merge_order(explain)
     _add_show_values(explain, "the values of environment variables instead of ***")
     explain.add_argument(
         "--format", choices=["text", "json"], default="text", help="text for people (the default), or json"
@@ -143,6 +144,35 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_show_values(render, "the values of environment variables instead of ***, including the hub's own")
     render.add_argument("--format", choices=["yaml", "json"], default="yaml", help="yaml (the default), or json")
+
+    diff = add_command(
+        "diff",
+        "show what changes for whom from one document to another",
+        "It covers every possible user, group, image and choice. Exits with 0 if nothing changes for anybody, and with "
+        "1 if something does.",
+    )
+    for name in ("old", "new"):
+        diff.add_argument(
+            name,
+            metavar=name.upper(),
+            type=_source,
+            help="a file, - for the standard input, configmap:[NAMESPACE/]NAME, or git:REVISION:PATH",
+        )
+    _add_key(diff)
+    diff.add_argument(
+        "--label-selector",
+        metavar="SELECTOR",
+        type=_text,
+        help="with configmap: also read these ConfigMaps, as ProfiledKubeSpawner.configmap_label_selector does",
+    )
+    _add_moment(diff, "compare this moment alone: a date or a time (default: every moment from now on)")
+    _add_merge_order(diff)
+    diff.add_argument(
+        "--format",
+        choices=["text", "json", "github"],
+        default="text",
+        help="text for people (the default), json, or github: fills the summary of a job of GitHub Actions",
+    )
 
     add_command("schema", "print the document's JSON Schema, for editors")
     add_command(
@@ -175,12 +205,7 @@ def _add_source(command: argparse.ArgumentParser, *, several: bool = False) -> N
         type=_text,
         help="with --configmap: also read these ConfigMaps, as ProfiledKubeSpawner.configmap_label_selector does",
     )
-    command.add_argument(
-        "--key",
-        metavar="KEY",
-        default=DEFAULT_KEY,
-        help="the ConfigMap's key that holds the document (default: %(default)s)",
-    )
+    _add_key(command)
 
 
 def _add_subject(command: argparse.ArgumentParser, *, several: bool = False) -> None:
@@ -233,18 +258,35 @@ def _add_subject(command: argparse.ArgumentParser, *, several: bool = False) -> 
         help="the chosen entry of the document's images (default: "
         f"{'each' if several else 'the first'} that the user may choose)",
     )
-    command.add_argument(
-        "--at",
-        metavar="TIME",
-        type=_text,
-        help="when the server starts: a date or a time, in the document's timezone (default: now)",
-    )
+    _add_moment(command, "when the server starts: a date or a time, in the document's timezone (default: now)")
     command.add_argument(
         "--size",
         metavar="NAME",
         default=DEFAULT_SIZE,
         type=_text,
         help="the chosen size (default: %(default)s, which means no size)",
+    )
+
+
+def _add_key(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--key",
+        metavar="KEY",
+        default=DEFAULT_KEY,
+        help="the ConfigMap's key that holds the document (default: %(default)s)",
+    )
+
+
+def _add_moment(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("--at", metavar="TIME", type=_text, help=what)
+
+
+def _add_merge_order(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--merge-order",
+        choices=["specificity", "document"],
+        default="specificity",
+        help="the order of merging, as in ProfiledKubeSpawner.merge_order (default: specificity)",
     )
 
 
@@ -257,6 +299,15 @@ def _text(argument: str) -> str:
         raise argparse.ArgumentTypeError("must not be empty")
     if any("\ud800" <= character <= "\udfff" for character in argument):
         raise argparse.ArgumentTypeError("not UTF-8 text")
+    return argument
+
+
+def _source(argument: str) -> str:
+    kind, colon, rest = _text(argument).partition(":")
+    if colon and kind == "configmap":
+        _configmap(rest)
+    if colon and kind == "git" and ":" not in rest:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not git:REVISION:PATH")
     return argument
 
 

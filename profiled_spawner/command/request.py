@@ -12,10 +12,10 @@ from ..document.model import Document, combine_documents
 from ..document.times import parse_start
 from ..errors import TimeError
 from .diagnosis import format_text
-from .inputs import Input, check_inputs, read_inputs
+from .inputs import Input, check_inputs, read_inputs, read_source
 from .terminal import choose_style, print_notice
 
-__all__ = ["LoadedDocuments", "find_moment", "load_documents"]
+__all__ = ["LoadedDocuments", "find_moment", "load_documents", "load_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,23 @@ def load_documents(arguments: argparse.Namespace) -> LoadedDocuments | None:
     if documents is not None:
         _warn_about_commas(arguments.group, documents.document)
     return documents
+
+
+def load_source(arguments: argparse.Namespace, source: str) -> Document | None:
+    """Loads one document. Prints its errors to the standard error.
+
+    Args:
+        arguments: The command's arguments: the key, and with a live ConfigMap the selector of others.
+        source: A file, ``-``, ``configmap:[NAMESPACE/]NAME``, or ``git:REVISION:PATH``.
+
+    Returns:
+        None if the main document has errors.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
+    documents = _combine_inputs(read_source(arguments, source))
+    return None if documents is None else documents.document
 
 
 def find_moment(arguments: argparse.Namespace, document: Document) -> float:

@@ -17,6 +17,8 @@ from ..document.quantity import Quantity, is_whole_and_equal
 from ..errors import PodError
 
 __all__ = [
+    "PREFERRED",
+    "REQUIRED",
     "Amounts",
     "Conflict",
     "EffectiveProfile",
@@ -27,10 +29,11 @@ __all__ = [
     "combine_terms",
     "merge_profiles",
     "reconcile_resources",
+    "to_key",
 ]
 
-_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
-_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 # Sections that map a name to one value, and sections whose objects hold many values.
 _NAMED_VALUES = ("env", "limits", "requests", "node_selector", "labels", "annotations")
@@ -165,14 +168,14 @@ def merge_profiles(applied: Iterable[Profile]) -> EffectiveProfile:
     for profile in profiles:
         for each in profile.env_from:
             # Keep the last duplicate: for Kubernetes, later sources override earlier ones.
-            key = _to_key(each)
+            key = to_key(each)
             env_from.pop(key, None)
             env_from[key] = Setting(each, profile)
         for each in profile.node_tolerations:
-            tolerations.setdefault(_to_key(each), Setting(each, profile))
-        if _REQUIRED in profile.node_affinity:
-            requirements.append(Setting(profile.node_affinity[_REQUIRED]["nodeSelectorTerms"], profile))
-        preferences += [Setting(each, profile) for each in profile.node_affinity.get(_PREFERRED, ())]
+            tolerations.setdefault(to_key(each), Setting(each, profile))
+        if REQUIRED in profile.node_affinity:
+            requirements.append(Setting(profile.node_affinity[REQUIRED]["nodeSelectorTerms"], profile))
+        preferences += [Setting(each, profile) for each in profile.node_affinity.get(PREFERRED, ())]
         for each in profile.volumes:
             name: str = each["name"]
             path: str = each["mountPath"].rstrip("/")
@@ -339,7 +342,7 @@ class _ExpressionBitmasks:
         bitmask = 0
         for kind in ("matchExpressions", "matchFields"):
             for expression in term.get(kind) or ():
-                key = kind, _to_key(expression)
+                key = kind, to_key(expression)
                 if key not in self._bits:
                     self._bits[key] = 1 << len(self._expressions)
                     self._expressions.append((kind, expression))
@@ -357,16 +360,16 @@ class _ExpressionBitmasks:
         return MappingProxyType({kind: tuple(expressions) for kind, expressions in term.items()})
 
 
-def _to_key(value: Any) -> Hashable:
+def to_key(value: Any) -> Hashable:
     """A hashable key: equal objects have equal keys."""
     if isinstance(value, MappingProxyType | dict):
         try:
             return frozenset(value.items())
         except TypeError:
             pass  # It contains another object, which is not hashable.
-        return frozenset((name, _to_key(each)) for name, each in value.items())
+        return frozenset((name, to_key(each)) for name, each in value.items())
     if isinstance(value, tuple | list):
-        return tuple(_to_key(each) for each in value)
+        return tuple(to_key(each) for each in value)
     hashable: Hashable = value
     return hashable
 

@@ -691,6 +691,90 @@ class TestCompletion:
         assert shown.stdout.split() == offered
 
 
+class TestDiff:
+    def test_the_exit_code_says_whether_anything_changes(self, run: Run, write: Write) -> None:
+        old, new = write(GOOD, "old.yaml"), write(GOOD.replace("BUCKET", "PAIL"), "new.yaml")
+
+        assert run("diff", old, old) == (0, "nothing changes for anybody\n", "")
+        code, out, err = run("diff", old, new)
+        assert (code, err) == (1, "")
+        assert out.splitlines()[0] == "1 user changes, everyone else is unchanged"
+        assert run("diff", old, "-", stdin=Path(new).read_bytes())[0] == 1
+        assert "CANARY" not in out
+
+    def test_a_document_with_errors_is_not_compared(self, run: Run, write: Write) -> None:
+        code, out, err = run("diff", write(GOOD, "old.yaml"), write(BAD, "new.yaml"))
+        assert (code, out) == (2, "")
+        assert err.startswith("new.yaml:4:5: error: profiles[0].resorces: unknown key")
+
+    def test_a_moment_is_compared_alone(self, run: Run, write: Write) -> None:
+        old, new = write("profiles: []", "old.yaml"), write("profiles: [{from: 2090-01-01, env: {A: b}}]", "new.yaml")
+        assert run("diff", old, new)[0] == 1
+        assert run("diff", old, new, "--at", "2089-12-31")[0] == 0
+        assert run("diff", old, new, "--at", "2090-01-01")[0] == 1
+        assert run("diff", old, new, "--at", "tomorrow")[0] == 2
+
+    def test_the_merge_order_is_the_hubs(self, run: Run, write: Write) -> None:
+        old = write("profiles: [{groups: [g], env: {A: b}}, {env: {A: c}}]", "old.yaml")
+        new = write("profiles: [{env: {A: c}}, {groups: [g], env: {A: b}}]", "new.yaml")
+        assert run("diff", old, new)[0] == 0
+        assert run("diff", old, new, "--merge-order", "document")[0] == 1
+
+    def test_a_revision_of_git_is_what_git_shows(self, run: Run, write: Write) -> None:
+        for command in (
+            ["git", "init", "--quiet"],
+            ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "a", "--allow-empty"],
+        ):
+            subprocess.run(command, check=True)
+        write(GOOD)
+        subprocess.run(["git", "add", "profiles.yaml"], check=True)
+        write(GOOD.replace("BUCKET", "PAIL"))
+        assert run("diff", "git::profiles.yaml", "profiles.yaml")[0] == 1
+        assert run("diff", "git::profiles.yaml", "git::profiles.yaml")[0] == 0
+        code, out, err = run("diff", "git:HEAD:profiles.yaml", "profiles.yaml")
+        assert (code, out) == (2, "")
+        assert err.startswith("profiled-spawner: git:HEAD:profiles.yaml cannot be read: fatal: ")
+        assert run("diff", "git:--output=x:profiles.yaml", "profiles.yaml")[0] == 2
+        assert not Path("x:profiles.yaml").exists()
+
+    async def test_live_configmaps_are_compared(self, run: Run, write: Write, write_profiles: WriteProfiles) -> None:
+        write_profiles(GOOD)
+        write_profiles("profiles: [{env: {TEAM: b}}]", name="team", labels={"team": "yes"})
+        namespace, name = CONFIGMAP.split("/") if "/" in CONFIGMAP else ("", CONFIGMAP)
+        live = f"configmap:{namespace}/{name}" if namespace else f"configmap:{name}"
+        assert (await asyncio.to_thread(run, "diff", live, write(GOOD)))[0] == 0
+        code, out, _ = await asyncio.to_thread(run, "diff", write(GOOD), live, "--label-selector", "team=yes")
+        assert code == 1
+        assert out.splitlines() == ["everyone gains", "", "everyone", "  + variable TEAM  from team/profiles[0]"]
+
+    def test_the_summary_of_a_job_is_filled(
+        self, run: Run, write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        old, new = write("profiles: []", "old.yaml"), write("profiles: [{name: a, env: {A: b}}]", "new.yaml")
+        summary = tmp_path / "summary.md"
+        monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+        assert run("diff", old, new, "--format", "github") == (1, "", "")
+        assert summary.read_text().splitlines()[0] == "**everyone gains**"
+        monkeypatch.delenv("GITHUB_STEP_SUMMARY")
+        assert run("diff", old, new, "--format", "github")[1].startswith("**everyone gains**\n")
+        assert json.loads(run("diff", old, new, "--format", "json")[1])["equal"] is False
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["-", "-"], "only one of OLD and NEW can be the standard input"),
+            (["a", "b", "--label-selector", "c"], "argument --label-selector: needs configmap:NAME"),
+            (["configmap:a/b/c", "b"], "is not NAME or NAMESPACE/NAME"),
+            (["git:main", "b"], "is not git:REVISION:PATH"),
+            (["a"], "the following arguments are required: NEW"),
+        ],
+    )
+    def test_arguments_that_cannot_be_are_refused(self, run: Run, arguments: list[str], message: str) -> None:
+        code, _, err = run("diff", *arguments)
+        assert code == 2
+        assert message in err
+
+
 class TestRender:
     def test_yaml_is_a_manifest(self, run: Run, write: Write) -> None:
         code, out, _ = run("render", write(GOOD), "--user", "ada", "--image", IMAGE, "--server", "gpu")
@@ -880,7 +964,7 @@ class TestImages:
         assert [(each["subject"]["image"], each["image_choice"]) for each in told] == [
             ("basic", "Basic"),
             ("course", "Hub"),
-            ("a", "Hub"),
+            ("x", "Hub"),
         ]
         assert [each["subject"].get("image_fits") for each in told] == [None, ["course"], []]
 

@@ -13,7 +13,7 @@ class Scale:
         runs: How often each figure is measured.
         long_runs: How often what takes minutes is.
         profiles: Sizes of the document for the figures, the last one the largest there can be.
-        choices: Images and sizes of a form, together.
+        choices: Entries of a form; for a start, as many images and as many sizes.
         blocked_profiles: The size of the document that the blocking reference reads.
         burst: How many spawns a burst is.
         large_burst: How many a large one is.

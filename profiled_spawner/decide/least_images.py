@@ -1,0 +1,112 @@
+"""Images that match given entries, and as few others as possible.
+
+Whether a profile counts for some image at all depends on the profiles that override it there. The fewer of these match,
+the better. So of all images that match an entry, only those matter of which no other image matches fewer entries, and
+there are few of them however many entries there are. The search never goes on from a beginning where another one is as
+far, and less of other entries has been matched.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from functools import cache
+
+from ..document.limits import MAX_IMAGE
+from .image_automaton import Cursor, ImageAutomaton, Places, State
+from .image_classes import ImageClass
+
+__all__ = ["LeastImages"]
+
+
+class LeastImages:
+    """Finds images for the entries of one or more documents."""
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        """Prepares for these entries; each counts once."""
+        self._entries = tuple(dict.fromkeys(entries))
+        self._automaton = ImageAutomaton(self._entries)
+        self._positions = {entry: position for position, entry in enumerate(self._entries)}
+        self.find = cache(self._find)
+
+    def classify(self, image: str) -> ImageClass:
+        """The class of a given image."""
+        state = self._automaton.start
+        for character in image[: MAX_IMAGE + 1]:
+            state = self._automaton.read(state, character)
+        positions = self._automaton.find_matching(state) if len(image) <= MAX_IMAGE else frozenset()
+        return self._make_class(image, positions)
+
+    def _find(self, *required: str) -> tuple[ImageClass, ...]:
+        """Images that match all required entries, shortest first; none if there are none.
+
+        Returns:
+            For every image that matches the required entries, one that matches no other entries than that image does.
+            No two of them match the same entries, or fewer than another one.
+        """
+        automaton = self._automaton
+        needed = frozenset(self._positions[entry] for entry in required)
+        alive = [automaton.find_places(entry) for entry in required]
+        together = automaton.find_places(*required)
+        found: dict[frozenset[int], str] = {}
+        least: dict[object, list[State]] = {}
+        waiting = deque([("", automaton.start)])
+        while waiting:
+            text, state = waiting.popleft()
+            positions = automaton.find_matching(state)
+            if text and needed <= positions and not any(other <= positions for other in found):
+                found = {other: image for other, image in found.items() if not positions <= other}
+                found[positions] = text
+            if len(text) == MAX_IMAGE:
+                continue
+            for character in automaton.find_next(state, together):
+                after = automaton.read(state, character)
+                if all(_is_alive(after, places) for places in alive) and _keep(least, after, alive):
+                    waiting.append((text + character, after))
+        if not required and frozenset() not in found:
+            # Every image matches something, unless it is too long.
+            found = {frozenset(): "x" * (MAX_IMAGE + 1)}
+        return tuple(self._make_class(image, positions) for positions, image in found.items())
+
+    def _make_class(self, image: str, positions: frozenset[int]) -> ImageClass:
+        return ImageClass(image, tuple(self._entries[position] for position in sorted(positions)))
+
+
+def _is_alive(state: State, required: Places) -> bool:
+    """Whether the required entry may still match an image that begins like this."""
+    places, branches = required
+    return any(
+        cursor is not None and (bool(cursor.places & places) or cursor.branch in branches)
+        for cursor in (state.cursor, state.untagged)
+    )
+
+
+def _keep(least: dict[object, list[State]], state: State, required: Sequence[Places]) -> bool:
+    """Remembers a state, unless one is that is as far with the required entries, and no further with others."""
+    key = (
+        state.part,
+        tuple(
+            cursor and (cursor.places & places, cursor.branch if cursor.branch in branches else None)
+            for cursor in (state.cursor, state.untagged)
+            for places, branches in required
+        ),
+        state.untagged is None,
+    )
+    states = least.setdefault(key, [])
+    if any(_is_no_further(other, state) for other in states):
+        return False
+    states.append(state)
+    return True
+
+
+def _is_no_further(one: State, other: State) -> bool:
+    # A tag that may become "latest" may bring back what stands before it.
+    return (
+        one.tag in (None, other.tag)
+        and _is_no_further_at(one.cursor, other.cursor)
+        and (one.untagged is None or (other.untagged is not None and _is_no_further_at(one.untagged, other.untagged)))
+    )
+
+
+def _is_no_further_at(one: Cursor, other: Cursor) -> bool:
+    return one.places & ~other.places == 0 and one.branch in (None, other.branch)
