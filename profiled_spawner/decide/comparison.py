@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, count
 from typing import TypeAlias, TypeVar
@@ -72,9 +72,9 @@ class Change:
         setting: The section, and what is set.
         old: The rule that decides in the old document; None if none does.
         new: The rule that decides in the new document; None if none does.
-        users: Users for whom this is so whatever their groups, as far as the example's image, moment and choice go.
+        users: Users for whom this is so if they are in no group, at the example's moment and with its choice.
         groups: Groups whose members get this, if nothing else is for them.
-        everyone: Whether it is so for people whom no document mentions.
+        everyone: Whether it is so for people whom no document mentions; `users` and `groups` are then empty.
         images: The images on which it is so, at the example's moment; none where the image is chosen. Each also stands
             for others that match the same entries.
         example: A server for which it is so.
@@ -158,6 +158,9 @@ class _Choice:
 _Names: TypeAlias = tuple[tuple[str, ...], tuple[str, ...], bool]
 """Users, groups, and whether also everybody whom no document names."""
 
+_Placed: TypeAlias = Sequence[tuple[int, Rule]]
+"""Rules that apply at a moment, each with its position in the list of all."""
+
 _Difference: TypeAlias = tuple[Rule | None, Rule | None, Deciding, ImageClass]
 """The rules that decide, for whom, and on which image."""
 
@@ -189,17 +192,17 @@ class _Search:
         sizes = [{size.name: size for size in document.sizes} for document in self._documents]
         for choice in self._list_image_choices():
             yield from self._compare_books(base, choice)
-            for name in sizes[0].keys() & sizes[1].keys():
+            for name in (name for name in sizes[0] if name in sizes[1]):
                 books = tuple(
                     make_rule_book(document, self._order, of_name[name])
                     for document, of_name in zip(self._documents, sizes, strict=True)
                 )
-                settings = {
+                settings = dict.fromkeys(
                     setting
                     for book, without in zip(books, base, strict=True)
                     for setting in book
                     if book[setting] != without.get(setting)
-                }
+                )
                 of_size = [make_rules_of_entries([each[name]])[name or ""] for each in sizes]
                 with_size = replace(choice, size=name or "", needs=_unique(*choice.needs, *of_size))
                 yield from self._compare_books(
@@ -210,7 +213,7 @@ class _Search:
         old, new = ({image.name or "": image for image in document.images} for document in self._documents)
         of_old, of_new = (make_rules_of_entries(document.images) for document in self._documents)
         yield _Choice(bars=_unique(*of_old.values(), *of_new.values()))
-        for name in old.keys() & new.keys():
+        for name in (name for name in old if name in new):
             images = old[name].image, new[name].image
             # Where one decides the image and the other does not, that is the change.
             if (images[0] is None) == (images[1] is None):
@@ -248,22 +251,24 @@ class _Search:
         if old == new and choice.old_image == choice.new_image:
             return
         pairing = {} if choice.old_image != choice.new_image else _pair(old, new)
-        changed = [
-            [rule for position, rule in enumerate(rules) if position not in kept]
-            for rules, kept in ((old, {*pairing}), (new, {*pairing.values()}))
-        ]
+        paired = {*pairing}, {*pairing.values()}
         found = _Found()
-        for at in self._list_moments([*old, *new, *choice.needs, *choice.bars]):
+        everything = [*old, *new, *choice.needs, *choice.bars]
+        for number, at in enumerate(self._list_moments(everything)):
             rules = [[each for each in enumerate(rules) if each[1].period.covers(at)] for rules in (old, new)]
-            is_offered = all(rule.period.covers(at) for rule in choice.needs)
-            if not is_offered or not any(rule.period.covers(at) for each in changed for rule in each):
+            is_changed = any(
+                position not in kept for each, kept in zip(rules, paired, strict=True) for position, _ in each
+            )
+            if not is_changed or not all(rule.period.covers(at) for rule in choice.needs):
                 continue
             bars = [rule for rule in choice.bars if rule.period.covers(at)]
-            lists = [[rule for _, rule in each] for each in rules]
-            changed_now = [[rule for rule in each if rule.period.covers(at)] for each in changed]
-            images = self._list_images(setting, lists, changed_now, choice)
+            images = self._list_images(setting, rules, pairing, choice)
+            if number:
+                # Elsewhere, everything decides that did before.
+                turning = [rule for rule in everything if at in (rule.period.start, rule.period.end)]
+                images = [pair for pair in images if any(_is_for(rule, each) for rule in turning for each in pair)]
             if setting[0] == ADDED_UP:
-                differences = _find_unequal(lists, images, choice.needs, bars)
+                differences = _find_unequal(rules, images, choice.needs, bars)
             else:
                 people = People(rules[0], rules[1], (len(old), len(new)), pairing, needs=choice.needs, bars=bars)
                 differences = _find_different(people, old, new, images)
@@ -280,14 +285,14 @@ class _Search:
         return [first, *later]
 
     def _list_images(
-        self, setting: SettingKey, lists: Sequence[Sequence[Rule]], changed: Sequence[Sequence[Rule]], choice: _Choice
-    ) -> Iterable[tuple[ImageClass, ImageClass]]:
+        self, setting: SettingKey, rules: Sequence[_Placed], pairing: Mapping[int, int], choice: _Choice
+    ) -> list[tuple[ImageClass, ImageClass]]:
         """The images on which the old and the new rules may decide differently; a pair if they are not the same."""
         if choice.old_image is not None and choice.new_image is not None:
             return [(self._images.classify(choice.old_image), self._images.classify(choice.new_image))]
         if setting[0] == ADDED_UP:
-            entries = [entry for rule in _cancel(*lists) for entry in sorted(rule.images or ())]
-            classes = find_image_classes(entries)
+            changed = _cancel(*([rule for _, rule in each] for each in rules))
+            classes = find_image_classes([entry for rule in changed for entry in sorted(rule.images or ())])
             if not classes.complete:
                 raise UndecidableError(
                     "this cannot be decided: the preferences of nodes are for more combinations of images than can be "
@@ -295,14 +300,21 @@ class _Search:
                 )
             examples = [each.example for each in (*classes.classes, *self._images.find())]
             return [(each, each) for each in map(self._images.classify, examples)]
+        back = {theirs: ours for ours, theirs in pairing.items()}
+        combinations_of_two = {
+            entries
+            for (ours, theirs), (to_theirs, to_ours) in (
+                ((rules[0], rules[1]), (pairing, back)),
+                ((rules[1], rules[0]), (back, pairing)),
+            )
+            for position, rule in ours
+            if position not in to_theirs
+            for entries in _list_entries(position, rule, theirs, to_ours)
+        }
         found: dict[frozenset[str], ImageClass] = {}
-        for ours, others in zip(changed, reversed(lists), strict=True):
-            # No entry at all stands for rules that are for every image.
-            theirs = {frozenset[str](), *(frozenset({entry}) for rule in others for entry in rule.images or ())}
-            for mine in {frozenset({entry} if entry else ()) for rule in ours for entry in (rule.images or ("",))}:
-                for their in theirs:
-                    for each in self._images.find(*sorted(mine | their)):
-                        found.setdefault(frozenset(each.entries), each)
+        for mine, their in sorted(combinations_of_two):
+            for each in self._images.find(*sorted({mine, their} - {""})):
+                found.setdefault(frozenset(each.entries), each)
         return [(each, each) for each in found.values()]
 
     def _make_change(self, setting: SettingKey, found: _Affected, choice: _Choice) -> Change:
@@ -344,7 +356,8 @@ class _Found:
             return
         self._seen.add((pair, image.example))
         person = deciding.person
-        names = *deciding.list_names(), person.user is None and not person.groups
+        is_for_everyone = person.user is None and not person.groups
+        names = ((), (), True) if is_for_everyone else (*deciding.list_names(), False)
         of_pair = self._pairs.setdefault(pair, {})
         known = of_pair.get(names)
         if known is None or len(person.groups) < len(known.difference[2].person.groups):
@@ -375,18 +388,34 @@ def _find_different(
             yield before[one], after[other], deciding, image
 
 
+def _list_entries(position: int, rule: Rule, theirs: _Placed, to_ours: Mapping[int, int]) -> Iterator[tuple[str, str]]:
+    """The entries that an image has to match for a rule to decide, and for any of theirs to decide there too.
+
+    An empty text is no entry. A rule of theirs that is paired with one that stands before this one does not decide
+    where this one does: that one would.
+    """
+    others = {""}
+    for place, other in theirs:
+        if to_ours.get(place, position) >= position:
+            others.update(other.images or ())
+    for mine in rule.images or ("",):
+        for their in others:
+            yield mine, their
+
+
+def _is_for(rule: Rule, image: ImageClass) -> bool:
+    return rule.images is None or not rule.images.isdisjoint(image.entries)
+
+
 def _find_unequal(
-    lists: Sequence[Sequence[Rule]],
+    rules: Sequence[_Placed],
     images: Iterable[tuple[ImageClass, ImageClass]],
     needs: Sequence[Rule],
     bars: Sequence[Rule],
 ) -> Iterator[_Difference]:
     """Somebody for whom values do not add up to the same, for each image on which there is somebody."""
     for pair in images:
-        old, new = (
-            [rule for rule in rules if rule.images is None or not rule.images.isdisjoint(image.entries)]
-            for rules, image in zip(lists, pair, strict=True)
-        )
+        old, new = ([rule for _, rule in each if _is_for(rule, image)] for each, image in zip(rules, pair, strict=True))
         person = find_unequal_sum(old, new, needs, bars)
         if person is not None:
             # Any that has it: none decides alone.

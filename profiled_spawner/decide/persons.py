@@ -53,7 +53,7 @@ class Deciding:
         point: Their positions.
         person: An example.
         list_names: Returns every named user for whom this is so without a group, and every group whose members get this
-            if they are in no other group, and are not named.
+            if they are in no other group, and are not named; nobody if it is so for everyone.
     """
 
     point: Point
@@ -159,21 +159,7 @@ class People:
         users = self._users.at(everyone, special_users, {name: locate("users", name) for name in sorted(special_users)})
         found: dict[Point, Person] = {}
         for point, person in self._list_bases(everyone, locate, users):
-            reached = {point: person}
-            for _ in range(2):
-                reached |= {
-                    joined: who.join(group)
-                    for place, who in list(reached.items())
-                    for joined, group in groups.join(place)
-                    if joined not in reached
-                }
-            if person.user is None:
-                reached |= {
-                    joined: Person(user, who.groups)
-                    for place, who in list(reached.items())
-                    for joined, user in users.join(place)
-                    if joined not in reached
-                }
+            reached = _reach(point, person, users, groups)
             for place, who in reached.items():
                 if self._paired.get(place[0]) != place[1] and differ(place):
                     known = found.get(place)
@@ -220,7 +206,6 @@ class _Line:
     """Names or groups that are ranked alike on every image, those on the line of paired rules apart from the others."""
 
     def __init__(self, points: Mapping[str, Point], paired: Mapping[int, int]) -> None:
-        self.points = points
         on: dict[Point, list[str]] = {}
         self.off: dict[str, Point] = {}
         for name, point in points.items():
@@ -254,25 +239,63 @@ class _Points:
         for point, names in self._off.items():
             yield point, names[0]
 
-    def join(self, place: Point) -> Iterator[tuple[Point, str]]:
-        """What a person at this place comes to with one of these, if it is another place off the line."""
+    def join_off(self, place: Point) -> Iterator[tuple[Point, str]]:
+        """What a person at this place comes to with one of those that are off the line."""
         for point, names in self._off.items():
             yield _join(place, point), names[0]
-        # On the line, a lower point takes both directions along, and a higher one none. Between, it takes one.
-        line = self._line
-        bounds = bisect_left(line.old, place[0]), bisect_left(line.new, place[1])
-        for point, names in line.on[min(bounds) : max(bounds)]:
+
+    def join_on(self, place: Point) -> Iterator[tuple[Point, str]]:
+        """What a person at this place comes to with one of those on the line, if it is another place off the line."""
+        for point, names in self._find_between(place):
             for name in names:
                 if name not in self._special:
                     yield _join(place, point), name
                     break
 
     def list_names(self, place: Point) -> Iterator[str]:
-        """Every name, or group, that alone is at this place."""
-        for name, point in self._line.points.items():
+        """Every name, or group, that alone is at this place, which is off the line and not where everyone is."""
+        for name, point in self._line.off.items():
             if name not in self._special and _join(point, self._everyone) == place:
                 yield name
+        for point, names in self._find_between(self._everyone):
+            if _join(point, self._everyone) == place:
+                yield from (name for name in names if name not in self._special)
         yield from sorted(set(self._off.get(place, ())) & self._special)
+
+    def _find_between(self, place: Point) -> Sequence[tuple[Point, list[str]]]:
+        # On the line, a lower point takes both directions along, and a higher one none. Between, it takes one.
+        line = self._line
+        bounds = bisect_left(line.old, place[0]), bisect_left(line.new, place[1])
+        return line.on[min(bounds) : max(bounds)]
+
+
+def _reach(start: Point, person: Person, users: _Points, groups: _Points) -> dict[Point, Person]:
+    """Every place off the line that a person comes to in more groups, or with a name if there is none."""
+    reached = {start: person}
+    alone = reached
+    for _ in range(2):
+        alone = dict(reached)
+        reached |= {
+            joined: who.join(group)
+            for place, who in alone.items()
+            for joined, group in groups.join_off(place)
+            if joined not in reached
+        }
+    # Two points on the line come to one of both. So one is enough, with one that is off the line, or with none.
+    reached |= {
+        joined: who.join(group)
+        for place, who in alone.items()
+        for joined, group in groups.join_on(place)
+        if joined not in reached
+    }
+    if person.user is None:
+        reached |= {
+            joined: Person(user, who.groups)
+            for place, who in list(reached.items())
+            for joined, user in users.join_on(place)
+            if joined not in reached
+        }
+    return reached
 
 
 def _join(one: Point, other: Point) -> Point:

@@ -555,7 +555,10 @@ def _write_latest(world: _World, document: Document, order: Order) -> bool:
         (profile, place)
         for profile in document["profiles"]
         for place, image in enumerate(profile.get("images", ()))
-        if "*" not in image and "@" not in image and (image.endswith(":latest") or ":" not in image.rpartition("/")[2])
+        if "*" not in image
+        and "@" not in image
+        and image != ":latest"
+        and (image.endswith(":latest") or ":" not in image.rpartition("/")[2])
     ]
     if not found:
         return False
