@@ -194,7 +194,7 @@ def _describe_who(change: Change) -> str:
         return " and ".join(parts)
     example = change.example
     groups = " and ".join(example.groups)
-    return f"whoever is in {groups}" if example.user.startswith("somebody") else f"{example.user}, if in {groups}"
+    return f"whoever is in {groups}" if example.is_anybody else f"{example.user}, if in {groups}"
 
 
 def _describe_when(change: Change, zone: tzinfo, now: float) -> str:

@@ -65,8 +65,7 @@ def read_inputs(arguments: argparse.Namespace, source: str) -> list[Input]:
     if arguments.configmap:
         namespace, name = arguments.configmap
         return _read_configmaps(namespace, name, arguments.key, arguments.label_selector or "")
-    name, file = ("<stdin>", None) if source == "-" else (source, source)
-    return [_make_input(_read_file(source), arguments.key, name, file)]
+    return [_read_path(source, arguments.key)]
 
 
 def read_source(arguments: argparse.Namespace, source: str) -> list[Input]:
@@ -85,7 +84,12 @@ def read_source(arguments: argparse.Namespace, source: str) -> list[Input]:
         return _read_configmaps(namespace, name, arguments.key, arguments.label_selector or "")
     if kind == "git":
         return [_make_input(_read_git(rest), arguments.key, source, None)]
-    return [_make_input(_read_file(source), arguments.key, "<stdin>" if source == "-" else source, source)]
+    return [_read_path(source, arguments.key)]
+
+
+def _read_path(path: str, key: str) -> Input:
+    name, file = ("<stdin>", None) if path == "-" else (path, path)
+    return _make_input(_read_file(path), key, name, file)
 
 
 def _make_input(raw: bytes, key: str, name: str, file: str | None) -> Input:

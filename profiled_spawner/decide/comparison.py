@@ -54,6 +54,7 @@ class Example:
         image_choice: The chosen image; None where none is offered.
         size: The chosen size; ``default`` for none.
         at: When the server starts, in seconds since 1970.
+        is_anybody: Whether `user` stands for anybody else.
     """
 
     user: str
@@ -62,6 +63,7 @@ class Example:
     image_choice: str | None
     size: str
     at: float
+    is_anybody: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,25 +191,31 @@ class _Search:
         yield from self._compare_choices(IMAGE, old.images, new.images)
         yield from self._compare_choices(SIZE, old.sizes, new.sizes)
         base = tuple(make_rule_book(document, self._order) for document in self._documents)
-        sizes = [{size.name: size for size in document.sizes} for document in self._documents]
+        sizes = self._make_books_of_sizes(base)
         for choice in self._list_image_choices():
             yield from self._compare_books(base, choice)
-            for name in (name for name in sizes[0] if name in sizes[1]):
-                books = tuple(
-                    make_rule_book(document, self._order, of_name[name])
-                    for document, of_name in zip(self._documents, sizes, strict=True)
-                )
-                settings = dict.fromkeys(
-                    setting
-                    for book, without in zip(books, base, strict=True)
-                    for setting in book
-                    if book[setting] != without.get(setting)
-                )
-                of_size = [make_rules_of_entries([each[name]])[name or ""] for each in sizes]
-                with_size = replace(choice, size=name or "", needs=_unique(*choice.needs, *of_size))
-                yield from self._compare_books(
-                    [{setting: book[setting] for setting in settings if setting in book} for book in books], with_size
-                )
+            for name, (books, needs) in sizes.items():
+                yield from self._compare_books(books, replace(choice, size=name, needs=_unique(*choice.needs, *needs)))
+
+    def _make_books_of_sizes(self, base: Sequence[RuleBook]) -> Mapping[str, tuple[Sequence[RuleBook], Sequence[Rule]]]:
+        """For each size of both documents, the rules of what it has a say in, and who may choose it."""
+        sizes = [{size.name or "": size for size in document.sizes} for document in self._documents]
+        rules = [make_rules_of_entries(document.sizes) for document in self._documents]
+        found = {}
+        for name in (name for name in sizes[0] if name in sizes[1]):
+            books = [
+                make_rule_book(document, self._order, each[name])
+                for document, each in zip(self._documents, sizes, strict=True)
+            ]
+            settings = dict.fromkeys(
+                setting
+                for book, without in zip(books, base, strict=True)
+                for setting in book
+                if book[setting] != without.get(setting)
+            )
+            its = [{setting: book[setting] for setting in settings if setting in book} for book in books]
+            found[name] = its, [each[name] for each in rules]
+        return found
 
     def _list_image_choices(self) -> Iterator[_Choice]:
         old, new = ({image.name or "": image for image in document.images} for document in self._documents)
@@ -233,7 +241,7 @@ class _Search:
         positions = {name: position for position, name in enumerate(lists[1])}
         for one, other in combinations([name for name in lists[0] if name in positions], 2):
             if positions[one] > positions[other]:
-                first = replace(lists[0][one], value=one, images=None)
+                first = replace(lists[0][one], value=one)
                 yield from self._compare_rules(
                     (ORDER, (one, other)), (first,), (), _Choice(needs=_unique(lists[0][one], lists[0][other]))
                 )
@@ -327,7 +335,15 @@ class _Search:
             new,
             *found.names,
             images=() if choice.old_image else tuple(found.images),
-            example=Example(user, tuple(sorted(person.groups)), image.example, choice.image, choice.size, found.at),
+            example=Example(
+                user,
+                tuple(sorted(person.groups)),
+                image.example,
+                choice.image,
+                choice.size,
+                found.at,
+                is_anybody=person.user is None,
+            ),
         )
 
 

@@ -8,7 +8,7 @@ one more may be needed for each thing that the person must be offered.
 
 Most rules of both lists are paired: they are the same, and stand in the same order (see `comparison`). Where two paired
 rules decide, nothing is different. The lowest of two points of paired rules is such a point again. So only points that
-are *off* this line, and what comes of them together with others, have to be looked at.
+are *off* this line matter, and their lowest with other points.
 """
 
 from __future__ import annotations

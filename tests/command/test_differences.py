@@ -152,6 +152,11 @@ def test_each_kind_of_change_has_its_words(old: str, new: str, lines: list[str])
     assert lines_of(old, new) == lines
 
 
+def test_a_user_called_somebody_is_that_user() -> None:
+    ours, theirs = "{groups: [g], env: {A: b}}", "{users: [somebody-2], env: {A: c}}"
+    assert "somebody-2, if in g" in lines_of(f"{ours}, {theirs}", f"{theirs}, {ours}")
+
+
 def test_a_crowd_is_not_listed_name_by_name() -> None:
     users = ", ".join(f"user-{number:02}" for number in range(30))
     lines = lines_of("", f"{{name: a, users: [{users}], env: {{A: b}}}}")

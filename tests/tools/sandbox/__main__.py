@@ -285,7 +285,7 @@ class Diary:
                 self._narrator.say(MARGIN + (line if valid else self._narrator.style.red(line)))
 
     async def follow(self, sandbox: Sandbox, documents: Mapping[str, DocumentFile]) -> None:
-        """Copy each edit of a document into its ConfigMap, and tell of it and of what the hub warns of."""
+        """Copy each edit of a document into its ConfigMap. Tell of the edits, and of the hub's warnings."""
         following = (self._follow_document(sandbox, document, name) for name, document in documents.items())
         await asyncio.gather(*following, self._follow_warnings(sandbox))
 

@@ -168,7 +168,7 @@ def images_of(documents: Iterable[Document]) -> list[str]:
     """Return the images to choose from on KubeSpawner's part of the page.
 
     They are those that the profiles name, patterns left out, and one more. That one stays on the list, because
-    KubeSpawner 7.1 shows an empty box to whoever had an image that is gone, and starts the first of the list then. If a
+    KubeSpawner 7.1 shows an empty box if somebody's last image is gone, and starts the first of the list then. If a
     document has a list of images to choose from, there are none: two lists on one page would contradict each other.
     """
     documents = list(documents)
