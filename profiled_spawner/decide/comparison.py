@@ -1,12 +1,8 @@
 """What changes, and for whom, from one document to another: exact for every possible server.
 
 Both documents are lists of rules, setting by setting (see `rules`). They differ for a server if the rule that decides
-in the one list and the rule that decides in the other give different values. So for every setting whose rules changed,
-this asks whether there are a moment, an image and a person for whom two such rules decide:
-
-- Moments: at those when something begins or ends, and now, everything is decided that ever is.
-- Images: those that match an entry of a changed rule, or of none, and few others (see `least_images`).
-- People: see `persons`.
+in the one list and the rule that decides in the other give different values. Most rules stand in both lists, and where
+two of these decide, nothing is different. So this asks of all other pairs for whom they decide (see `deciders`).
 
 What a person may choose comes first: a person who is offered images runs one of these and no other, and a size is one
 more list of rules. So each choice is looked at by itself, with those to whom both documents offer it.
@@ -17,21 +13,23 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, count
-from typing import TypeAlias, TypeVar
+from functools import partial
+from itertools import combinations, count, product
+from typing import TypeVar
 
 from ..document.model import DEFAULT_SIZE, Document, ImageChoice, Profile, Size
 from ..document.times import ALWAYS
 from ..errors import ProfiledSpawnerError
+from .deciders import Deciders, Deciding, Person
 from .image_classes import ImageClass, find_image_classes
 from .least_images import LeastImages
 from .matching import MergeOrder
-from .persons import Deciding, People, Point, find_unequal_sum
-from .rules import ADDED_UP, SOURCE_ORDER, UNSET, Rule, RuleBook, SettingKey, make_rule_book, make_rules_of_entries
+from .rules import ADDED_UP, NO_RULE, SOURCE_ORDER, Rule, RuleBook, SettingKey, make_rule_book, make_rules_of_entries
+from .sums import find_unequal_sum
 
-__all__ = ["Change", "Comparison", "Example", "UndecidableError", "compare_documents"]
+__all__ = ["Change", "Choice", "Comparer", "Comparison", "Example", "UndecidableError", "compare_documents"]
 
 E = TypeVar("E", Profile, Size, ImageChoice)
 
@@ -124,7 +122,7 @@ def compare_documents(
     if at is not None:
         old, new = _at(old, at), _at(new, at)
         since = at
-    return Comparison(tuple(_Search(old, new, order, since).find()))
+    return Comparison(tuple(Comparer(old, new, order, since).compare()))
 
 
 def _at(document: Document, at: float) -> Document:
@@ -137,14 +135,14 @@ def _at(document: Document, at: float) -> Document:
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class Choice:
     """Servers that are started with the same choice.
 
     Attributes:
         image: The name of the chosen image; None for people who are offered none.
         size: The name of the chosen size.
         needs: Who may choose this, in both documents.
-        bars: Who may not be looked at, because images are offered to them.
+        bars: Who is not looked at, because images are offered to them.
         old_image: The image that the old document decides; None if it leaves it to the hub's settings.
         new_image: Likewise of the new document.
     """
@@ -157,20 +155,11 @@ class _Choice:
     new_image: str | None = None
 
 
-_Names: TypeAlias = tuple[tuple[str, ...], tuple[str, ...], bool]
-"""Users, groups, and whether also everybody whom no document names."""
-
-_Placed: TypeAlias = Sequence[tuple[int, Rule]]
-"""Rules that apply at a moment, each with its position in the list of all."""
-
-_Difference: TypeAlias = tuple[Rule | None, Rule | None, Deciding, ImageClass]
-"""The rules that decide, for whom, and on which image."""
-
-
-class _Search:
-    """Searches for everything that is different."""
+class Comparer:
+    """Compares what two documents give, setting by setting and choice by choice."""
 
     def __init__(self, old: Document, new: Document, order: MergeOrder, since: float) -> None:
+        """Prepares for two documents, whose moments are compared from `since` on."""
         self._documents = old, new
         self._order = order
         self._since = since
@@ -185,47 +174,126 @@ class _Search:
             [entry for document in self._documents for profile in document.profiles for entry in profile.images or ()]
         )
 
-    def find(self) -> Iterator[Change]:
+    def compare(self) -> Iterator[Change]:
         """Every change."""
         old, new = self._documents
         yield from self._compare_choices(IMAGE, old.images, new.images)
         yield from self._compare_choices(SIZE, old.sizes, new.sizes)
-        base = tuple(make_rule_book(document, self._order) for document in self._documents)
-        sizes = self._make_books_of_sizes(base)
-        for choice in self._list_image_choices():
-            yield from self._compare_books(base, choice)
-            for name, (books, needs) in sizes.items():
-                yield from self._compare_books(books, replace(choice, size=name, needs=_unique(*choice.needs, *needs)))
+        for choice, books in self.list_books():
+            for setting in {**books[0], **books[1]}:
+                lists = [book.get(setting, ()) for book in books]
+                # One document never has the order of sources that it does not have both.
+                if all(lists) or setting[0] != SOURCE_ORDER:
+                    yield from self.compare_rules(setting, lists, choice)
 
-    def _make_books_of_sizes(self, base: Sequence[RuleBook]) -> Mapping[str, tuple[Sequence[RuleBook], Sequence[Rule]]]:
-        """For each size of both documents, the rules of what it has a say in, and who may choose it."""
+    def list_books(self) -> Iterator[tuple[Choice, Sequence[RuleBook]]]:
+        """For every choice, the rules of the old and of the new document; for a size, of what it has a say in."""
+        base = self._make_books([None, None])
+        sizes = list(self._list_sizes(base))
+        for choice in self._list_image_choices():
+            yield choice, base
+            for name, needs, books in sizes:
+                yield replace(choice, size=name, needs=_unique(*choice.needs, *needs)), books
+
+    def compare_rules(self, setting: SettingKey, lists: Sequence[Sequence[Rule]], choice: Choice) -> Iterator[Change]:
+        """Every change of one setting, of which the old and the new rules are given."""
+        images = choice.old_image, choice.new_image
+        if lists[0] is lists[1] and images[0] == images[1]:
+            return
+        if setting[0] == ADDED_UP:
+            yield from self._compare_sums(setting, lists, choice)
+            return
+        old, new = map(self.find_deciding, lists, images)
+        deciders = self.make_deciders((old, new), choice)
+        for one, other in _list_unpaired(_pair(old, new), len(old), len(new)):
+            rules = old[one], new[other]
+            if rules[0].value != rules[1].value:
+                for each in _unite(deciders.find((one, other), partial(self.find_images, rules, choice))):
+                    yield self._make_change(setting, rules, each, choice)
+
+    def find_deciding(self, rules: Sequence[Rule], image: str | None) -> Sequence[Rule]:
+        """The rules of a list that may ever decide, the last of which does where no other does.
+
+        Args:
+            rules: The list.
+            image: The image of all servers, for which the rules then are; None if it may be any.
+        """
+        found = self._find_matching(rules, image)
+        for position, rule in enumerate(found):
+            is_for_all = rule.users is None and rule.images is None
+            if is_for_all and rule.period.start <= self._since and rule.period.end == math.inf:
+                return found[: position + 1]
+        return [*found, NO_RULE]
+
+    def _find_matching(self, rules: Iterable[Rule], image: str | None) -> list[Rule]:
+        """The rules that are not over; only those for an image, if it is given, and then for every image."""
+        found = [rule for rule in rules if rule.period.end > self._since]
+        if image is None:
+            return found
+        its = self._images.classify(image)
+        return [replace(rule, images=None) for rule in found if _is_for(rule, its)]
+
+    def make_deciders(self, lists: Iterable[Sequence[Rule]], choice: Choice) -> Deciders:
+        """What finds the people for whom rules of these lists decide, with a choice."""
+        return Deciders(*lists, needs=choice.needs, bars=choice.bars, since=self._since)
+
+    def find_images(self, rules: Iterable[Rule], choice: Choice) -> Iterable[ImageClass]:
+        """The images on which these rules may decide: those that match all of them, and as little else as possible."""
+        if choice.old_image is not None:
+            return [self._images.classify(choice.old_image)]
+        found: dict[tuple[str, ...], ImageClass] = {}
+        for entries in product(*(sorted(rule.images) for rule in rules if rule.images is not None)):
+            for each in self._images.find(*sorted({*entries})):
+                found.setdefault(each.entries, each)
+        return found.values()
+
+    def make_example(self, image: ImageClass, person: Person, at: float, choice: Choice) -> Example:
+        """The server of a person."""
+        return Example(
+            self._anybody if person.user is None else person.user,
+            tuple(sorted(person.groups)),
+            image.example,
+            choice.image,
+            choice.size,
+            at,
+            is_anybody=person.user is None,
+        )
+
+    def _make_books(self, sizes: Iterable[Size | None]) -> Sequence[RuleBook]:
+        books = [
+            make_rule_book(document, self._order, size) for document, size in zip(self._documents, sizes, strict=True)
+        ]
+        # What is equal becomes the same, so that it is compared only once.
+        same = {setting: rules for setting, rules in books[0].items() if books[1].get(setting) == rules}
+        return [{**book, **same} for book in books]
+
+    def _list_sizes(self, base: Sequence[RuleBook]) -> Iterator[tuple[str, Sequence[Rule], Sequence[RuleBook]]]:
+        """Each size of both documents: its name, who may choose it, and the rules of what it has a say in."""
         sizes = [{size.name or "": size for size in document.sizes} for document in self._documents]
-        rules = [make_rules_of_entries(document.sizes) for document in self._documents]
-        found = {}
+        needs = [make_rules_of_entries(document.sizes) for document in self._documents]
         for name in (name for name in sizes[0] if name in sizes[1]):
-            books = [
-                make_rule_book(document, self._order, each[name])
-                for document, each in zip(self._documents, sizes, strict=True)
-            ]
+            books = self._make_books([each[name] for each in sizes])
             settings = dict.fromkeys(
                 setting
                 for book, without in zip(books, base, strict=True)
-                for setting in book
-                if book[setting] != without.get(setting)
+                for setting, rules in book.items()
+                if rules != without.get(setting)
             )
-            its = [{setting: book[setting] for setting in settings if setting in book} for book in books]
-            found[name] = its, [each[name] for each in rules]
-        return found
+            yield (
+                name,
+                [each[name] for each in needs],
+                [{setting: book[setting] for setting in settings if setting in book} for book in books],
+            )
 
-    def _list_image_choices(self) -> Iterator[_Choice]:
+    def _list_image_choices(self) -> Iterator[Choice]:
         old, new = ({image.name or "": image for image in document.images} for document in self._documents)
         of_old, of_new = (make_rules_of_entries(document.images) for document in self._documents)
-        yield _Choice(bars=_unique(*of_old.values(), *of_new.values()))
+        yield Choice(bars=_unique(*of_old.values(), *of_new.values()))
         for name in (name for name in old if name in new):
             images = old[name].image, new[name].image
             # Where one decides the image and the other does not, that is the change.
             if (images[0] is None) == (images[1] is None):
-                yield _Choice(name, DEFAULT_SIZE, _unique(of_old[name], of_new[name]), (), *images)
+                yield Choice(name, DEFAULT_SIZE, _unique(of_old[name], of_new[name]), (), *images)
 
     def _compare_choices(
         self, section: str, old: Sequence[Size | ImageChoice], new: Sequence[Size | ImageChoice]
@@ -237,220 +305,112 @@ class _Search:
                 (replace(each[name], value=value[name]),) if name in each else ()
                 for each, value in zip(lists, values, strict=True)
             ]
-            yield from self._compare_rules((section, name), rules[0], rules[1], _Choice())
+            if rules[0] != rules[1]:
+                yield from self.compare_rules((section, name), rules, Choice())
         positions = {name: position for position, name in enumerate(lists[1])}
         for one, other in combinations([name for name in lists[0] if name in positions], 2):
             if positions[one] > positions[other]:
                 first = replace(lists[0][one], value=one)
-                yield from self._compare_rules(
-                    (ORDER, (one, other)), (first,), (), _Choice(needs=_unique(lists[0][one], lists[0][other]))
-                )
+                both = Choice(needs=_unique(lists[0][one], lists[0][other]))
+                yield from self.compare_rules((ORDER, (one, other)), ((first,), ()), both)
 
-    def _compare_books(self, books: Sequence[RuleBook], choice: _Choice) -> Iterator[Change]:
-        old, new = books
-        for setting in {**old, **new}:
-            if setting[0] == SOURCE_ORDER and not (setting in old and setting in new):
-                continue  # One document never has both.
-            yield from self._compare_rules(setting, old.get(setting, ()), new.get(setting, ()), choice)
-
-    def _compare_rules(
-        self, setting: SettingKey, old: Sequence[Rule], new: Sequence[Rule], choice: _Choice
-    ) -> Iterator[Change]:
-        if old == new and choice.old_image == choice.new_image:
+    def _compare_sums(self, setting: SettingKey, lists: Sequence[Sequence[Rule]], choice: Choice) -> Iterator[Change]:
+        """Every change of a setting whose values add up, with one example of a person on each image."""
+        old, new = map(self._find_matching, lists, (choice.old_image, choice.new_image))
+        # What is in both lists makes no difference to any sum.
+        rules = [list(each.elements()) for each in (Counter(old) - Counter(new), Counter(new) - Counter(old))]
+        changed = [*rules[0], *rules[1]]
+        if not changed:
             return
-        pairing = {} if choice.old_image != choice.new_image else _pair(old, new)
-        paired = {*pairing}, {*pairing.values()}
-        found = _Found()
-        everything = [*old, *new, *choice.needs, *choice.bars]
-        for number, at in enumerate(self._list_moments(everything)):
-            rules = [[each for each in enumerate(rules) if each[1].period.covers(at)] for rules in (old, new)]
-            is_changed = any(
-                position not in kept for each, kept in zip(rules, paired, strict=True) for position, _ in each
+        # In the order of their weights, one of them stands for the setting.
+        pair = next(iter(rules[0]), NO_RULE), next(iter(rules[1]), NO_RULE)
+        moments = self._list_moments([*changed, *choice.needs, *choice.bars])
+        found = []
+        for image in self._list_all_images(changed, choice):
+            matching = [[rule for rule in each if _is_for(rule, image)] for each in rules]
+            for at in moments:
+                old_now, new_now, needs, bars = (
+                    [rule for rule in each if rule.period.covers(at)] for each in (*matching, choice.needs, choice.bars)
+                )
+                if len(needs) == len(choice.needs):
+                    person = find_unequal_sum(old_now, new_now, needs, bars)
+                    if person is not None:
+                        found.append(Deciding(image, at, *person.names, person))
+                        break
+        for each in _unite(found):
+            yield self._make_change(setting, pair, each, choice)
+
+    def _list_all_images(self, rules: Iterable[Rule], choice: Choice) -> Iterable[ImageClass]:
+        """One image of each class that the rules tell apart, and of those that match nothing."""
+        if choice.old_image is not None:
+            return [self._images.classify(choice.old_image)]
+        classes = find_image_classes([entry for rule in rules for entry in sorted(rule.images or ())])
+        if not classes.complete:
+            raise UndecidableError(
+                "this cannot be decided: the preferences of nodes are for more combinations of images than can be "
+                "looked at"
             )
-            if not is_changed or not all(rule.period.covers(at) for rule in choice.needs):
-                continue
-            bars = [rule for rule in choice.bars if rule.period.covers(at)]
-            images = self._list_images(setting, rules, pairing, choice)
-            if number:
-                # Elsewhere, everything decides that did before.
-                turning = [rule for rule in everything if at in (rule.period.start, rule.period.end)]
-                images = [pair for pair in images if any(_is_for(rule, each) for rule in turning for each in pair)]
-            if setting[0] == ADDED_UP:
-                differences = _find_unequal(rules, images, choice.needs, bars)
-            else:
-                people = People(rules[0], rules[1], (len(old), len(new)), pairing, needs=choice.needs, bars=bars)
-                differences = _find_different(people, old, new, images)
-            for difference in differences:
-                found.add(difference, at)
-        for each in found.list():
-            yield self._make_change(setting, each, choice)
+        # Images that are too long match nothing, not even `**`: they are the least.
+        return [self._images.classify(each.example) for each in (*classes.classes, *self._images.find())]
 
     def _list_moments(self, rules: Iterable[Rule]) -> list[float]:
-        """The moments at which something begins or ends, and the first one."""
+        """The first moment, and all at which something begins or ends."""
         bounds = {bound for rule in rules for bound in (rule.period.start, rule.period.end)}
-        later = sorted(bound for bound in bounds if self._since < bound < math.inf)
-        first = self._since if math.isfinite(self._since) else min(later, default=1) - 1
-        return [first, *later]
+        return [self._since, *sorted(bound for bound in bounds if self._since < bound < math.inf)]
 
-    def _list_images(
-        self, setting: SettingKey, rules: Sequence[_Placed], pairing: Mapping[int, int], choice: _Choice
-    ) -> list[tuple[ImageClass, ImageClass]]:
-        """The images on which the old and the new rules may decide differently; a pair if they are not the same."""
-        if choice.old_image is not None and choice.new_image is not None:
-            return [(self._images.classify(choice.old_image), self._images.classify(choice.new_image))]
-        if setting[0] == ADDED_UP:
-            changed = _cancel(*([rule for _, rule in each] for each in rules))
-            classes = find_image_classes([entry for rule in changed for entry in sorted(rule.images or ())])
-            if not classes.complete:
-                raise UndecidableError(
-                    "this cannot be decided: the preferences of nodes are for more combinations of images than can be "
-                    "looked at"
-                )
-            examples = [each.example for each in (*classes.classes, *self._images.find())]
-            return [(each, each) for each in map(self._images.classify, examples)]
-        back = {theirs: ours for ours, theirs in pairing.items()}
-        combinations_of_two = {
-            entries
-            for (ours, theirs), (to_theirs, to_ours) in (
-                ((rules[0], rules[1]), (pairing, back)),
-                ((rules[1], rules[0]), (back, pairing)),
-            )
-            for position, rule in ours
-            if position not in to_theirs
-            for entries in _list_entries(position, rule, theirs, to_ours)
-        }
-        found: dict[frozenset[str], ImageClass] = {}
-        for mine, their in sorted(combinations_of_two):
-            for each in self._images.find(*sorted({mine, their} - {""})):
-                found.setdefault(frozenset(each.entries), each)
-        return [(each, each) for each in found.values()]
-
-    def _make_change(self, setting: SettingKey, found: _Affected, choice: _Choice) -> Change:
-        old, new, deciding, image = found.difference
-        person = deciding.person
-        user = self._anybody if person.user is None else person.user
+    def _make_change(
+        self, setting: SettingKey, rules: Sequence[Rule], found: Sequence[Deciding], choice: Choice
+    ) -> Change:
+        first = found[0]
+        old, new = (None if rule is NO_RULE else rule for rule in rules)
         return Change(
             setting,
             old,
             new,
-            *found.names,
-            images=() if choice.old_image else tuple(found.images),
-            example=Example(
-                user,
-                tuple(sorted(person.groups)),
-                image.example,
-                choice.image,
-                choice.size,
-                found.at,
-                is_anybody=person.user is None,
-            ),
+            first.users,
+            first.groups,
+            first.everyone,
+            images=() if choice.old_image is not None else tuple(each.image for each in found),
+            example=self.make_example(first.image, first.person, first.at, choice),
         )
 
 
-@dataclass
-class _Affected:
-    """A pair of rules, for whom it decides, where and when; and an example."""
+def _unite(found: Iterable[Deciding]) -> Iterable[Sequence[Deciding]]:
+    """Puts together the images on which it is so for the same people.
 
-    difference: _Difference
-    names: _Names
-    images: list[ImageClass]
-    at: float
-
-
-class _Found:
-    """What was found of one setting, each pair of rules once for the same people."""
-
-    def __init__(self) -> None:
-        self._seen: set[object] = set()
-        self._pairs: dict[object, dict[_Names, _Affected]] = {}
-
-    def add(self, difference: _Difference, at: float) -> None:
-        """Adds a pair of rules, unless it is known on this image."""
-        one, other, deciding, image = difference
-        pair = one and id(one), other and id(other)
-        if (pair, image.example) in self._seen:
-            return
-        self._seen.add((pair, image.example))
-        person = deciding.person
-        is_for_everyone = person.user is None and not person.groups
-        names = ((), (), True) if is_for_everyone else (*deciding.list_names(), False)
-        of_pair = self._pairs.setdefault(pair, {})
-        known = of_pair.get(names)
-        if known is None or len(person.groups) < len(known.difference[2].person.groups):
-            of_pair[names] = _Affected(difference, names, [image], at)
-        elif known.at == at:
-            known.images.append(image)
-
-    def list(self) -> Iterator[_Affected]:
-        """Everything, but people in several groups only where a pair of rules is for nobody else."""
-        for of_pair in self._pairs.values():
-            yield from (each for each in of_pair.values() if any(each.names) or len(of_pair) == 1)
-
-
-def _find_different(
-    people: People, old: Sequence[Rule], new: Sequence[Rule], images: Iterable[tuple[ImageClass, ImageClass]]
-) -> Iterator[_Difference]:
-    """The pairs of rules with different values that decide for somebody."""
-    before: list[Rule | None] = [*old, None]
-    after: list[Rule | None] = [*new, None]
-
-    def differ(point: Point) -> bool:
-        one, other = before[point[0]], after[point[1]]
-        return (one.value if one else UNSET) != (other.value if other else UNSET)
-
-    for image, other_image in images:
-        for deciding in people.find(image.entries, other_image.entries, differ):
-            one, other = deciding.point
-            yield before[one], after[other], deciding, image
-
-
-def _list_entries(position: int, rule: Rule, theirs: _Placed, to_ours: Mapping[int, int]) -> Iterator[tuple[str, str]]:
-    """The entries that an image has to match for a rule to decide, and for any of theirs to decide there too.
-
-    An empty text is no entry. A rule of theirs that is paired with one that stands before this one does not decide
-    where this one does: that one would.
+    People with several groups, or with a name and a group, are of interest only if it is so for nobody with less.
     """
-    others = {""}
-    for place, other in theirs:
-        if to_ours.get(place, position) >= position:
-            others.update(other.images or ())
-    for mine in rule.images or ("",):
-        for their in others:
-            yield mine, their
+    alike: dict[Hashable, list[Deciding]] = {}
+    for each in found:
+        alike.setdefault((each.at, each.users, each.groups, each.person), []).append(each)
+    return [each for each in alike.values() if each[0].is_simple] or list(alike.values())[:1]
+
+
+def _list_unpaired(pairing: Mapping[int, int], old: int, new: int) -> Iterator[tuple[int, int]]:
+    """The positions of the rules, one of each list, that may decide together, where not both are paired.
+
+    Where a paired rule matches, so does its partner, and decides unless one above it does. So the other rule stands
+    above the partner.
+
+    Args:
+        pairing: The positions of the paired rules.
+        old: How many rules the old list has.
+        new: How many the new one has.
+    """
+    back = {theirs: ours for ours, theirs in pairing.items()}
+    for one in range(old):
+        if one in pairing:
+            yield from ((one, other) for other in range(pairing[one]) if other not in back)
+        else:
+            yield from ((one, other) for other in range(new) if back.get(other, old) > one)
 
 
 def _is_for(rule: Rule, image: ImageClass) -> bool:
     return rule.images is None or not rule.images.isdisjoint(image.entries)
 
 
-def _find_unequal(
-    rules: Sequence[_Placed],
-    images: Iterable[tuple[ImageClass, ImageClass]],
-    needs: Sequence[Rule],
-    bars: Sequence[Rule],
-) -> Iterator[_Difference]:
-    """Somebody for whom values do not add up to the same, for each image on which there is somebody."""
-    for pair in images:
-        old, new = ([rule for _, rule in each if _is_for(rule, image)] for each, image in zip(rules, pair, strict=True))
-        person = find_unequal_sum(old, new, needs, bars)
-        if person is not None:
-            # Any that has it: none decides alone.
-            yield next(iter(old), None), next(iter(new), None), Deciding((0, 0), person), pair[0]
-
-
-def _cancel(old: Sequence[Rule], new: Sequence[Rule]) -> list[Rule]:
-    """The rules that only one of the two lists has, as often as it has them more."""
-    counts = Counter(old)
-    counts.subtract(Counter(new))
-    return [rule for rule, count in counts.items() if count]
-
-
 def _pair(old: Sequence[Rule], new: Sequence[Rule]) -> dict[int, int]:
-    """Pairs as many equal rules of both lists as possible without crossing, by their positions.
-
-    Two paired rules match the same servers. So where the lists decide differently, one of the two rules that decide is
-    not paired.
-    """
+    """Pairs as many equal rules of both lists as possible without crossing, by their positions."""
     begin = 0
     while begin < min(len(old), len(new)) and old[begin] == new[begin]:
         begin += 1

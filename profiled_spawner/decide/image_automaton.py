@@ -6,7 +6,8 @@ and one with a digest is also matched without its tag.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import chain
 from operator import or_
@@ -32,10 +33,15 @@ class Cursor(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where a cursor may be: places in entries with a star, as bits, and branches of the tree of the others."""
+    """Where a cursor may be in some entries.
+
+    Attributes:
+        places: Places in entries with a star, as bits.
+        branches: Branches of the tree of the others, each with the number of characters that are left.
+    """
 
     places: int
-    branches: frozenset[int]
+    branches: Mapping[int, int]
 
 
 class State(NamedTuple):
@@ -64,6 +70,7 @@ class ImageAutomaton:
     def __init__(self, entries: Sequence[str]) -> None:
         self._by_character: dict[str, int] = {}
         self._stars = 0
+        self._left: list[int] = []
         self._ends: dict[int, int] = {}
         self._branches: list[dict[str, int]] = [{}]
         self._complete: dict[int, int] = {}
@@ -71,23 +78,29 @@ class ImageAutomaton:
         begin = place = 0
         for position, entry in enumerate(entries):
             if EVERYONE not in entry:
-                self._places[entry] = Places(0, frozenset(self._add_branch(entry, position)))
+                branches = self._add_branch(entry, position)
+                self._places[entry] = Places(0, {branch: len(entry) - read for read, branch in enumerate(branches)})
                 continue
             begin |= 1 << place
             first = place
+            # An image without a tag needs no more than what stands before ":latest".
+            left = len(entry.removesuffix(f":{_LATEST}")) - entry.count(EVERYONE)
             before = ""
             for character in entry:
-                if character != EVERYONE:
-                    self._by_character[character] = self._by_character.get(character, 0) | 1 << place
-                elif before == EVERYONE:
+                if before == character == EVERYONE:
                     continue
-                else:
+                self._left.append(max(left, 0))
+                if character == EVERYONE:
                     self._stars |= 1 << place
+                else:
+                    self._by_character[character] = self._by_character.get(character, 0) | 1 << place
+                    left -= 1
                 before = character
                 place += 1
+            self._left.append(0)
             self._ends[1 << place] = position
             place += 1
-            self._places[entry] = Places((1 << place) - (1 << first), frozenset())
+            self._places[entry] = Places((1 << place) - (1 << first), {})
         self._all_ends = sum(self._ends)
         known = {*self._by_character, *(character for branch in self._branches for character in branch), *_LATEST}
         # A character that no entry has: any of them does what all do.
@@ -145,9 +158,20 @@ class ImageAutomaton:
     def find_places(self, *entries: str) -> Places:
         """Where a text may have come to that one of these entries may match in the end."""
         found = [self._places[entry] for entry in entries]
-        return Places(
-            reduce(or_, (each.places for each in found), 0), frozenset().union(*(each.branches for each in found))
-        )
+        branches = {branch: left for each in found for branch, left in each.branches.items()}
+        return Places(reduce(or_, (each.places for each in found), 0), branches)
+
+    def count_left(self, state: State, required: Places) -> float:
+        """The number of characters of a required entry that are still to come, stars apart; infinity if none helps."""
+        left = math.inf
+        for cursor in (state.cursor, state.untagged):
+            if cursor is not None:
+                places = cursor.places & required.places
+                if places:
+                    left = min(left, self._left[places.bit_length() - 1])
+                if cursor.branch is not None:
+                    left = min(left, required.branches.get(cursor.branch, math.inf))
+        return left
 
     def _add_branch(self, entry: str, position: int) -> list[int]:
         branch = 0

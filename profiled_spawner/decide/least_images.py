@@ -8,9 +8,11 @@ far, and less of other entries has been matched.
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from collections.abc import Sequence
 from functools import cache
+from heapq import heappop, heappush
+from itertools import count
 
 from ..document.limits import MAX_IMAGE
 from .image_automaton import Cursor, ImageAutomaton, Places, State
@@ -28,8 +30,9 @@ class LeastImages:
         self._automaton = ImageAutomaton(self._entries)
         self._positions = {entry: position for position, entry in enumerate(self._entries)}
         self.find = cache(self._find)
+        self.classify = cache(self._classify)
 
-    def classify(self, image: str) -> ImageClass:
+    def _classify(self, image: str) -> ImageClass:
         """The class of a given image."""
         state = self._automaton.start
         for character in image[: MAX_IMAGE + 1]:
@@ -38,7 +41,7 @@ class LeastImages:
         return self._make_class(image, positions)
 
     def _find(self, *required: str) -> tuple[ImageClass, ...]:
-        """Images that match all required entries, shortest first; none if there are none.
+        """Images that match all required entries; none if there are none.
 
         Returns:
             For every image that matches the required entries, one that matches no other entries than that image does.
@@ -46,23 +49,29 @@ class LeastImages:
         """
         automaton = self._automaton
         needed = frozenset(self._positions[entry] for entry in required)
-        alive = [automaton.find_places(entry) for entry in required]
+        separate = [automaton.find_places(entry) for entry in required]
         together = automaton.find_places(*required)
         found: dict[frozenset[int], str] = {}
-        least: dict[object, list[State]] = {}
-        waiting = deque([("", automaton.start)])
+        least: dict[object, list[tuple[int, State]]] = {}
+        numbers = count()
+        # First comes what is nearest to a short image, as far as the required entries tell.
+        waiting = [(0.0, 0, next(numbers), "", automaton.start)]
         while waiting:
-            text, state = waiting.popleft()
+            _, _, _, text, state = heappop(waiting)
             positions = automaton.find_matching(state)
             if text and needed <= positions and not any(other <= positions for other in found):
                 found = {other: image for other, image in found.items() if not positions <= other}
                 found[positions] = text
-            if len(text) == MAX_IMAGE:
+                if positions == needed:
+                    break  # No image matches less.
+            length = len(text) + 1
+            if length > MAX_IMAGE:
                 continue
             for character in automaton.find_next(state, together):
                 after = automaton.read(state, character)
-                if all(_is_alive(after, places) for places in alive) and _keep(least, after, alive):
-                    waiting.append((text + character, after))
+                left = sum(automaton.count_left(after, places) for places in separate)
+                if left < math.inf and _keep(least, length, after, separate):
+                    heappush(waiting, (length + left, -length, next(numbers), text + character, after))
         if not required and frozenset() not in found:
             # Every image matches something, unless it is too long.
             found = {frozenset(): "x" * (MAX_IMAGE + 1)}
@@ -72,16 +81,7 @@ class LeastImages:
         return ImageClass(image, tuple(self._entries[position] for position in sorted(positions)))
 
 
-def _is_alive(state: State, required: Places) -> bool:
-    """Whether the required entry may still match an image that begins like this."""
-    places, branches = required
-    return any(
-        cursor is not None and (bool(cursor.places & places) or cursor.branch in branches)
-        for cursor in (state.cursor, state.untagged)
-    )
-
-
-def _keep(least: dict[object, list[State]], state: State, required: Sequence[Places]) -> bool:
+def _keep(least: dict[object, list[tuple[int, State]]], length: int, state: State, required: Sequence[Places]) -> bool:
     """Remembers a state, unless one is that is as far with the required entries, and no further with others."""
     key = (
         state.part,
@@ -93,9 +93,10 @@ def _keep(least: dict[object, list[State]], state: State, required: Sequence[Pla
         state.untagged is None,
     )
     states = least.setdefault(key, [])
-    if any(_is_no_further(other, state) for other in states):
+    # The longer of two texts may become too long.
+    if any(other_length <= length and _is_no_further(other, state) for other_length, other in states):
         return False
-    states.append(state)
+    states.append((length, state))
     return True
 
 

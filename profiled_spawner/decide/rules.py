@@ -14,12 +14,13 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 from ..document.model import Document, Entry, EnvVarSource, Object, Profile, Size
-from ..document.times import Period
+from ..document.times import ALWAYS, Period
 from .matching import MergeOrder, order_profiles
 from .merging import PREFERRED, REQUIRED, to_key
 
 __all__ = [
     "ADDED_UP",
+    "NO_RULE",
     "SOURCE_ORDER",
     "UNSET",
     "Rule",
@@ -69,6 +70,9 @@ class Rule:
     entry: Entry = field(compare=False)
     thing: Any = field(compare=False, repr=False, default=None)
 
+
+NO_RULE = Rule(None, frozenset(), None, ALWAYS, UNSET, Profile(-1))
+"""What decides where no rule of a list matches."""
 
 RuleBook: TypeAlias = Mapping[SettingKey, tuple[Rule, ...]]
 """The rules of each setting. The first that matches decides."""
