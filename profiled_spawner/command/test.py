@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -105,6 +104,5 @@ def _load_document(arguments: argparse.Namespace, path: str, file: AssertionFile
     if not file.documents:
         raise SourceError(f"{path} has no 'document'; write it there, or add --document", outcome="missing")
     directory = Path("." if path == "-" else path).parent
-    # A file called "-" is not the standard input.
-    documents = load_files(arguments, [os.path.join(directory, each) for each in file.documents])
+    documents = load_files(arguments, [str(directory / each) for each in file.documents])
     return documents.document if documents is not None and documents.complete else None
