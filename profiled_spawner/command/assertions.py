@@ -245,7 +245,8 @@ class _OneOrMore(_List):
         return _List.read(self, validator, node, path)
 
     def describe(self) -> Schema:
-        return {"anyOf": [self.section.describe(), _List.describe(self)]}
+        one = self.section.describe()
+        return {**_List.describe(self), **one, "type": [*one["type"], "array"]}
 
 
 class _ExpectedEnv:
@@ -366,7 +367,7 @@ _HAS_KEYS: Mapping[str, Key] = {
 }
 
 _HAS_NOT_KEYS: Mapping[str, Key] = {
-    "env": _list("env", "Environment variables that no profile sets."),
+    "env": _list("env", "Environment variables that no profile sets, or that profiles take away."),
     "resources": _list("resources", f"Resources of which it has nothing. `gpu` is short for `{GPU}`."),
     "secrets": _list("secrets", "Secrets that it cannot read."),
     "claims": _list("claims", "Persistent volume claims that it does not mount."),
@@ -402,7 +403,17 @@ _ONLY_KEYS: Mapping[str, Key] = {
     "groups": Key(_List(_PERSON_NAME), "Members of these groups.", (["forecasters"],)),
 }
 
-_THING = _Keys(THING_KEYS, "a thing that somebody may have", "{secret: team-s3}", only_one=True)
+
+class _Thing(_Keys):
+    """A thing, which three keys of an assertion can have."""
+
+    __slots__ = ()
+
+    def describe(self) -> Schema:
+        return {"$ref": "#/$defs/thing"}
+
+
+_THING = _Thing(THING_KEYS, "a thing that somebody may have", "{secret: team-s3}", only_one=True)
 
 ASSERTION_KEYS: Mapping[str, Key] = {
     "name": Key(Line(), "For people: shown if the assertion fails.", ("Only forecasters read the team's bucket",)),
@@ -626,6 +637,7 @@ def make_test_schema() -> dict[str, Any]:
                 "description": "One assertion: about a `subject`, or about everybody.",
                 **_AssertionKeys().describe(),
             },
+            "thing": {"description": "What somebody may have: one of these.", **_Keys.describe(_THING)},
             **{kind: describe_object(kind) for kind in sorted(objects)},
         },
     }

@@ -294,11 +294,17 @@ def test_the_schema_refuses_nothing_that_is_read(assertions: list[Any]) -> None:
         assert refused(yaml.load(text, EditorLoader)) == set()
 
 
+@given(st.lists(st.sampled_from([*"-:{}[]&*!|> ", "\n- ", "\n  ", *EVERY_KEY.split(), "<<", "&a", "*a"])).map(" ".join))
+def test_whatever_a_file_has_is_read_or_an_error(text: str) -> None:
+    parse_test_file(text)
+
+
 def test_the_schema_is_one_and_explains_every_key() -> None:
     schema = make_test_schema()
     Draft202012Validator.check_schema(schema)
 
     def check(part: dict[str, Any], keys: Any) -> None:
+        part = schema["$defs"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
         for name, key in keys.items():
             described = part["properties"][name]
             assert described["description"]
