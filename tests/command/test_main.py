@@ -1384,6 +1384,31 @@ class TestNothingSteersTheTerminal:
                 lines = len(checked.errors) + len(checked.warnings) + 1
                 shows("validate", document, "--format", form, lines=lines)
 
+    @pytest.mark.parametrize("form", ["text", "github"])
+    def test_where_an_assertion_fails(self, run: Run, write: Write, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+        document = {
+            "profiles": [{"name": STEERING, "users": [STEERING], "groups": [STEERING], "env": {"A": "b"}}],
+            "sizes": [{"name": STEERING, "users": [STEERING]}],
+        }
+        subject = {"user": STEERING, "groups": [STEERING], "image": "x"}
+        misspelled = {"user": STEERING, "groups": [f"{STEERING}a"], "size": f"{STEERING}a"}
+        things = [{"profile": STEERING}, {"size": STEERING}]
+        assertions = [
+            {"name": STEERING, "subject": subject, "has": {"env": {"A": "c"}}, "has_not": {"profiles": [STEERING]}},
+            {"subject": subject, "has": {"profiles": [f"{STEERING}a"]}, "has_not": {"sizes": [STEERING]}},
+            {"subject": misspelled, "has": {"gpu": 1}},
+            *({"nobody_has": thing} for thing in things),
+            *({"everyone_has": thing} for thing in things),
+            *({"only": {"users": [f"{STEERING}a"]}, "may_have": thing} for thing in things),
+        ]
+        path = write(json.dumps({"assertions": assertions}), f"{STEERING}.yaml")
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        code, out, err = run("test", path, "--document", write(json.dumps(document)), "--format", form)
+        plain = re.sub("\x1b\\[(?:0|1|2|31|32|33)m", "", out)
+        assert (code, err) == (1, "")
+        assert plain.replace("\n", "").isprintable()
+        assert plain.endswith(": 9 assertions fail\n")
+
     def test_where_the_source_is_called_so(self, run: Run, write: Write) -> None:
         path = write(BAD, f"profiles{STEERING}.yaml")
         manifest = write(f"apiVersion: v1\nkind: ConfigMap\ndata: {{{json.dumps(STEERING)}: a}}", f"{STEERING}.yaml")
