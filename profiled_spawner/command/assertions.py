@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
-from typing import Any
+from typing import Any, cast
 
+from ..decide.holders import Kind, Thing
 from ..document import yaml_tree
 from ..document.kubernetes import RULES, SHAPES, Schema, describe_object
 from ..document.model import DEFAULT_SIZE, GPU, PROFILE_KEYS, EnvValue
@@ -21,6 +22,7 @@ from ..document.rules import (
     EXTENDED_RESOURCE,
     HUGE_PAGES,
     IMAGE,
+    OBJECT_NAME,
     Rule,
     explain_env_name,
     explain_resource_name,
@@ -41,26 +43,14 @@ __all__ = [
     "Expected",
     "Person",
     "SubjectAssertion",
-    "Thing",
     "make_test_schema",
     "parse_test_file",
 ]
 
+_NO_THING = Thing("env", "")
+
 MAX_ASSERTIONS = 1_000
 """Assertions of one test file: each about everybody takes as long as a small `diff`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """What somebody may have.
-
-    Attributes:
-        kind: A key of `THING_KEYS`.
-        name: Its name; of a resource, Kubernetes' name.
-    """
-
-    kind: str
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +133,7 @@ class EverybodyAssertion(Assertion):
     """
 
     kind: str = ""
-    thing: Thing = Thing("", "")
+    thing: Thing = _NO_THING
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     at: str = ""
@@ -312,16 +302,15 @@ class _Keys:
         }
 
 
-_SECRET = Text(RULES["SecretEnvSource.name"])
-_CLAIM = Text(RULES["PersistentVolumeClaimVolumeSource.claimName"])
+_OBJECT = Text(OBJECT_NAME)
+# Of one server, a template is asked for as it is written: what it becomes, KubeSpawner decides.
+_OBJECT_OR_TEMPLATE = Text(RULES["SecretEnvSource.name"])
 _PERSON_NAME = Text(_NAME)
 
 THING_KEYS: Mapping[str, Key] = {
     "env": Key(_EnvName(), "An environment variable, whatever its value.", ("S3_KEY",)),
-    "secret": Key(
-        _SECRET, "A Secret: by a variable, by `env_from`, or by a volume. A template as in the document.", ("team-s3",)
-    ),
-    "claim": Key(_CLAIM, "A persistent volume claim, by a volume. A template as in the document.", ("team-data",)),
+    "secret": Key(_OBJECT, "A Secret, by a variable, by `env_from`, or by a volume.", ("team-s3",)),
+    "claim": Key(_OBJECT, "A persistent volume claim, by a volume.", ("team-data",)),
     "resource": Key(_ResourceName(), "A resource, of any amount but zero. `gpu` is short for `" + GPU + "`.", ("gpu",)),
     "profile": Key(Line(), "A profile that is applied, by its name.", ("forecasting",)),
     "size": Key(Line(), "A size that may be chosen, by its name.", ("Large",)),
@@ -343,7 +332,8 @@ _LISTS = {
 
 def _list(name: str, what: str) -> Key:
     key = THING_KEYS[_LISTS[name]]
-    return Key(_List(key.section), what, (list(key.examples),))
+    section = _OBJECT_OR_TEMPLATE if key.section is _OBJECT else key.section
+    return Key(_List(section), what, (list(key.examples),))
 
 
 _HAS_KEYS: Mapping[str, Key] = {
@@ -529,7 +519,12 @@ def _make_assertion(found: Mapping[str, Any], node: Node) -> Assertion:
 
 def _make_thing(found: Mapping[str, str]) -> Thing:
     ((kind, name),) = found.items()
-    return Thing(kind, name)
+    return Thing(_to_kind(kind), name)
+
+
+def _to_kind(key: str) -> Kind:
+    """The kind of thing that a key of `THING_KEYS` stands for."""
+    return cast("Kind", key.replace("_", "-"))
 
 
 def _make_expected(found: Mapping[str, Any]) -> Expected:
@@ -549,7 +544,7 @@ def _make_expected(found: Mapping[str, Any]) -> Expected:
 
 
 def _list_things(found: Mapping[str, Any]) -> list[Thing]:
-    return [Thing(_LISTS[key], name) for key, names in found.items() for name in names]
+    return [Thing(_to_kind(_LISTS[key]), name) for key, names in found.items() for name in names]
 
 
 class _Assertions:

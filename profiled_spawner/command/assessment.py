@@ -5,19 +5,26 @@ A subject goes through the same matching and merging as in `explain`, so the two
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeAlias
 
-from ..decide.comparison import Example
+from ..decide.comparison import Change, Example
+from ..decide.holders import Lacking, Thing, find_holders, find_lacking, list_references
 from ..decide.matching import MergeOrder, Subject
 from ..decide.merging import Setting, to_key
+from ..decide.rules import Rule
 from ..document.model import DEFAULT_SIZE, Document, EnvValue, EnvVarSource, Profile, Size
 from ..document.quantity import Quantity
 from ..document.suggestions import find_closest
+from ..document.templates import Template, may_expand_to
 from ..document.times import parse_start
 from ..errors import ChoiceError, TimeError
-from .assertions import Assertion, EverybodyAssertion, SubjectAssertion, Thing
+from .assertions import Assertion, EverybodyAssertion, SubjectAssertion
+from .differences import describe_setting
 from .explanation import Explanation, describe_env_source
 from .people import explain_person
 
@@ -30,10 +37,10 @@ _NOUNS = {
     "resource": "resource",
     "profile": "profile",
     "size": "size",
-    "image_choice": "image",
+    "image-choice": "image",
 }
-# Kinds of things that a document has under a name: one that it does not name is a mistake.
-_ENTRIES = ("profile", "size", "image_choice")
+# Things that are entries of the document.
+_ENTRIES = ("profile", "size", "image-choice")
 _AMOUNTS = {"limits": "limit", "requests": "guarantee"}
 _MOST_NAMES = 10
 
@@ -106,24 +113,13 @@ class Assessor:
 
     def _find_unknown_names(self, assertion: Assertion) -> Iterator[Failure]:
         """A failure for each name in the assertion that the document does not have. It may be misspelled."""
-        groups: Iterable[str] = ()
-        things: list[Thing] = []
-        if isinstance(assertion, SubjectAssertion):
-            person = assertion.person
-            groups = sorted(person.groups)
-            things = [*assertion.has.things, *assertion.has_not]
-            if person.image_choice is not None:
-                things.append(Thing("image_choice", person.image_choice))
-            if person.size != DEFAULT_SIZE:
-                things.append(Thing("size", person.size))
-        elif isinstance(assertion, EverybodyAssertion):
-            groups, things = assertion.groups, [assertion.thing]
-        for thing in dict.fromkeys([*(Thing("group", name) for name in groups), *things]):
-            names = self._known_names.get(thing.kind)
-            if names is not None and thing.name not in names:
-                noun = _NOUNS.get(thing.kind, thing.kind)
-                found = f"no such {noun}; {_suggest(thing, tuple(names))}"
-                yield Failure(f"the document names the {noun} {thing.name}", found)
+        for kind, name in dict.fromkeys(_list_names(assertion)):
+            names = self._known_names.get(kind)
+            if names is not None and name not in names:
+                noun = _NOUNS.get(kind, kind)
+                yield Failure(
+                    f"the document names the {noun} {name}", f"no such {noun}; {_suggest(name, tuple(names))}"
+                )
 
     def _find_moment(self, text: str) -> float | None:
         """The moment that a text says; None without one."""
@@ -152,7 +148,61 @@ class Assessor:
         return list(failures.values())
 
     def _assess_everybody(self, assertion: EverybodyAssertion) -> Sequence[Failure]:
-        raise NotImplementedError
+        thing = assertion.thing
+        try:
+            at = self._find_moment(assertion.at)
+        except TimeError as error:
+            return [Failure("a moment that there is", str(error))]
+        moment: dict[str, Any] = {"at": at, "since": math.floor(self._now)}
+        describe = partial(_describe_holder, thing)
+        find = partial(find_holders, self._document, thing, self._order, **moment)
+        if assertion.kind == "everyone_has":
+            lacking = find_lacking(self._document, thing, self._order, **moment)
+            return self._list_failures(f"everyone has {_name(thing)}", map(_describe_lacking, filter(None, [lacking])))
+        if assertion.kind == "nobody_has":
+            return self._list_failures(f"nobody has {_name(thing)}", map(describe, find()))
+        holders = find(outside=(assertion.users, assertion.groups))
+        if not holders and not find():
+            return [Failure(f"somebody has {_name(thing)}", "nobody can get it; if that is meant, write 'nobody_has'")]
+        return self._list_failures(f"nobody else has {_name(thing)}", map(describe, holders))
+
+    def _list_failures(self, expected: str, found: Iterable[tuple[str, str, Example]]) -> Sequence[Failure]:
+        """A failure for each profile that decides, with one example."""
+        failures: dict[str, Failure] = {}
+        for what, profile, example in found:
+            failures.setdefault(
+                profile, Failure(expected, what, profile, example, self._describe_example_of_everybody(example))
+            )
+        return list(failures.values())
+
+    def _describe_example_of_everybody(self, example: Example) -> str:
+        user = "anybody" if example.is_anybody else example.user
+        image = example.image if example.image_choice is None else f"the image {example.image_choice}"
+        at = f"{datetime.fromtimestamp(example.at, UTC):%Y-%m-%dT%H:%M:%SZ}" if example.at > self._now else ""
+        return _describe_example(replace(example, user=user), image, at)
+
+
+def _describe_holder(thing: Thing, holder: Change) -> tuple[str, str, Example]:
+    """By what somebody has a thing, the profile that gives it, and an example."""
+    if thing.kind in _ENTRIES:
+        return _name(thing), _find_label(holder.new), holder.example
+    origin = _find_label(holder.new)
+    return _add_origin(describe_setting(holder), thing, origin), origin, holder.example
+
+
+def _add_origin(what: str, thing: Thing, origin: str) -> str:
+    return what if thing.kind in _ENTRIES else f"{what}, from {origin}"
+
+
+def _describe_lacking(lacking: Lacking) -> tuple[str, str, Example]:
+    """Why somebody does not have a thing, likewise."""
+    origins = list(dict.fromkeys(filter(None, map(_find_label, lacking.rules))))
+    found = f"set otherwise by {' and '.join(origins)}" if origins else "nothing: no profile that fits gives it"
+    return found, " and ".join(origins), lacking.example
+
+
+def _find_label(rule: Rule | None) -> str:
+    return rule.entry.label if rule is not None and isinstance(rule.entry, Profile) else ""
 
 
 def _describe_assertion(assertion: EverybodyAssertion) -> str:
@@ -164,6 +214,23 @@ def _describe_assertion(assertion: EverybodyAssertion) -> str:
     return f"{'everyone' if assertion.kind == 'everyone_has' else 'nobody'} has {thing}"
 
 
+def _list_names(assertion: Assertion) -> Iterator[tuple[str, str]]:
+    """The names that an assertion has, each with its kind."""
+    things: list[Thing] = []
+    if isinstance(assertion, SubjectAssertion):
+        person = assertion.person
+        yield from (("group", name) for name in sorted(person.groups))
+        if person.image_choice is not None:
+            yield "image-choice", person.image_choice
+        if person.size != DEFAULT_SIZE:
+            yield "size", person.size
+        things = [*assertion.has.things, *assertion.has_not]
+    elif isinstance(assertion, EverybodyAssertion):
+        yield from (("group", name) for name in assertion.groups)
+        things = [assertion.thing]
+    yield from ((thing.kind, thing.name) for thing in things)
+
+
 def _list_known_names(document: Document) -> dict[str, dict[str, None]]:
     """What the document names, by kind."""
     entries = (*document.profiles, *document.sizes, *document.images)
@@ -171,13 +238,13 @@ def _list_known_names(document: Document) -> dict[str, dict[str, None]]:
         "group": sorted({name for each in entries for name in each.groups or ()}),
         "profile": [name for each in document.profiles for name in (each.name, each.label) if name],
         "size": [each.name for each in document.sizes if each.name],
-        "image_choice": [each.name for each in document.images if each.name],
+        "image-choice": [each.name for each in document.images if each.name],
     }
     return {kind: dict.fromkeys(each) for kind, each in names.items()}
 
 
-def _suggest(thing: Thing, names: tuple[str, ...]) -> str:
-    closest = find_closest(thing.name, names)
+def _suggest(name: str, names: tuple[str, ...]) -> str:
+    closest = find_closest(name, names)
     if closest:
         return f"did you mean {closest}?"
     others = f" and {len(names) - _MOST_NAMES:,} more" if names[_MOST_NAMES:] else ""
@@ -226,9 +293,9 @@ def _compare(assertion: SubjectAssertion, explanation: Explanation) -> Iterator[
         if _find_origin(explanation, thing) is None:
             yield _name(thing), *_explain_absence(explanation, thing)
     for thing in assertion.has_not:
-        origin = _find_origin(explanation, thing)
+        origin = _find_origin(explanation, thing, maybe=True)
         if origin is not None:
-            yield f"no {_name(thing)}", f"{_name(thing)}{f', from {origin}' if origin else ''}", origin
+            yield f"no {_name(thing)}", _add_origin(_name(thing), thing, origin), origin
 
 
 def _name(thing: Thing) -> str:
@@ -267,18 +334,24 @@ def _origin(setting: Setting[Any]) -> str:
     return setting.profile.label if setting.profile else ""
 
 
-def _find_origin(explanation: Explanation, thing: Thing) -> str | None:
-    """The profile or size that gives the thing; empty if it is offered; None if the server does not have it."""
+def _find_origin(explanation: Explanation, thing: Thing, *, maybe: bool = False) -> str | None:
+    """The profile or size that gives the thing; empty if it is offered; None if the server does not have it.
+
+    Args:
+        explanation: What the server gets.
+        thing: The thing.
+        maybe: Whether a template counts that could become the name; otherwise it counts as it is written.
+    """
     effective = explanation.effective
-    if thing.kind in ("size", "image_choice"):
+    if thing.kind in ("size", "image-choice"):
         offered = explanation.offer.sizes if thing.kind == "size" else explanation.offer.images
         return "" if any(each.name == thing.name for each in offered) else None
     if thing.kind == "profile":
         return next((each.label for each in effective.applied if _is_profile(each, thing.name)), None)
-    return next((_origin(setting) for setting in _list_settings(explanation, thing)), None)
+    return next((_origin(setting) for setting in _list_settings(explanation, thing, maybe=maybe)), None)
 
 
-def _list_settings(explanation: Explanation, thing: Thing) -> list[Setting[Any]]:
+def _list_settings(explanation: Explanation, thing: Thing, *, maybe: bool) -> list[Setting[Any]]:
     """The settings by which the server has a variable, a resource, a Secret or a claim."""
     effective = explanation.effective
     if thing.kind == "env":
@@ -288,13 +361,15 @@ def _list_settings(explanation: Explanation, thing: Thing) -> list[Setting[Any]]
         amounts = [explanation.resources.limits.get(thing.name), explanation.resources.requests.get(thing.name)]
         return [amount for amount in amounts if amount and amount.value.amount]
     settings: list[Setting[Any]] = [*effective.env.values(), *effective.env_from, *effective.volumes]
-    return [setting for setting in settings if thing.name in find_references(setting.value, thing.kind)]
+    return [setting for setting in settings if _refers_to(setting.value, thing, maybe=maybe)]
 
 
 def _explain_absence(explanation: Explanation, thing: Thing) -> tuple[str, str]:
     """Why the server does not have the thing, and the profile that decided; empty if none did."""
-    if thing.kind in ("size", "image_choice"):
+    if thing.kind in ("size", "image-choice"):
         return "not offered to this user", ""
+    if origin := _find_origin(explanation, thing, maybe=True):
+        return f"only a template that could become it, from {origin}", origin
     effective = explanation.effective
     sections: Mapping[str, Sequence[Mapping[str, Setting[Any]]]] = {
         "env": [effective.env],
@@ -327,31 +402,16 @@ def _gives(profile: Profile, thing: Thing) -> bool:
         amounts = (profile.limits.get(thing.name), profile.requests.get(thing.name))
         return any(amount and amount.amount for amount in amounts)
     values = (*profile.env.values(), *profile.env_from, *profile.volumes)
-    return any(thing.name in find_references(value, thing.kind) for value in values)
+    return any(_refers_to(value, thing) for value in values)
 
 
 def _is_profile(profile: Profile, name: str) -> bool:
     return not isinstance(profile, Size) and name in (profile.name, profile.label)
 
 
-_REFERENCES = {
-    "secret": {"secretKeyRef": "name", "secretRef": "name", "secret": "name", "nodePublishSecretRef": "name"},
-    "claim": {"persistentVolumeClaim": "claimName"},
-}
-
-
-def find_references(value: object, kind: str) -> set[str]:
-    """The names of the Secrets or claims that a variable's value or an object refers to."""
-    if isinstance(value, EnvVarSource):
-        value = value.to_kubernetes()
-    if isinstance(value, tuple):
-        return {name for each in value for name in find_references(each, kind)}
-    if not isinstance(value, Mapping):
-        return set()
-    names = {name for each in value.values() for name in find_references(each, kind)}
-    for field, key in _REFERENCES[kind].items():
-        reference = value.get(field)
-        if isinstance(reference, Mapping):
-            # A volume's `secret` has `secretName`, one of a projected volume `name`.
-            names |= {reference[each] for each in (key, "secretName") if each in reference}
-    return names
+def _refers_to(value: object, thing: Thing, *, maybe: bool = False) -> bool:
+    """Whether a variable's value or an object refers to a Secret or a claim."""
+    return any(
+        name == thing.name or (maybe and isinstance(name, Template) and may_expand_to(name, thing.name))
+        for name in list_references(thing.kind, value)
+    )

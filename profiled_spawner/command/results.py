@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import Diagnostic, format_error_count, format_omitted_count
 from .assertions import AssertionFile
 from .assessment import Failure, Verdict
 from .diagnosis import find_in_workspace, format_annotation, format_line, to_list
+from .differences import example_to_json
 from .terminal import Style, printable
 
 __all__ = ["FileResult", "format_for_github", "format_text", "to_json"]
@@ -131,18 +131,9 @@ def _list_details(verdict: Verdict) -> Iterator[tuple[str, str]]:
 
 
 def _failure_to_json(failure: Failure) -> dict[str, Any]:
-    example = failure.example
     return {
         "expected": failure.expected,
         "found": failure.found,
         "profile": failure.profile or None,
-        "example": example
-        and {
-            "user": example.user,
-            "groups": list(example.groups),
-            "image": example.image,
-            "image_choice": example.image_choice,
-            "size": example.size,
-            "at": f"{datetime.fromtimestamp(example.at, UTC):%Y-%m-%dT%H:%M:%SZ}",
-        },
+        "example": failure.example and example_to_json(failure.example),
     }

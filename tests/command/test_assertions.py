@@ -18,10 +18,10 @@ from profiled_spawner.command.assertions import (
     EverybodyAssertion,
     Person,
     SubjectAssertion,
-    Thing,
     make_test_schema,
     parse_test_file,
 )
+from profiled_spawner.decide.holders import Thing
 from profiled_spawner.document.quantity import parse_quantity
 from profiled_spawner.document.sections import EnvVarSource
 from profiled_spawner.errors import MAX_ERRORS
@@ -104,7 +104,7 @@ def test_every_key_is_read() -> None:
         Thing("claim", "team-data"),
         Thing("profile", "forecasting"),
         Thing("size", "Large"),
-        Thing("image_choice", "Forecasting"),
+        Thing("image-choice", "Forecasting"),
     }
     assert set(first.has_not) == {
         Thing("env", "HTTP_PROXY"),
@@ -114,7 +114,7 @@ def test_every_key_is_read() -> None:
         Thing("claim", "home"),
         Thing("profile", "admins"),
         Thing("size", "Huge"),
-        Thing("image_choice", "RStudio"),
+        Thing("image-choice", "RStudio"),
     }
     assert others[:3] == [
         EverybodyAssertion(
@@ -343,6 +343,12 @@ def test_errors_are_counted_and_the_first_hundred_listed() -> None:
     assert (len(file.errors), file.omitted) == (100, 400)
     file = parse_test_file("assertions:" + "\n- x: {}" * MAX_ASSERTIONS)
     assert (len(file.errors), file.omitted) == (100, MAX_ERRORS - 100)
+
+
+def test_no_more_assertions_are_read_than_a_file_can_have() -> None:
+    file = parse_test_file("assertions:" + f"\n- {EXAMPLE}" * MAX_ASSERTIONS + "\n- x")
+    assert [error.what for error in file.errors] == ["are 1,001, and a test file can have 1,000"]
+    assert len(file.assertions) == MAX_ASSERTIONS
 
 
 @pytest.mark.parametrize(

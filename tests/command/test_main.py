@@ -942,6 +942,7 @@ class TestTest:
         code, out, err = run("test", "none.yaml", write(HOLDS, "a.yaml"), "--format", "json")
         assert code == 2
         assert [each["source"] for each in json.loads(out)] == ["a.yaml"]
+        assert run("test", "none.yaml", write(FAILS, "b.yaml"))[0] == 2
         assert err == "profiled-spawner: none.yaml cannot be read: No such file or directory\n"
         assert run("test", "none.yaml", "--format", "json")[:2] == (2, "")
 
@@ -950,6 +951,10 @@ class TestTest:
         text = "document: profiles.yaml\nassertions: [{subject: {user: a, groups: [g]}, has: {env: {A: b}}}]"
         assert run("test", write(text, "a.yaml"))[0] == 0
         assert run("test", "a.yaml", "--merge-order", "document")[0] == 1
+        write("profiles: [{groups: [g], env: {A: null}}, {env: {A: b}}]")
+        write("document: profiles.yaml\nassertions: [{everyone_has: {env: A}}]", "a.yaml")
+        assert run("test", "a.yaml")[0] == 1
+        assert run("test", "a.yaml", "--merge-order", "document")[0] == 0
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

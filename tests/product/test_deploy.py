@@ -262,7 +262,7 @@ def test_the_workflow_passes_what_is_as_it_should_be(repository: Repository) -> 
 
 def test_the_workflow_shows_what_an_edit_changes_and_which_assertions_it_breaks(repository: Repository) -> None:
     steps = workflow_steps()
-    repository.edit("    groups: [forecasters]\n", "")
+    repository.edit("groups: [forecasters]", "groups: [forecasters, students]")
     assert repository.run("bash", "-e", "-c", steps["validate"]) == "2 profiles, no errors\n"
     assert repository.run("bash", "-e", "-c", steps["diff"]) == ""
     assert "- gained: variable S3\\_KEY" in repository.summary.read_text()
