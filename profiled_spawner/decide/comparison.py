@@ -120,13 +120,13 @@ def compare_documents(
         since: The first moment.
     """
     if at is not None:
-        old, new = _at(old, at), _at(new, at)
+        old, new = fix_moment(old, at), fix_moment(new, at)
         since = at
     return Comparison(tuple(Comparer(old, new, order, since).compare()))
 
 
-def _at(document: Document, at: float) -> Document:
-    """The document as it is at a moment, for ever."""
+def fix_moment(document: Document, at: float) -> Document:
+    """Returns the document as it is at a moment, for ever."""
 
     def keep(entries: Iterable[E]) -> tuple[E, ...]:
         return tuple([replace(entry, period=ALWAYS) for entry in entries if entry.period.covers(at)])
@@ -154,6 +154,25 @@ class Choice:
     old_image: str | None = None
     new_image: str | None = None
 
+    def with_size(self, size: SizeBooks) -> Choice:
+        """The same with a size."""
+        return replace(self, size=size.name, needs=_unique(*self.needs, *size.needs))
+
+
+@dataclass(frozen=True, slots=True)
+class SizeBooks:
+    """A size of both documents.
+
+    Attributes:
+        name: Its name.
+        needs: Who may choose it.
+        books: The rules of what it has a say in, of the old and of the new document.
+    """
+
+    name: str
+    needs: Sequence[Rule]
+    books: Sequence[RuleBook]
+
 
 class Comparer:
     """Compares what two documents give, setting by setting and choice by choice."""
@@ -179,21 +198,16 @@ class Comparer:
         old, new = self._documents
         yield from self._compare_choices(IMAGE, old.images, new.images)
         yield from self._compare_choices(SIZE, old.sizes, new.sizes)
-        for choice, books in self.list_books():
-            for setting in {**books[0], **books[1]}:
-                lists = [book.get(setting, ()) for book in books]
-                # One document never has the order of sources that it does not have both.
-                if all(lists) or setting[0] != SOURCE_ORDER:
-                    yield from self.compare_rules(setting, lists, choice)
+        base = self.make_base()
+        sizes = list(self.list_sizes(base))
+        for choice in self.list_image_choices():
+            yield from self._compare_books(base, choice)
+            for size in sizes:
+                yield from self._compare_books(size.books, choice.with_size(size))
 
-    def list_books(self) -> Iterator[tuple[Choice, Sequence[RuleBook]]]:
-        """For every choice, the rules of the old and of the new document; for a size, of what it has a say in."""
-        base = self._make_books([None, None])
-        sizes = list(self._list_sizes(base))
-        for choice in self._list_image_choices():
-            yield choice, base
-            for name, needs, books in sizes:
-                yield replace(choice, size=name, needs=_unique(*choice.needs, *needs)), books
+    def make_base(self) -> Sequence[RuleBook]:
+        """The rules of the old and of the new document without a size."""
+        return self._make_books([None, None])
 
     def compare_rules(self, setting: SettingKey, lists: Sequence[Sequence[Rule]], choice: Choice) -> Iterator[Change]:
         """Every change of one setting, of which the old and the new rules are given."""
@@ -267,8 +281,8 @@ class Comparer:
         same = {setting: rules for setting, rules in books[0].items() if books[1].get(setting) == rules}
         return [{**book, **same} for book in books]
 
-    def _list_sizes(self, base: Sequence[RuleBook]) -> Iterator[tuple[str, Sequence[Rule], Sequence[RuleBook]]]:
-        """Each size of both documents: its name, who may choose it, and the rules of what it has a say in."""
+    def list_sizes(self, base: Sequence[RuleBook]) -> Iterator[SizeBooks]:
+        """Every size of both documents, of which `base` has the rules without a size."""
         sizes = [{size.name or "": size for size in document.sizes} for document in self._documents]
         needs = [make_rules_of_entries(document.sizes) for document in self._documents]
         for name in (name for name in sizes[0] if name in sizes[1]):
@@ -279,13 +293,11 @@ class Comparer:
                 for setting, rules in book.items()
                 if rules != without.get(setting)
             )
-            yield (
-                name,
-                [each[name] for each in needs],
-                [{setting: book[setting] for setting in settings if setting in book} for book in books],
-            )
+            its = [{setting: book[setting] for setting in settings if setting in book} for book in books]
+            yield SizeBooks(name, [each[name] for each in needs], its)
 
-    def _list_image_choices(self) -> Iterator[Choice]:
+    def list_image_choices(self) -> Iterator[Choice]:
+        """Every image of both documents, and none, for people who are offered none."""
         old, new = ({image.name or "": image for image in document.images} for document in self._documents)
         of_old, of_new = (make_rules_of_entries(document.images) for document in self._documents)
         yield Choice(bars=_unique(*of_old.values(), *of_new.values()))
@@ -294,6 +306,13 @@ class Comparer:
             # Where one decides the image and the other does not, that is the change.
             if (images[0] is None) == (images[1] is None):
                 yield Choice(name, DEFAULT_SIZE, _unique(of_old[name], of_new[name]), (), *images)
+
+    def _compare_books(self, books: Sequence[RuleBook], choice: Choice) -> Iterator[Change]:
+        for setting in {**books[0], **books[1]}:
+            lists = [book.get(setting, ()) for book in books]
+            # One document never has the order of sources that it does not have both.
+            if all(lists) or setting[0] != SOURCE_ORDER:
+                yield from self.compare_rules(setting, lists, choice)
 
     def _compare_choices(
         self, section: str, old: Sequence[Size | ImageChoice], new: Sequence[Size | ImageChoice]

@@ -103,8 +103,8 @@ class Deciders:
         """
         lists = list(zip(self._lists, positions, strict=True))
         wanted = [*(each.rules[position] for each, position in lists), *self._needs]
-        begin = max(self._since, *(rule.period.start for rule in wanted))
-        end = min(rule.period.end for rule in wanted)
+        begin = max((self._since, *(rule.period.start for rule in wanted)))
+        end = min((rule.period.end for rule in wanted), default=math.inf)
         if begin >= end:
             return
 

@@ -26,6 +26,7 @@ __all__ = [
     "Rule",
     "RuleBook",
     "SettingKey",
+    "make_rule",
     "make_rule_book",
     "make_rules_of_entries",
 ]
@@ -92,17 +93,18 @@ def make_rule_book(document: Document, order: MergeOrder, size: Size | None = No
     book: dict[SettingKey, list[Rule]] = {}
     for profile in profiles:
         for key, value, thing in _list_values(profile):
-            book.setdefault(key, []).append(_make_rule(profile, value, thing))
+            book.setdefault(key, []).append(make_rule(profile, value, thing))
     book |= dict((*_make_rules_of_sources(profiles), *_make_rules_of_volumes(profiles)))
     return {key: tuple(rules) for key, rules in book.items()}
 
 
 def make_rules_of_entries(entries: Iterable[Entry]) -> Mapping[str, Rule]:
     """Returns for each size or image that may be chosen, by name, who may choose it."""
-    return {entry.name or "": _make_rule(entry, None, entry) for entry in entries}
+    return {entry.name or "": make_rule(entry, None, entry) for entry in entries}
 
 
-def _make_rule(entry: Entry, value: Hashable, thing: Any) -> Rule:
+def make_rule(entry: Entry, value: Hashable, thing: Any = None) -> Rule:
+    """Returns what an entry says about a setting."""
     users: frozenset[str] | None = entry.users or frozenset()
     if not entry.names_who:
         users = None
@@ -166,7 +168,7 @@ def _make_rules_of_sources(profiles: Iterable[Profile]) -> Iterator[tuple[Settin
             yield (
                 (SOURCE_ORDER, pair),
                 [
-                    _make_rule(using[number], key, using[number].env_from[position])
+                    make_rule(using[number], key, using[number].env_from[position])
                     for number in sorted({*ones, *others})
                     for position, key in [
                         max((ones.get(number, -1), one), (others.get(number, -1), other), key=itemgetter(0))
@@ -191,7 +193,7 @@ def _make_rules_of_volumes(profiles: Iterable[Profile]) -> Iterator[tuple[Settin
         yield (
             ("volumes", key),
             [
-                _make_rule(using[number], True if to_key(volume) == key else UNSET, volume)
+                make_rule(using[number], True if to_key(volume) == key else UNSET, volume)
                 for number, position in last.items()
                 for volume in [using[number].volumes[position]]
             ],

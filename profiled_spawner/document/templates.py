@@ -29,6 +29,7 @@ __all__ = [
     "find_templates",
     "identifies_only_server",
     "is_unique_per_user",
+    "may_expand_to",
 ]
 
 
@@ -159,6 +160,19 @@ def find_templates(value: object) -> Iterator[Template]:
             yield from find_templates(each)
     elif isinstance(value, Template) and value.is_shared:
         yield value
+
+
+def may_expand_to(template: str, text: str) -> bool:
+    """Whether there may be a server for which a template expands to this text. Its fields may have any value."""
+
+    def replace(match: re.Match[str]) -> str:
+        return f"{TEMPLATE_FIELDS[match[1]].characters}*" if match[1] else re.escape(match[0][0])
+
+    pieces = _PLACEHOLDER.split(template)[::2]
+    fields = [replace(match) for match in _PLACEHOLDER.finditer(template)]
+    pattern = "".join(re.escape(piece) + field for piece, field in zip(pieces, [*fields, ""], strict=True))
+    # An empty field at the end leaves a hyphen before it, which KubeSpawner drops.
+    return any(re.fullmatch(pattern, text + hyphens) for hyphens in ("", "-", "--"))
 
 
 def is_unique_per_user(template: str) -> bool:

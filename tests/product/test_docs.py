@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -210,9 +211,11 @@ def test_kubectl_does_what_a_page_has_it_do(
                 assert '["globals", "forecasting"]' in done.stdout
 
 
-def constants(module: Path) -> list[str]:
-    """Every text in a module, those between the fields of f-strings included."""
-    nodes = ast.walk(ast.parse(module.read_text()))
+@cache
+def constants() -> list[str]:
+    """Every text in the package's modules, those between the fields of f-strings included."""
+    modules = (ROOT / "profiled_spawner").rglob("*.py")
+    nodes = (node for module in modules for node in ast.walk(ast.parse(module.read_text())))
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
@@ -223,9 +226,8 @@ def messages() -> list[str]:
 
 @pytest.mark.parametrize("message", messages())
 def test_a_message_of_the_docs_is_one_that_there_is(message: str) -> None:
-    said = [text for module in (ROOT / "profiled_spawner").rglob("*.py") for text in constants(module)]
     for part in filter(None, re.split(r"…|; |\.$", message)):
-        assert any(part.strip() in text for text in said), part
+        assert any(part.strip() in text for text in constants()), part
 
 
 def test_the_readmes_document_is_the_one_to_deploy() -> None:

@@ -145,6 +145,8 @@ def no_logging() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+# `make soak` too runs on the newest hosts alone; test_isolation.py and test_hanging.py are for both.
+@pytest.mark.newest
 @pytest.mark.usefixtures("kubelet", "no_logging")
 async def test_nothing_piles_up(api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles) -> None:
     soak = Soak(api, make_spawner, write_profiles)

@@ -61,7 +61,8 @@ def main() -> None:
             assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
             return done.stdout
 
-        locked = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(arguments.lock.resolve())]
+        # Compiled is what is imported, when it is: all the rest takes longer than the tries.
+        locked = ["--no-compile", "--require-hashes", "--only-binary", ":all:", "--requirement", str(arguments.lock.resolve())]
         run("pip", "install", "--quiet", *locked)
         run("pip", "install", "--quiet", "--no-deps", str(wheel))
         # What the wheel demands is what the lock has brought.

@@ -40,8 +40,7 @@ DEMANDS["bench"] += GROUPS["build"]
 
 # What shares an environment, or is compared: a package has one version in all of them.
 TOGETHER = [
-    ["test", "runtime", "docs", "lint", "release", "fuzz", "mutants"],
-    ["test", "bench"],
+    ["test", "runtime", "docs", "lint", "release", "fuzz", "mutants", "bench"],
     ["oldest", "oldest-runtime"],
 ]
 

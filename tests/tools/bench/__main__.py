@@ -42,6 +42,8 @@ async def run(scale: Scale, out: Path, page: Path | None) -> None:
             print(curve.name, dict(curve.series), flush=True)
             results.curves.append(curve)
         report.write(results, out, page)
+        for curve in results.curves:
+            report.draw(curve, out / f"{curve.name}.svg")
         async for figure in figures.measure_long(far_side, scale):
             _tell(figure, results)
             report.write(results, out, page)

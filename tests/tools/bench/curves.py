@@ -37,7 +37,7 @@ async def by_profiles(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
     for size in sizes:
         text = make_document(size)
         document = parse_document(text)
-        added.append(await added_cost(far_side, size, scale.burst))
+        added.append(await added_cost(far_side, size, scale))
         cost = in_turn(runs, {"index": lambda d=document: match_cost(d), "scan": lambda d=document: scan_cost(d)})
         for values, key in zip(match.values(), ("index", "scan"), strict=True):
             values.append(median(cost[key]))
@@ -59,7 +59,7 @@ async def by_users(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
     added = []
     parse: dict[str, list[float]] = {"to a document, with all places": [], "CSafeLoader": []}
     for users in scale.users_curve:
-        added.append(await added_cost(far_side, 1, scale.burst, users=users))
+        added.append(await added_cost(far_side, 1, scale, users=users))
         cost = in_turn(scale.curve_runs, parse_costs(make_document(1, users=users)))
         for values, key in zip(parse.values(), ("ours", "CSafeLoader"), strict=True):
             values.append(median(cost[key]))

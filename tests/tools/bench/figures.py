@@ -299,21 +299,21 @@ async def measure_growth(far_side: FarSide, scale: Scale) -> AsyncIterator[Figur
     added: dict[int, list[float]] = {scale.profiles[0]: [], scale.profiles[-1]: []}
     for _ in range(scale.runs):
         for profiles, values in added.items():
-            values.append(await added_cost(far_side, profiles, scale.burst))
+            values.append(await added_cost(far_side, profiles, scale))
     smallest, largest = added.values()
     name = f"our share, {scale.profiles[-1]:,} profiles"
     yield Figure(name, "ms", largest, f"{scale.profiles[0]:,} profiles", smallest, "ratio", 1.3)
 
 
-async def added_cost(far_side: FarSide, profiles: int, spawns: int, *, users: int = 5) -> float:
+async def added_cost(far_side: FarSide, profiles: int, scale: Scale, *, users: int = 5) -> float:
     """Milliseconds of CPU for each spawn of a burst, without what stock KubeSpawner takes for its manifest."""
     await far_side.write(make_document(profiles, users=users))
     await read_profiles(make_spawner(ProfiledKubeSpawner, make_subject(0)))
     runs = await in_turn_async(
-        5,
+        scale.added_runs,
         {
-            "stock": lambda: make_manifests(KubeSpawner, spawns),
-            "ours": lambda: make_manifests(ProfiledKubeSpawner, spawns),
+            "stock": lambda: make_manifests(KubeSpawner, scale.burst),
+            "ours": lambda: make_manifests(ProfiledKubeSpawner, scale.burst),
         },
     )
     return Figure("", "", _times(runs["ours"], 1e3), "", _times(runs["stock"], 1e3), "difference").result

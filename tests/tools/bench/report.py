@@ -77,7 +77,7 @@ def write(results: Results, directory: Path, page: Path | None) -> None:
 
     Args:
         results: What was measured.
-        directory: Where the JSON, the tables and the plots go.
+        directory: Where the JSON and the tables go.
         page: A page of the docs, whose tables are made anew.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -94,8 +94,6 @@ def write(results: Results, directory: Path, page: Path | None) -> None:
         "machine": ", ".join(f"{name} {value}" for name, value in results.machine.items()) + "\n",
     }
     (directory / "tables.md").write_text("\n".join(tables.values()))
-    for curve in results.curves:
-        draw(curve, directory / f"{curve.name}.svg")
     if page is not None:
         text = page.read_text()
         for name, table in tables.items():

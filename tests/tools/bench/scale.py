@@ -26,6 +26,7 @@ class Scale:
         spawns_curve: Spawns at once.
         latency_curve: Latencies of the API server, in milliseconds.
         curve_runs: How often each point of a curve is measured.
+        added_runs: How often, for each of these, manifests are made with profiles and without.
     """
 
     runs: int
@@ -44,6 +45,7 @@ class Scale:
     spawns_curve: tuple[int, ...]
     latency_curve: tuple[int, ...]
     curve_runs: int
+    added_runs: int
 
 
 FULL = Scale(
@@ -64,6 +66,7 @@ FULL = Scale(
     spawns_curve=(1, 10, 30, 100, 300, 1000),
     latency_curve=(0, 5, 10, 20, 50, 100, 200),
     curve_runs=3,
+    added_runs=5,
 )
 
 #: Says nothing of any cost: only that everything runs.
@@ -84,4 +87,5 @@ SHORT = Scale(
     spawns_curve=(1, 5),
     latency_curve=(0, 5),
     curve_runs=2,
+    added_runs=1,
 )
