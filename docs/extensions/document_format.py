@@ -1,4 +1,6 @@
-"""The directive ``document-format``: a table of keys for every part of the profile document, made from its JSON Schema.
+"""The directives ``document-format`` and ``test-format``: a table of keys for every part of a document or a test file.
+
+They are made from its JSON Schema.
 
 What it says of a key stands once, with the document's models; the schema and these tables are made from it.
 """
@@ -14,6 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
+from profiled_spawner.command.assertions import make_test_schema
 from profiled_spawner.document.json_schema import make_schema
 
 Schema = dict[str, Any]
@@ -23,14 +26,28 @@ class DocumentFormat(SphinxDirective):
     """Describes every part of the document that has keys of its own, outermost first."""
 
     def run(self) -> list[nodes.Node]:
-        return self.parse_text_to_nodes("\n".join(describe(make_schema())), allow_section_headings=True)
+        return self.parse_text_to_nodes("\n".join(describe(make_schema(), "The document")), allow_section_headings=True)
 
 
-def describe(schema: Schema) -> Iterator[str]:
-    """Makes Markdown of a schema: a heading, a sentence and a table for each mapping that has keys."""
+class TestFormat(SphinxDirective):
+    """Describes every part of a test file, likewise."""
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(
+            "\n".join(describe(make_test_schema(), "The test file")), allow_section_headings=True
+        )
+
+
+def describe(schema: Schema, title: str) -> Iterator[str]:
+    """Makes Markdown of a schema: a heading, a sentence and a table for each mapping that has keys.
+
+    Args:
+        schema: The schema.
+        title: What the whole is called.
+    """
     definitions: dict[str, Schema] = schema["$defs"]
     for path, part in _find_mappings("", schema, definitions, set()):
-        yield f"## {_title(path)}\n"
+        yield f"## {_title(path) or title}\n"
         yield f"{part.get('description', '')}\n"
         if path:
             yield f"Its place is `{path}`.\n"
@@ -78,7 +95,7 @@ def _title(path: str) -> str:
         return f"An item of `{key}`"
     if path.endswith(".NAME"):
         return f"A value of `{key}`"
-    return f"`{key}`" if key else "The document"
+    return f"`{key}`" if key else ""
 
 
 def _kind(part: Schema, definitions: dict[str, Schema]) -> str:
@@ -125,4 +142,5 @@ def _resolve(part: Schema, definitions: dict[str, Schema]) -> Schema:
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Registers the directive."""
     app.add_directive("document-format", DocumentFormat)
+    app.add_directive("test-format", TestFormat)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

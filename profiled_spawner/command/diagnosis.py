@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,15 @@ from ..document.parser import ValidationResult
 from ..errors import Diagnostic, format_error_count, format_omitted_count
 from .terminal import Style, printable
 
-__all__ = ["format_for_github", "format_text", "to_json"]
+__all__ = [
+    "find_in_workspace",
+    "format_annotation",
+    "format_for_github",
+    "format_line",
+    "format_text",
+    "to_json",
+    "to_list",
+]
 
 
 def format_text(source: str, checked: ValidationResult, style: Style) -> str:
@@ -23,11 +32,7 @@ def format_text(source: str, checked: ValidationResult, style: Style) -> str:
         style: The colours.
     """
     name = printable(source)
-    lines = []
-    for diagnostic in _sort(checked):
-        severity = f"{diagnostic.severity}:"
-        severity = style.red(severity) if diagnostic.severity == "error" else style.yellow(severity)
-        lines.append(f"{style.bold(name + _place(diagnostic))}: {severity} {printable(_describe(diagnostic))}")
+    lines = [format_line(source, diagnostic, style) for diagnostic in _sort(checked)]
     if checked.omitted:
         lines.append(f"…and {format_omitted_count(len(checked.errors), checked.omitted)} errors")
     summary = _summarize(checked)
@@ -50,22 +55,60 @@ def format_for_github(source: str, file: str | None, checked: ValidationResult) 
         file: The file to annotate, relative to the workspace. None: the document is not from a file.
         checked: The errors and warnings.
     """
-    lines = []
-    for diagnostic in _sort(checked):
-        properties = {"title": "Invalid profile document" if diagnostic.severity == "error" else "Profile document"}
-        message = _describe(diagnostic)
-        if file is None:
-            message = f"{source}{_place(diagnostic)}: {message}"
-        else:
-            if diagnostic.line:
-                properties = {"line": str(diagnostic.line), "col": str(diagnostic.column)} | properties
-            properties = {"file": file} | properties
-        shown = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
-        lines.append(f"::{diagnostic.severity} {shown}::{_escape(message)}")
+    titles = {"error": "Invalid profile document", "warning": "Profile document"}
+    lines = [format_annotation(source, file, each, titles[each.severity]) for each in _sort(checked)]
     if checked.omitted:
         lines.append(f"...and {format_omitted_count(len(checked.errors), checked.omitted)} errors")
     lines.append(_summarize(checked))
     return "\n".join(lines)
+
+
+def format_line(source: str, diagnostic: Diagnostic, style: Style, word: str = "") -> str:
+    """One diagnostic as a line that begins with ``file:line:column``.
+
+    Args:
+        source: As for `format_text`.
+        diagnostic: The diagnostic.
+        style: The colours.
+        word: What stands between the place and the diagnostic; by default, its severity.
+    """
+    severity = f"{word or diagnostic.severity}:"
+    severity = style.red(severity) if diagnostic.severity == "error" else style.yellow(severity)
+    return f"{style.bold(printable(source) + _place(diagnostic))}: {severity} {printable(_describe(diagnostic))}"
+
+
+def format_annotation(source: str, file: str | None, diagnostic: Diagnostic, title: str) -> str:
+    """One diagnostic as GitHub's workflow command that annotates a file.
+
+    Args:
+        source: As for `format_for_github`.
+        file: Likewise.
+        diagnostic: The diagnostic.
+        title: The annotation's title.
+    """
+    properties = {"title": title}
+    message = _describe(diagnostic)
+    if file is None:
+        message = f"{source}{_place(diagnostic)}: {message}"
+    else:
+        if diagnostic.line:
+            properties = {"line": str(diagnostic.line), "col": str(diagnostic.column)} | properties
+        properties = {"file": file} | properties
+    shown = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
+    return f"::{diagnostic.severity} {shown}::{_escape(message)}"
+
+
+def find_in_workspace(file: str | None) -> str | None:
+    """A file's path as GitHub resolves it: relative to the workspace, whatever the working directory of the step."""
+    return file and os.path.relpath(file, os.environ.get("GITHUB_WORKSPACE") or None)
+
+
+def to_list(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
+    """Diagnostics as JSON objects."""
+    return [
+        {"line": each.line or None, "column": each.column or None, "path": each.path, "what": each.what}
+        for each in diagnostics
+    ]
 
 
 def to_json(source: str, checked: ValidationResult) -> dict[str, Any]:
@@ -79,9 +122,9 @@ def to_json(source: str, checked: ValidationResult) -> dict[str, Any]:
         "source": source,
         "valid": checked.document is not None,
         "profiles": None if checked.document is None else len(checked.document.profiles),
-        "errors": _to_list(checked.errors),
+        "errors": to_list(checked.errors),
         "omitted": checked.omitted,
-        "warnings": _to_list(checked.warnings),
+        "warnings": to_list(checked.warnings),
     }
 
 
@@ -107,13 +150,6 @@ def _summarize(checked: ValidationResult) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
-
-
-def _to_list(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
-    return [
-        {"line": each.line or None, "column": each.column or None, "path": each.path, "what": each.what}
-        for each in diagnostics
-    ]
 
 
 def _escape(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, TypeAlias
 
-from ..decide.comparison import IMAGE, ORDER, SIZE, Change, Comparison
+from ..decide.comparison import IMAGE, ORDER, SIZE, Change, Comparison, Example
 from ..decide.image_classes import ImageClass
 from ..decide.rules import ADDED_UP, SOURCE_ORDER, UNSET, Rule
 from ..document.model import DEFAULT_SIZE, Profile
@@ -18,7 +18,16 @@ from ..document.times import describe_start
 from .explanation import describe_source, describe_term, describe_toleration, describe_volume
 from .terminal import Style, printable
 
-__all__ = ["Difference", "find_differences", "format_text", "summarize", "to_json", "to_markdown"]
+__all__ = [
+    "Difference",
+    "describe_setting",
+    "example_to_json",
+    "find_differences",
+    "format_text",
+    "summarize",
+    "to_json",
+    "to_markdown",
+]
 
 _Kind: TypeAlias = Literal["gained", "lost", "changed"]
 _SIGNS: Mapping[_Kind, str] = {"lost": "-", "gained": "+", "changed": "~"}
@@ -61,7 +70,7 @@ def find_differences(comparison: Comparison, zone: tzinfo, now: float) -> tuple[
         difference = found.setdefault(key, Difference(*key))
         difference.changes.append(change)
         kind = _find_kind(change)
-        difference.settings.setdefault(kind, {})[_describe_setting(change)] = _describe_origin(change, kind)
+        difference.settings.setdefault(kind, {})[describe_setting(change)] = _describe_origin(change, kind)
     return tuple(sorted(found.values(), key=lambda each: (not each.changes[0].everyone, each.when != "")))
 
 
@@ -148,7 +157,7 @@ def to_json(comparison: Comparison, differences: Iterable[Difference]) -> dict[s
         "summary": summary,
         "changes": [
             {
-                "example": _example_to_json(difference.changes[0]),
+                "example": example_to_json(difference.changes[0].example),
                 "who": difference.who,
                 "when": difference.when,
                 **{kind: sorted(difference.settings.get(kind, ())) for kind in _SIGNS},
@@ -158,8 +167,8 @@ def to_json(comparison: Comparison, differences: Iterable[Difference]) -> dict[s
     }
 
 
-def _example_to_json(change: Change) -> dict[str, Any]:
-    example = change.example
+def example_to_json(example: Example) -> dict[str, Any]:
+    """A server as a JSON object, in the words of `explain`."""
     return {
         "user": example.user,
         "groups": list(example.groups),
@@ -215,7 +224,8 @@ def _describe_images(images: ImageClass) -> str:
     return images.example if images.is_one_image else f"images that fit {' and '.join(images.entries)}"
 
 
-def _describe_setting(change: Change) -> str:
+def describe_setting(change: Change) -> str:
+    """What a change is about, in words, such as ``variable TEAM``."""
     section, name = change.setting
     rules = [rule for rule in (change.old, change.new) if rule is not None]
     thing: Any = next((rule.thing for rule in rules if rule.value != UNSET), None)

@@ -31,6 +31,7 @@ from .terminal import Style, align, printable
 
 __all__ = [
     "Explanation",
+    "describe_env_source",
     "describe_source",
     "describe_term",
     "describe_toleration",
@@ -108,14 +109,21 @@ class Explanation:
             if hidden:
                 names = ", ".join(hidden[:3]) + (f" and {len(hidden) - 3} more" if hidden[3:] else "")
                 warnings.append(f"{names}: set in env, which for Kubernetes overrides {describe_source(setting.value)}")
+        if self.obstacle:
+            warnings.append(f"no server can start: {self.obstacle}")
+        return tuple(warnings)
+
+    @property
+    def obstacle(self) -> str:
+        """The limit that a start would exceed, in words; empty if a server can start."""
         try:
             check_profile_count(len(self.effective.applied))
             check_merge_input(self.effective.applied)
             check_merge_result(self.effective)
             combine_terms(setting.value for setting in self.effective.node_requirements)
         except PodError as error:
-            warnings.append(f"no server can start: {error}")
-        return tuple(warnings)
+            return str(error)
+        return ""
 
 
 def explain_document(
@@ -342,17 +350,22 @@ def _format_env(explanation: Explanation, style: Style, show_values: bool) -> li
 
 def _format_value(value: EnvValue, show_values: bool) -> str:
     if isinstance(value, EnvVarSource):
-        fields = value.fields
-        if value.kind == "secretKeyRef":
-            return f"secret {fields['name']}, key {fields['key']}"
-        if value.kind == "configMapKeyRef":
-            return f"configmap {fields['name']}, key {fields['key']}"
-        return str(fields.get("fieldPath") or fields.get("resource"))
+        return describe_env_source(value)
     if value is None:
         return "(removed)"
     if not show_values:
         return _MASK
     return value or '""'
+
+
+def describe_env_source(source: EnvVarSource) -> str:
+    """Where a variable's value is taken from, in words, such as ``secret team-s3, key access-key``."""
+    fields = source.fields
+    if source.kind == "secretKeyRef":
+        return f"secret {fields['name']}, key {fields['key']}"
+    if source.kind == "configMapKeyRef":
+        return f"configmap {fields['name']}, key {fields['key']}"
+    return str(fields.get("fieldPath") or fields.get("resource"))
 
 
 def _format_resources(explanation: Explanation, style: Style) -> list[str]:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..document.model import Combination, Document, combine_documents
@@ -22,8 +22,10 @@ __all__ = [
     "EXIT_UNUSABLE",
     "Input",
     "check_inputs",
+    "read_files",
     "read_inputs",
     "read_source",
+    "read_text",
 ]
 
 EXIT_OK, EXIT_INVALID, EXIT_UNUSABLE = 0, 1, 2
@@ -85,6 +87,33 @@ def read_source(arguments: argparse.Namespace, source: str) -> list[Input]:
     if kind == "git":
         return [_make_input(_read_git(rest), arguments.key, source, None)]
     return [_read_path(source, arguments.key)]
+
+
+def read_files(paths: Sequence[str], key: str) -> list[Input]:
+    """Reads a main document and others as if they were those of selected ConfigMaps, each called as its file.
+
+    Args:
+        paths: The files; the main one first.
+        key: The key of a ConfigMap manifest that holds a document.
+
+    Raises:
+        SourceError: A file cannot be read.
+    """
+    main, *others = (_read_path(path, key) for path in paths)
+    return [main, *(replace(each, configmap=Path(each.name).stem) for each in others)]
+
+
+def read_text(path: str) -> str:
+    """Reads a file that holds no document.
+
+    Args:
+        path: The file, or ``-`` for the standard input.
+
+    Raises:
+        DocumentError: It is not UTF-8, or larger than any manifest may be.
+        SourceError: It cannot be read.
+    """
+    return decode_text(_read_file(path))
 
 
 def _read_path(path: str, key: str) -> Input:

@@ -25,6 +25,8 @@ __all__ = ["main", "make_parser"]
 DEFAULT_KEY = "jupyterhub-singleuser-profiles.yaml"
 """The default of `ProfiledKubeSpawner.configmap_key`, repeated here because importing the spawner is slow."""
 
+_SOURCES = "a file, - for the standard input, configmap:[NAMESPACE/]NAME, or git:REVISION:PATH"
+
 # The exit codes that a shell shows for SIGINT and SIGPIPE.
 _EXIT_INTERRUPTED, _EXIT_BROKEN_PIPE = 130, 141
 
@@ -69,10 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Checks what argparse cannot: which arguments need, or exclude, which others."""
     given = vars(arguments)
-    if arguments.command == "diff":
-        sources = arguments.old, arguments.new
-        if sources == ("-", "-"):
-            parser.error("only one of OLD and NEW can be the standard input")
+    if arguments.command in ("diff", "test"):
+        is_diff = arguments.command == "diff"
+        sources = [arguments.old, arguments.new] if is_diff else [*arguments.file, arguments.document or ""]
+        if sources.count("-") > 1:
+            which = "OLD and NEW" if is_diff else "FILE and --document"
+            parser.error(f"only one of {which} can be the standard input")
         if arguments.label_selector and not any(source.startswith("configmap:") for source in sources):
             parser.error("argument --label-selector: needs configmap:NAME")
     elif given.get("label_selector") and not given["configmap"]:
@@ -156,15 +160,10 @@ def make_parser() -> argparse.ArgumentParser:
             name,
             metavar=name.upper(),
             type=_source,
-            help="a file, - for the standard input, configmap:[NAMESPACE/]NAME, or git:REVISION:PATH",
+            help=_SOURCES,
         )
     _add_key(diff)
-    diff.add_argument(
-        "--label-selector",
-        metavar="SELECTOR",
-        type=_text,
-        help="with configmap: also read these ConfigMaps, as ProfiledKubeSpawner.configmap_label_selector does",
-    )
+    _add_label_selector(diff)
     _add_moment(diff, "compare this moment alone: a date or a time (default: every moment from now on)")
     _add_merge_order(diff)
     diff.add_argument(
@@ -174,7 +173,31 @@ def make_parser() -> argparse.ArgumentParser:
         help="text for people (the default), json, or github: fills the summary of a job of GitHub Actions",
     )
 
-    add_command("schema", "print the document's JSON Schema, for editors")
+    test = add_command(
+        "test",
+        "say whether the assertions of test files hold",
+        "Exits with 0 if all hold, with 1 if one fails or a file has none, and with 2 if a test file or a document "
+        "cannot be read or is not valid.",
+    )
+    test.add_argument("file", metavar="FILE", nargs="+", type=_text, help="a test file; - is the standard input")
+    test.add_argument(
+        "--document",
+        metavar="SOURCE",
+        type=_source,
+        help=f"the document, in place of the one that the test files name: {_SOURCES}",
+    )
+    _add_key(test)
+    _add_label_selector(test)
+    _add_merge_order(test)
+    test.add_argument(
+        "--format",
+        choices=["text", "json", "github"],
+        default="text",
+        help="text for people (the default), json, or github: annotations of GitHub Actions",
+    )
+
+    schema = add_command("schema", "print the document's JSON Schema, for editors")
+    schema.add_argument("--test", action="store_true", help="print that of test files")
     add_command(
         "completion",
         "print a script that lets bash complete the arguments",
@@ -274,6 +297,15 @@ def _add_key(command: argparse.ArgumentParser) -> None:
         metavar="KEY",
         default=DEFAULT_KEY,
         help="the ConfigMap's key that holds the document (default: %(default)s)",
+    )
+
+
+def _add_label_selector(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--label-selector",
+        metavar="SELECTOR",
+        type=_text,
+        help="with configmap: also read these ConfigMaps, as ProfiledKubeSpawner.configmap_label_selector does",
     )
 
 

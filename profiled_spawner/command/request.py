@@ -1,4 +1,4 @@
-"""What `explain` and `render` work on: the combined document, and the moment."""
+"""What commands work on: the combined document, and the moment."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..document.model import Document, combine_documents
 from ..document.times import parse_start
 from ..errors import TimeError
 from .diagnosis import format_text
-from .inputs import Input, check_inputs, read_inputs, read_source
+from .inputs import Input, check_inputs, read_files, read_inputs, read_source
 from .terminal import choose_style, print_notice
 
-__all__ = ["LoadedDocuments", "find_moment", "load_documents", "load_source"]
+__all__ = ["LoadedDocuments", "find_moment", "load_documents", "load_files", "load_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,18 @@ def load_source(arguments: argparse.Namespace, source: str) -> Document | None:
     """
     documents = _combine_inputs(read_source(arguments, source))
     return None if documents is None else documents.document
+
+
+def load_files(arguments: argparse.Namespace, paths: Sequence[str]) -> LoadedDocuments | None:
+    """Loads documents from files, the main one first. Prints their errors to the standard error.
+
+    Returns:
+        None if the main document has errors.
+
+    Raises:
+        SourceError: A file cannot be read.
+    """
+    return _combine_inputs(read_files(paths, arguments.key))
 
 
 def find_moment(arguments: argparse.Namespace, document: Document) -> float:

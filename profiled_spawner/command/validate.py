@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from ..document.parser import ValidationResult
@@ -49,9 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _format(source: Input, checked: ValidationResult, form: str) -> str:
     if form == "github":
-        # GitHub resolves paths relative to the workspace, whatever the working directory of the step.
-        file = source.file and os.path.relpath(source.file, os.environ.get("GITHUB_WORKSPACE") or None)
-        return diagnosis.format_for_github(source.name, file, checked)
+        return diagnosis.format_for_github(source.name, diagnosis.find_in_workspace(source.file), checked)
     return diagnosis.format_text(source.name, checked, choose_style(sys.stdout))
 
 

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from profiled_spawner import ProfiledKubeSpawner, __version__
+from profiled_spawner.command.assertions import make_test_schema
 from profiled_spawner.command.main import DEFAULT_KEY, main
 from profiled_spawner.document.json_schema import make_schema
 from profiled_spawner.document.parser import validate_document
@@ -775,6 +776,202 @@ class TestDiff:
         assert message in err
 
 
+HOLDS = """\
+document: profiles.yaml
+assertions:
+  - subject: {user: ada, image: 'quay.io/example/forecast-notebook:3.6'}
+    has: {env: {BUCKET: CANARY-bucket, PORT: 80}, resources: {mem_limit: 2Gi}}
+  - subject: {user: grace}
+    has_not: {env: [BUCKET]}
+"""
+FAILS = HOLDS.replace("2Gi", "4Gi").replace("CANARY-bucket", "CANARY-pail")
+
+
+class TestTest:
+    def test_what_holds_gets_one_friendly_line(self, run: Run, write: Write) -> None:
+        write(GOOD)
+        assert run("test", write(HOLDS, "a.yaml")) == (0, "✔ a.yaml: 2 assertions hold\n", "")
+
+    def test_what_does_not_hold_is_told_with_its_place(self, run: Run, write: Write) -> None:
+        write(GOOD)
+        assert run("test", write(FAILS, "a.yaml")) == (
+            1,
+            "a.yaml:3:5: fails: what ada has\n"
+            f"  for       ada, on {IMAGE}\n"
+            "  expected  variable BUCKET with the value in the test file\n"
+            "  found     another value, from forecasting\n"
+            "  expected  memory limit of 4Gi\n"
+            "  found     2Gi, from forecasting\n"
+            "a.yaml: 1 assertion holds, 1 fails\n",
+            "",
+        )
+
+    def test_a_program_reads_it_as_json(self, run: Run, write: Write) -> None:
+        write(GOOD)
+        code, out, _ = run("test", write(FAILS, "a.yaml"), "--format", "json")
+        found = json.loads(out)
+        assert code == 1
+        assert {key: found[key] for key in ("source", "passed", "holds", "fails", "errors", "omitted")} == {
+            "source": "a.yaml",
+            "passed": False,
+            "holds": 1,
+            "fails": 1,
+            "errors": [],
+            "omitted": 0,
+        }
+        first, second = found["assertions"]
+        assert (first["line"], first["column"], first["name"], first["holds"]) == (3, 5, "what ada has", False)
+        at = first["failures"][1]["example"].pop("at")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", at)
+        assert first["failures"][1] == {
+            "expected": "memory limit of 4Gi",
+            "found": "2Gi, from forecasting",
+            "profile": "forecasting",
+            "example": {"user": "ada", "groups": [], "image": IMAGE, "image_choice": None, "size": "default"},
+        }
+        assert (second["holds"], second["failures"]) == (True, [])
+        objects = json.loads(run("test", "a.yaml", write(HOLDS, "b.yaml"), "--format", "json")[1])
+        assert [each["passed"] for each in objects] == [False, True]
+
+    def test_github_annotates_the_test_file(
+        self, run: Run, write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "sub").mkdir()
+        monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+        monkeypatch.chdir("sub")
+        write(GOOD)
+        code, out, _ = run("test", write(FAILS, "a.yaml"), "--format", "github")
+        assert code == 1
+        assert out.splitlines() == [
+            "::error file=sub/a.yaml,line=3,col=5,title=Assertion fails::what ada has: for ada, on "
+            f"{IMAGE}; expected variable BUCKET with the value in the test file; found another value, from "
+            "forecasting; expected memory limit of 4Gi; found 2Gi, from forecasting",
+            "a.yaml: 1 assertion holds, 1 fails",
+        ]
+        code, out, _ = run("test", write("document: profiles.yaml", "b.yaml"), "--format", "github")
+        assert code == 1
+        what = "has no assertions, so nothing is tested; write some under 'assertions'"
+        assert out.splitlines() == [f"::error file=sub/b.yaml,title=Assertion fails::{what}", f"b.yaml: {what}"]
+        code, out, _ = run("test", write("assertion: []", "c.yaml"), "--format", "github")
+        assert code == 2
+        assert out.splitlines() == [
+            "::error file=sub/c.yaml,line=1,col=1,title=Invalid test file::assertion: unknown key; did you mean "
+            "'assertions'?",
+            "c.yaml: 1 error; nothing was tested",
+        ]
+
+    def test_no_assertion_is_a_failure_for_each_file(self, run: Run, write: Write) -> None:
+        write(GOOD)
+        empty = write("document: profiles.yaml\nassertions: []", "b.yaml")
+        code, out, err = run("test", write(HOLDS, "a.yaml"), empty)
+        assert (code, err) == (1, "")
+        assert out.splitlines() == [
+            "✔ a.yaml: 2 assertions hold",
+            "b.yaml: has no assertions, so nothing is tested; write some under 'assertions'",
+        ]
+
+    def test_the_errors_of_a_test_file_are_all_told(self, run: Run, write: Write) -> None:
+        code, out, err = run("test", write("assertions:\n- {nobody_had: {}}\n- a\n", "a.yaml"))
+        assert (code, err) == (2, "")
+        assert out.splitlines() == [
+            "a.yaml:2:4: error: assertions[0].nobody_had: unknown key; did you mean 'nobody_has'?",
+            "a.yaml:3:3: error: assertions[1]: must be a mapping, such as {nobody_has: {resource: gpu}}",
+            "a.yaml: 2 errors; nothing was tested",
+        ]
+        many = "assertions:" + "\n- a" * 101
+        assert run("test", write(many, "a.yaml"))[1].splitlines()[-2:] == [
+            "…and 1 more errors",
+            "a.yaml: 101 errors; nothing was tested",
+        ]
+        assert run("test", write(b"\xff", "a.yaml")) == (
+            2,
+            "a.yaml:1:1: error: not UTF-8 text; save it as UTF-8\na.yaml: 1 error; nothing was tested\n",
+            "",
+        )
+
+    def test_the_document_is_found_beside_the_test_file(self, run: Run, write: Write) -> None:
+        Path("sub").mkdir()
+        write(GOOD, "sub/profiles.yaml")
+        assert run("test", write(HOLDS, "sub/a.yaml"))[0] == 0
+        assert run("test", "-", stdin=HOLDS.encode()) == (
+            2,
+            "",
+            "profiled-spawner: profiles.yaml cannot be read: No such file or directory\n",
+        )
+        assert run("test", "-", stdin=HOLDS.replace("profiles.yaml", "sub/profiles.yaml").encode())[0] == 0
+
+    def test_several_documents_are_combined_as_those_of_selected_configmaps(self, run: Run, write: Write) -> None:
+        write(GOOD)
+        write("profiles: [{name: a, users: [grace], env: {BUCKET: CANARY}}]", "team.yaml")
+        text = HOLDS.replace("document: profiles.yaml", "document: [profiles.yaml, team.yaml]")
+        code, out, _ = run("test", write(text, "a.yaml"))
+        assert code == 1
+        assert "  found     variable BUCKET, from team/a\n" in out
+        write(BAD, "team.yaml")
+        code, out, err = run("test", "a.yaml")
+        assert (code, out) == (2, "")
+        assert err.startswith("team.yaml:4:5: error: ")
+
+    def test_another_document_can_be_tested(self, run: Run, write: Write) -> None:
+        write(GOOD, "other.yaml")
+        test = write(HOLDS, "a.yaml")
+        assert run("test", test, "--document", "other.yaml")[0] == 0
+        assert run("test", test, "--document", "-", stdin=GOOD.encode())[0] == 0
+        code, out, err = run("test", test, "--document", write(BAD, "bad.yaml"))
+        assert (code, out) == (2, "")
+        assert err.startswith("bad.yaml:4:5: error: profiles[0].resorces: unknown key")
+        nameless = write(HOLDS.replace("document: profiles.yaml\n", ""), "b.yaml")
+        assert run("test", nameless, "--document", "other.yaml")[0] == 0
+        assert run("test", nameless) == (
+            2,
+            "",
+            "profiled-spawner: b.yaml has no 'document'; write it there, or add --document\n",
+        )
+
+    async def test_a_live_configmap_can_be_tested(self, run: Run, write: Write, write_profiles: WriteProfiles) -> None:
+        write_profiles(GOOD)
+        write_profiles("profiles: [{users: [grace], env: {BUCKET: b}}]", name="team", labels={"team": "yes"})
+        test, live = write(HOLDS, "a.yaml"), f"configmap:{CONFIGMAP}"
+        assert (await asyncio.to_thread(run, "test", test, "--document", live))[0] == 0
+        code, out, _ = await asyncio.to_thread(run, "test", test, "--document", live, "--label-selector", "team=yes")
+        assert code == 1
+        assert "found     variable BUCKET, from team/profiles[0]" in out
+
+    def test_the_others_are_tested_if_a_file_cannot_be_read(self, run: Run, write: Write) -> None:
+        write(GOOD)
+        code, out, err = run("test", "none.yaml", write(HOLDS, "a.yaml"), "--format", "json")
+        assert code == 2
+        assert [each["source"] for each in json.loads(out)] == ["a.yaml"]
+        assert run("test", "none.yaml", write(FAILS, "b.yaml"))[0] == 2
+        assert err == "profiled-spawner: none.yaml cannot be read: No such file or directory\n"
+        assert run("test", "none.yaml", "--format", "json")[:2] == (2, "")
+
+    def test_the_merge_order_is_the_hubs(self, run: Run, write: Write) -> None:
+        write("profiles: [{groups: [g], env: {A: b}}, {env: {A: c}}]")
+        text = "document: profiles.yaml\nassertions: [{subject: {user: a, groups: [g]}, has: {env: {A: b}}}]"
+        assert run("test", write(text, "a.yaml"))[0] == 0
+        assert run("test", "a.yaml", "--merge-order", "document")[0] == 1
+        write("profiles: [{groups: [g], env: {A: null}}, {env: {A: b}}]")
+        write("document: profiles.yaml\nassertions: [{everyone_has: {env: A}}]", "a.yaml")
+        assert run("test", "a.yaml")[0] == 1
+        assert run("test", "a.yaml", "--merge-order", "document")[0] == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["-", "-"], "only one of FILE and --document can be the standard input"),
+            (["-", "--document", "-"], "only one of FILE and --document can be the standard input"),
+            (["a", "--label-selector", "c"], "argument --label-selector: needs configmap:NAME"),
+            (["a", "--document", "configmap:a/b/c"], "is not NAME or NAMESPACE/NAME"),
+            ([], "the following arguments are required: FILE"),
+        ],
+    )
+    def test_arguments_that_cannot_be_are_refused(self, run: Run, arguments: list[str], message: str) -> None:
+        code, _, err = run("test", *arguments)
+        assert code == 2
+        assert message in err
+
+
 class TestRender:
     def test_yaml_is_a_manifest(self, run: Run, write: Write) -> None:
         code, out, _ = run("render", write(GOOD), "--user", "ada", "--image", IMAGE, "--server", "gpu")
@@ -822,6 +1019,11 @@ class TestRender:
 
         assert (result.returncode, result.stderr) == (0, "")
         assert yaml.safe_load(result.stdout)["kind"] == "Pod"
+
+
+def test_schema_prints_the_schema_of_test_files(run: Run) -> None:
+    code, out, _ = run("schema", "--test")
+    assert (code, json.loads(out)) == (0, make_test_schema())
 
 
 def test_schema_prints_the_schema(run: Run) -> None:
@@ -1061,14 +1263,19 @@ HOSTILE = [
 def test_no_value_of_a_variable_is_ever_shown_unasked(run: Run, write: Write, document: str | bytes) -> None:
     path = write(document)
     subject = ["--user", "ada", "--image", IMAGE]
+    test = write(
+        "assertions: [{subject: {user: ada}, has: {env: {A: CANARY, B: CANARY}}, has_not: {env: [API_TOKEN]}}]",
+        "t.yaml",
+    )
 
     for arguments in (
         *[["validate", path, "--format", form] for form in ("text", "json", "github")],
         *[["explain", path, *subject, "--format", form] for form in ("text", "json")],
         *[["render", path, *subject, "--format", form] for form in ("yaml", "json")],
+        *[["test", test, "--document", path, "--format", form] for form in ("text", "json", "github")],
     ):
         code, out, err = run(*arguments)
-        assert code in (0, 1)
+        assert code in (0, 1) or arguments[0] == "test"
         assert "CANARY" not in out + err
 
 
@@ -1182,6 +1389,31 @@ class TestNothingSteersTheTerminal:
                 lines = len(checked.errors) + len(checked.warnings) + 1
                 shows("validate", document, "--format", form, lines=lines)
 
+    @pytest.mark.parametrize("form", ["text", "github"])
+    def test_where_an_assertion_fails(self, run: Run, write: Write, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+        document = {
+            "profiles": [{"name": STEERING, "users": [STEERING], "groups": [STEERING], "env": {"A": "b"}}],
+            "sizes": [{"name": STEERING, "users": [STEERING]}],
+        }
+        subject = {"user": STEERING, "groups": [STEERING], "image": "x"}
+        misspelled = {"user": STEERING, "groups": [f"{STEERING}a"], "size": f"{STEERING}a"}
+        things = [{"profile": STEERING}, {"size": STEERING}]
+        assertions = [
+            {"name": STEERING, "subject": subject, "has": {"env": {"A": "c"}}, "has_not": {"profiles": [STEERING]}},
+            {"subject": subject, "has": {"profiles": [f"{STEERING}a"]}, "has_not": {"sizes": [STEERING]}},
+            {"subject": misspelled, "has": {"gpu": 1}},
+            *({"nobody_has": thing} for thing in things),
+            *({"everyone_has": thing} for thing in things),
+            *({"only": {"users": [f"{STEERING}a"]}, "may_have": thing} for thing in things),
+        ]
+        path = write(json.dumps({"assertions": assertions}), f"{STEERING}.yaml")
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        code, out, err = run("test", path, "--document", write(json.dumps(document)), "--format", form)
+        plain = re.sub("\x1b\\[(?:0|1|2|31|32|33)m", "", out)
+        assert (code, err) == (1, "")
+        assert plain.replace("\n", "").isprintable()
+        assert plain.endswith(": 9 assertions fail\n")
+
     def test_where_the_source_is_called_so(self, run: Run, write: Write) -> None:
         path = write(BAD, f"profiles{STEERING}.yaml")
         manifest = write(f"apiVersion: v1\nkind: ConfigMap\ndata: {{{json.dumps(STEERING)}: a}}", f"{STEERING}.yaml")
@@ -1216,12 +1448,14 @@ class TestNothingSteersTheTerminal:
         ["validate", "profiles.yaml"],
         ["validate", "profiles.yaml", "--format", "github"],
         ["explain", "profiles.yaml", "--user", "ada", "--image", "x"],
+        ["test", "test.yaml"],
         ["schema"],
         ["completion"],
     ],
 )
 def test_commands_that_start_fast_import_neither_hub_nor_kubernetes(write: Write, arguments: list[str]) -> None:
     write(GOOD)
+    write(HOLDS, "test.yaml")
     code = (
         "import sys; from profiled_spawner.command.main import main; "
         f"assert main({arguments!r}) == 0; "

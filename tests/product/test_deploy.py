@@ -184,48 +184,128 @@ def test_kustomize_makes_the_configmap_that_the_values_name(tmp_path: Path) -> N
     assert main(["validate", "--strict", str(tmp_path / "configmap.yaml")]) == os.EX_OK
 
 
-def test_the_workflow_installs_this_release_and_checks_the_document(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(DEPLOY / "gitops")
-    workflow = yaml.safe_load(Path("github-workflow.yaml").read_text())
-    (job,) = workflow["jobs"].values()
-    install, check = (step["run"] for step in job["steps"] if "run" in step)
-    assert install == f"pip install {PIN}"
-    command, *arguments = shlex.split(check)
-    assert command == "profiled-spawner"
-    assert main(arguments) == os.EX_OK
-    assert capsys.readouterr().out == "2 profiles, no errors\n"
+DOCUMENT, TESTS = "jupyterhub-singleuser-profiles.yaml", "jupyterhub-singleuser-profiles.test.yaml"
+
+
+class Repository:
+    """A repository that holds the profiles, as a job of GitHub Actions or pre-commit finds it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.summary = directory.with_name("summary.md")
+        for name in (DOCUMENT, TESTS):
+            shutil.copy(DEPLOY / "gitops" / name, directory)
+        self.run("git", "init", "--quiet")
+        self.commit()
+
+    def run(self, *command: str, code: int = os.EX_OK) -> str:
+        """Runs a command, and returns what it prints."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        settings = {"PATH": path, "GITHUB_STEP_SUMMARY": str(self.summary), "GITHUB_WORKSPACE": str(self.directory)}
+        done = subprocess.run(
+            command,
+            cwd=self.directory,
+            env={**os.environ, **settings},
+            check=False,
+            text=True,
+            capture_output=True,
+            timeout=HANG_SECONDS,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        who = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+        self.run("git", *who, "commit", "--quiet", "--message", "Edit", "--allow-empty")
+
+    def edit(self, old: str, new: str) -> None:
+        """Commits an edit of the document."""
+        path = self.directory / DOCUMENT
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        self.commit()
 
 
 @pytest.fixture
-def hook() -> dict[str, Any]:
-    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
-    found: dict[str, Any] = hook
-    return found
+def repository(tmp_path: Path) -> Repository:
+    (tmp_path / "profiles").mkdir()
+    return Repository(tmp_path / "profiles")
 
 
-def test_the_hook_is_the_one_of_the_example(hook: dict[str, Any]) -> None:
+def workflow_steps() -> dict[str, str]:
+    """The commands of the workflow, by the subcommand that they run."""
+    workflow = yaml.safe_load((DEPLOY / "gitops" / "github-workflow.yaml").read_text())
+    (job,) = workflow["jobs"].values()
+    # What git:HEAD^ names is there, and not only the last commit.
+    assert [step["with"] for step in job["steps"] if "checkout" in step.get("uses", "")] == [{"fetch-depth": 2}]
+    steps = [step["run"].strip() for step in job["steps"] if "run" in step]
+    return {step.split()[1]: step for step in steps}
+
+
+def test_the_workflow_installs_this_release_and_runs_these_steps() -> None:
+    steps = workflow_steps()
+    assert list(steps) == ["install", "validate", "diff", "test"]
+    assert steps["install"] == f"pip install {PIN}"
+
+
+def test_the_workflow_passes_what_is_as_it_should_be(repository: Repository) -> None:
+    steps = workflow_steps()
+    repository.commit()
+    # As GitHub runs a step.
+    assert repository.run("bash", "-e", "-c", steps["validate"]) == "2 profiles, no errors\n"
+    assert repository.run("bash", "-e", "-c", steps["diff"]) == ""
+    assert repository.summary.read_text() == "**nothing changes for anybody**\n"
+    assert repository.run("bash", "-e", "-c", steps["test"]) == f"{TESTS}: 5 assertions hold\n"
+
+
+def test_the_workflow_shows_what_an_edit_changes_and_which_assertions_it_breaks(repository: Repository) -> None:
+    steps = workflow_steps()
+    repository.edit("groups: [forecasters]", "groups: [forecasters, students]")
+    assert repository.run("bash", "-e", "-c", steps["validate"]) == "2 profiles, no errors\n"
+    assert repository.run("bash", "-e", "-c", steps["diff"]) == ""
+    assert "- gained: variable S3\\_KEY" in repository.summary.read_text()
+    annotations = repository.run("bash", "-e", "-c", steps["test"], code=1)
+    assert annotations.startswith(f"::error file={TESTS},line=20,col=5,title=Assertion fails::nobody but forecasters")
+    # A document that cannot be compared is a failure.
+    repository.edit("profiles:", "profile:")
+    repository.run("bash", "-e", "-c", steps["diff"], code=1)
+
+
+@pytest.fixture
+def hooks() -> dict[str, dict[str, Any]]:
+    return {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
+
+
+def test_the_hooks_are_those_of_the_example(hooks: dict[str, dict[str, Any]]) -> None:
     (repository,) = yaml.safe_load((DEPLOY / "gitops" / "pre-commit-config.yaml").read_text())["repos"]
-    (used,) = repository["hooks"]
-    assert used["id"] == hook["id"]
+    assert [used["id"] for used in repository["hooks"]] == list(hooks)
     assert repository["rev"] == f"v{RELEASE}"
-    for pattern in (hook["files"], used["files"]):
-        assert re.search(pattern, "jupyterhub-singleuser-profiles.yaml")
-        assert not re.search(pattern, "values.yaml")
+    for used in repository["hooks"]:
+        hook = hooks[used["id"]]
+        assert used.get("args") == hook.get("args")
+        for pattern in (hook["files"], used["files"]):
+            assert re.search(pattern, DOCUMENT)
+            assert bool(re.search(pattern, TESTS)) == (used["id"] == "profiled-spawner-test")
+            assert not re.search(pattern, "values.yaml")
 
 
-def test_the_hook_checks_every_file_that_it_is_given(hook: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text("profiles:\n- nmae: x\n")
-    (tmp_path / "good one.yaml").write_text("profiles: []\n")
-    done = subprocess.run(
-        [*shlex.split(hook["entry"]), "bad.yaml", "good one.yaml"],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        check=False,
-        text=True,
-        capture_output=True,
-    )
-    assert done.returncode == 1
-    assert "bad.yaml:2:3: error: profiles[0].nmae: unknown key; did you mean 'name'?" in done.stdout
-    assert "✔ good one.yaml: no profiles, no errors" in done.stdout
+def test_the_hook_checks_every_file_that_it_is_given(hooks: dict[str, dict[str, Any]], repository: Repository) -> None:
+    entry = shlex.split(hooks["profiled-spawner-validate"]["entry"])
+    (repository.directory / "bad.yaml").write_text("profiles:\n- nmae: x\n")
+    (repository.directory / "good one.yaml").write_text("profiles: []\n")
+    printed = repository.run(*entry, "bad.yaml", "good one.yaml", code=1)
+    assert "bad.yaml:2:3: error: profiles[0].nmae: unknown key; did you mean 'name'?" in printed
+    assert "✔ good one.yaml: no profiles, no errors" in printed
+
+
+def test_the_hook_tests_the_document_whichever_file_changed(
+    hooks: dict[str, dict[str, Any]], repository: Repository
+) -> None:
+    hook = hooks["profiled-spawner-test"]
+    assert hook["pass_filenames"] is False
+    command = [*shlex.split(hook["entry"]), *hook["args"]]
+    assert repository.run(*command) == f"✔ {TESTS}: 5 assertions hold\n"
+    repository.edit("2Gi", "4Gi")
+    assert "  found     4Gi, from forecasting\n" in repository.run(*command, code=1)

@@ -24,6 +24,7 @@ from traitlets.config import Config
 import profiled_spawner
 from cluster.apiserver import ControlPlane
 from profiled_spawner import ProfiledKubeSpawner
+from profiled_spawner.command.assertions import parse_test_file
 from profiled_spawner.command.main import main
 from profiled_spawner.document.parser import validate_document
 
@@ -36,11 +37,12 @@ OTHERS = {"cd", "docker", "git", "helm", "kubectl", "source", "twine"}
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code on a page, and the last profile document that the page shows before it."""
+    """A block of code on a page, and the last profile document and test file that the page shows before it."""
 
     page: Path
     text: str
     document: str
+    test_file: str
 
     @property
     def commands(self) -> list[tuple[list[str], str]]:
@@ -54,13 +56,15 @@ class Block:
 
 def blocks_of(page: Path, language: str) -> list[Block]:
     found = []
-    document = ""
+    document = test_file = ""
     for indent, name, text in re.findall(r"^( *)```(\w+)\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE):
         body = re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)
         if name == language:
-            found.append(Block(page, body, document))
+            found.append(Block(page, body, document, test_file))
         if name == "yaml" and re.search("^profiles:", body, re.MULTILINE):
             document = body
+        if name == "yaml" and re.search("^assertions:", body, re.MULTILINE):
+            test_file = body
     return found
 
 
@@ -112,6 +116,8 @@ def test_yaml_of_the_docs_is_what_it_is_shown_as(block: Block) -> None:
     shown = yaml.safe_load(block.text)
     if "profiles" in shown:
         check_profiles(block.text)
+    elif "assertions" in shown:
+        assert parse_test_file(block.text).errors == ()
     elif "groups" in shown:
         check_rules(shown["groups"])
     else:
@@ -135,6 +141,7 @@ def test_a_command_of_the_docs_prints_what_is_shown(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     (desk / "profiles.yaml").write_text(block.document)
+    (desk / "profiles.test.yaml").write_text(block.test_file)
     for (program, *arguments), shown in block.commands:
         if program == "kubectl" and "profiled-spawner" in arguments:
             program, *arguments = arguments[arguments.index("--") + 1 :]
@@ -143,14 +150,15 @@ def test_a_command_of_the_docs_prints_what_is_shown(
         elif program != "profiled-spawner":
             assert program in OTHERS
             assert [word for word in arguments if word.startswith("deploy/") and not Path(word).exists()] == []
-        elif "--configmap" in arguments or any(word.startswith("git:") for word in arguments):
+        elif "--configmap" in arguments or any(word.startswith(("git:", "configmap:")) for word in arguments):
             # On a cluster, or in a repository: the tests of the command do that.
             given = {word for word in arguments if word.startswith("--")}
             assert given <= options_of(arguments[0], capsys)
             assert shown == ""
         else:
             arguments = arguments[: arguments.index(">")] if ">" in arguments else arguments
-            assert main(arguments) == os.EX_OK
+            # What an assertion shows that fails is shown too.
+            assert main(arguments) == (1 if ": fails: " in shown else os.EX_OK)
             printed = capsys.readouterr().out
             assert shown in ("", printed)
 
