@@ -19,7 +19,7 @@ from .comparison import IMAGE, SIZE, Change, Choice, Comparer, Example, SizeBook
 from .matching import MergeOrder
 from .rules import NO_RULE, UNSET, Rule, RuleBook, SettingKey, make_rule
 
-__all__ = ["KINDS", "PROFILE", "Kind", "Lacking", "Thing", "find_holders", "find_lacking"]
+__all__ = ["KINDS", "PROFILE", "Kind", "Lacking", "Thing", "find_holders", "find_lacking", "list_references"]
 
 Kind: TypeAlias = Literal["env", "secret", "resource", "profile", "size", "image-choice", "claim"]
 KINDS: Sequence[Kind] = ("env", "secret", "resource", "profile", "size", "image-choice", "claim")
@@ -195,7 +195,7 @@ class _Search:
         if kind in _REFERENCES:
             if rule.value == UNSET or section not in ("env", "env_from", "volumes"):
                 return UNSET
-            called = [each for each in _list_names(rule.thing, *_REFERENCES[kind]) if _may_be(each, asked)]
+            called = [each for each in list_references(kind, rule.thing) if _may_be(each, asked)]
             # A name that is always the same says more than one that depends on the server.
             return min(called, key=lambda each: isinstance(each, Template), default=UNSET)
         if kind == "env":
@@ -212,15 +212,16 @@ def _may_be(name: str, asked: str) -> bool:
     return may_expand_to(name, asked) if isinstance(name, Template) else name == asked
 
 
-def _list_names(thing: Any, fields: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    """The names in a Kubernetes object that stand behind one of these fields."""
+def list_references(kind: Kind, thing: Any) -> Iterator[str]:
+    """The Secrets or claims to which a variable's value, or an object of Kubernetes, refers, by name."""
+    fields, names = _REFERENCES[kind]
     if isinstance(thing, EnvVarSource):
         thing = thing.to_kubernetes()
     if isinstance(thing, Mapping):
         for field, each in thing.items():
             if field in fields:
                 yield from (each[name] for name in names if name in each)
-            yield from _list_names(each, fields, names)
+            yield from list_references(kind, each)
     elif isinstance(thing, Sequence) and not isinstance(thing, str):
         for each in thing:
-            yield from _list_names(each, fields, names)
+            yield from list_references(kind, each)

@@ -28,33 +28,33 @@ class Fault(NamedTuple):
 
 FAULTS = (
     # For whom
-    Fault("deciders", "*(each.rules[position] for each, position in lists), *self._needs", "*(each.rules[position] for each, position in lists)"),
+    Fault("deciders", ", *self._needs]", "]"),
     Fault("deciders", "self._bars.on(()))", "0)"),
     Fault("deciders", "if rule.period.covers(moment))", "if True)"),
     Fault("deciders", "yield from (rule.period.start, rule.period.end)", "yield rule.period.start"),
     Fault("deciders", "for name in names if not blockers.has_group(name)", "for name in names"),
     Fault("deciders", "for name in self.users if not blockers.has_user(name)", "for name in self.users"),
     Fault("deciders", "for user in (None, *users):", "for user in (None,):"),
-    Fault("deciders", "if rule.users is None:\n                self.everyone |= bit", "if rule.users is None and not rule.images:\n                self.everyone |= bit"),
+    Fault("deciders", "if rule.users is None:", "if rule.users is None and not rule.images:"),
     # Which rules
     Fault("comparison", "for other in range(pairing[one]) if other not in back", "for other in ()"),
     Fault("comparison", "if back.get(other, old) > one", "if other not in back"),
     Fault("comparison", "is_for_all = rule.users is None and rule.images is None", "is_for_all = rule.users is None"),
-    Fault("comparison", "if rule.period.end > self._since]", "if rule.period.end > self._since and rule.period.start <= self._since]"),
+    Fault("comparison", "if rule.period.end > self._since]", "if rule.period.covers(self._since)]"),
     Fault("comparison", "if positions[one] > positions[other]:", "if positions[one] < positions[other]:"),
-    Fault("comparison", "return entry.description, entry.image, entry.image_pull_secrets, entry.default_url", "return entry.description, entry.image"),
+    Fault("comparison", ", entry.image_pull_secrets, entry.default_url", ""),
     Fault("comparison", "if all(lists) or setting[0] != SOURCE_ORDER:", "if setting[0] != SOURCE_ORDER:"),
     Fault("comparison", "found.append(Deciding(image, at, *person.names, person))", "pass"),
     # On which images
     Fault("least_images", "if positions == needed:", "if True:"),
-    Fault("least_images", "one.places & ~other.places == 0 and one.branch in (None, other.branch)", "one.places & ~other.places == 0"),
-    Fault("image_automaton", 'elif state.untagged is not None and (state.part == "digest" or state.tag == _LATEST):', 'elif state.untagged is not None and state.part == "digest":'),
-    Fault("image_automaton", 'if character == "/":\n            return State(cursor, "name")', 'if character == "/":\n            return State(cursor, state.part, None, state.untagged)'),
+    Fault("least_images", " and one.branch in (None, other.branch)", ""),
+    Fault("image_automaton", " or state.tag == _LATEST):", "):"),
+    Fault("image_automaton", "tag if tag and _LATEST.startswith(tag) else None", "None"),
     # What a document says
     Fault("rules", 'volume["mountPath"].rstrip("/")', 'volume["mountPath"]'),
     Fault("rules", "users = None\n", "pass\n"),
     Fault("rules", "profiles.reverse()", "pass"),
-)  # fmt: skip
+)
 
 
 def main() -> int:
