@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from ..decide.comparison import compare_documents
-from .differences import find_differences, format_text, summarize, to_json, to_markdown
+from .differences import Strangers, find_differences, format_text, summarize, to_json, to_markdown
 from .inputs import EXIT_OK, EXIT_UNUSABLE
 from .request import find_moment, load_source
+from .roster import load_roster
 from .terminal import choose_style, print_json
 
 __all__ = ["run"]
@@ -26,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         SourceError: A document cannot be read.
         TimeError: The moment is not a date or a time.
+        RosterError: The roster cannot be used.
         UndecidableError: The documents are too large to be compared.
     """
     documents = [load_source(arguments, source) for source in (arguments.old, arguments.new)]
@@ -33,15 +35,17 @@ def run(arguments: argparse.Namespace) -> int:
     if old is None or new is None:
         return EXIT_UNUSABLE
     now = math.floor(find_moment(arguments, new))
-    moment = {"since": now} if arguments.at is None else {"at": now}
-    comparison = compare_documents(old, new, arguments.merge_order, **moment)
+    at = None if arguments.at is None else now
+    roster = load_roster(arguments)
+    comparison = compare_documents(old, new, arguments.merge_order, at=at, since=now, roster=roster)
+    strangers = None if roster is None else Strangers.find((old, new), roster)
     differences, summary = find_differences(comparison, new.timezone, now), summarize(comparison)
     if arguments.format == "json":
-        print_json(to_json(comparison, differences))
+        print_json(to_json(comparison, differences, strangers))
     elif arguments.format == "github":
         _fill_summary(to_markdown(differences, summary))
     else:
-        print(format_text(differences, summary, choose_style(sys.stdout)))
+        print(format_text(differences, summary, choose_style(sys.stdout), strangers))
     return EXIT_OK if comparison.equal else EXIT_DIFFERENT
 
 

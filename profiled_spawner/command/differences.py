@@ -10,21 +10,27 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, TypeAlias
 
-from ..decide.comparison import IMAGE, ORDER, SIZE, Change, Comparison, Example
+from ..decide.comparison import IMAGE, ORDER, SIZE, Change, Comparison, Example, Roster
+from ..decide.holders import PROFILE
 from ..decide.image_classes import ImageClass
 from ..decide.rules import ADDED_UP, SOURCE_ORDER, UNSET, Rule
-from ..document.model import DEFAULT_SIZE, Profile
+from ..document.model import DEFAULT_SIZE, Document, Profile
 from ..document.times import describe_start
 from .explanation import describe_source, describe_term, describe_toleration, describe_volume
 from .terminal import Style, printable
 
 __all__ = [
     "Difference",
+    "Strangers",
+    "count_who",
     "describe_setting",
     "example_to_json",
     "find_differences",
+    "format_heading",
     "format_text",
+    "heading_to_json",
     "summarize",
+    "summary_to_json",
     "to_json",
     "to_markdown",
 ]
@@ -55,6 +61,11 @@ class Difference:
     changes: list[Change] = field(default_factory=list)
     settings: dict[_Kind, dict[str, str]] = field(default_factory=dict)
 
+    @property
+    def people(self) -> list[str]:
+        """Those of the roster for whom any of it is so; none without a roster."""
+        return sorted({name for change in self.changes for name in change.people})
+
 
 def find_differences(comparison: Comparison, zone: tzinfo, now: float) -> tuple[Difference, ...]:
     """Puts together what changes for the same people, those first who are most.
@@ -72,6 +83,16 @@ def find_differences(comparison: Comparison, zone: tzinfo, now: float) -> tuple[
         kind = _find_kind(change)
         difference.settings.setdefault(kind, {})[describe_setting(change)] = _describe_origin(change, kind)
     return tuple(sorted(found.values(), key=lambda each: (not each.changes[0].everyone, each.when != "")))
+
+
+def count_who(comparison: Comparison) -> str:
+    """How many groups and users are affected, such as ``2 groups and 1 user``; empty if nobody is."""
+    affected = _find_affected(comparison)
+    if (EVERYONE, "") in affected:
+        return EVERYONE
+    counts = {noun: sum(each == noun for each, _ in affected) for noun in _NOUNS if noun != EVERYONE}
+    *parts, last = [_count(number, noun, _NOUNS[noun]) for noun, number in counts.items() if number] or [""]
+    return f"{', '.join(parts)} and {last}" if parts else last
 
 
 def summarize(comparison: Comparison) -> str:
@@ -112,23 +133,87 @@ def _list_who(change: Change) -> list[tuple[str, str]]:
     return named or [("combination of groups", "\n".join((change.example.user, *change.example.groups)))]
 
 
-def format_text(differences: Sequence[Difference], summary: str, style: Style) -> str:
+def format_text(
+    differences: Sequence[Difference], summary: str, style: Style, strangers: Strangers | None = None
+) -> str:
     """The differences as text for people.
 
     Args:
         differences: What changes.
         summary: The first line.
         style: The colours.
+        strangers: Whom the roster does not have; None without a roster.
     """
     colours = {"lost": style.red, "gained": style.green, "changed": style.yellow}
     lines = [style.bold(summary)]
+    if strangers is not None:
+        lines.append(strangers.count({name for each in differences for name in each.people}, "affected"))
     for difference in differences:
-        when = f", {difference.when}" if difference.when else ""
-        lines += ["", style.bold(printable(difference.who)) + printable(when)]
+        lines += ["", *format_heading(difference, style, has_roster=strangers is not None)]
         for kind, sign in _SIGNS.items():
             for setting, origin in difference.settings.get(kind, {}).items():
                 lines.append(f"  {colours[kind](sign)} {printable(setting)}  {style.dim(printable(origin))}".rstrip())
-    return "\n".join(lines)
+    return "\n".join([*lines, *(strangers.format() if strangers else ())])
+
+
+def format_heading(difference: Difference, style: Style, *, has_roster: bool) -> list[str]:
+    """For whom and when, and whom of the roster that is."""
+    when = f", {difference.when}" if difference.when else ""
+    lines = [style.bold(printable(difference.who)) + printable(when)]
+    if has_roster:
+        people = difference.people
+        who = f": {_list_some(people)}" if people else ""
+        lines.append(style.dim(printable(f"  {_count_people(len(people))} on the roster{who}")))
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """Whom a document names, and the roster does not have.
+
+    Attributes:
+        total: How many people the roster has.
+        users: The users.
+        groups: The groups.
+    """
+
+    total: int
+    users: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    @classmethod
+    def find(cls, documents: Iterable[Document], roster: Roster) -> Strangers:
+        """Compares the names of some documents with a roster."""
+        entries = [
+            entry
+            for document in documents
+            for entry in (*document.profiles, *document.sizes, *document.images)
+            if entry.names_who
+        ]
+        users = {name for entry in entries for name in entry.users or ()} - set(roster)
+        groups = {name for entry in entries for name in entry.groups or ()}.difference(*roster.values())
+        return cls(len(roster), tuple(sorted(users)), tuple(sorted(groups)))
+
+    def count(self, people: Iterable[str], what: str) -> str:
+        """One line: how many of the roster's people there are."""
+        return f"on the roster: {len({*people}):,} of {_count_people(self.total)} {what}"
+
+    def format(self) -> list[str]:
+        """What to look at, as text for people."""
+        lines = []
+        if self.users:
+            lines.append(f"not on the roster: {_list_some(self.users)}")
+        if self.groups:
+            lines.append(f"nobody on the roster is in {_list_some(self.groups)}")
+        return ["", *map(printable, lines)] if lines else []
+
+    def to_json(self) -> dict[str, list[str]]:
+        """The same as JSON."""
+        return {"unknown_users": list(self.users), "unknown_groups": list(self.groups)}
+
+
+def _count_people(number: int) -> str:
+    return _count(number, "person", "people") if number else "nobody"
 
 
 def to_markdown(differences: Sequence[Difference], summary: str) -> str:
@@ -143,27 +228,42 @@ def to_markdown(differences: Sequence[Difference], summary: str) -> str:
     return "\n".join(lines)
 
 
-def to_json(comparison: Comparison, differences: Iterable[Difference]) -> dict[str, Any]:
+def to_json(
+    comparison: Comparison, differences: Iterable[Difference], strangers: Strangers | None = None
+) -> dict[str, Any]:
     """The differences as a JSON object, which the reference describes: it is a public format."""
-    affected = _find_affected(comparison)
-    summary = {
-        "everyone": (EVERYONE, "") in affected,
-        "groups": sorted(name for noun, name in affected if noun == "group"),
-        "users": sorted(name for noun, name in affected if noun == "user"),
-        "combinations": sum(noun == "combination of groups" for noun, _ in affected),
-    }
     return {
         "equal": comparison.equal,
-        "summary": summary,
+        "summary": summary_to_json(comparison),
         "changes": [
             {
-                "example": example_to_json(difference.changes[0].example),
-                "who": difference.who,
-                "when": difference.when,
+                **heading_to_json(difference, has_roster=strangers is not None),
                 **{kind: sorted(difference.settings.get(kind, ())) for kind in _SIGNS},
             }
             for difference in differences
         ],
+        **(strangers.to_json() if strangers else {}),
+    }
+
+
+def heading_to_json(difference: Difference, *, has_roster: bool) -> dict[str, Any]:
+    """For whom and when, with an example, and whom of the roster that is."""
+    return {
+        "example": example_to_json(difference.changes[0].example),
+        "who": difference.who,
+        "when": difference.when,
+        **({"people": difference.people} if has_roster else {}),
+    }
+
+
+def summary_to_json(comparison: Comparison) -> dict[str, Any]:
+    """Who is affected at all."""
+    affected = _find_affected(comparison)
+    return {
+        "everyone": (EVERYONE, "") in affected,
+        "groups": sorted(name for noun, name in affected if noun == "group"),
+        "users": sorted(name for noun, name in affected if noun == "user"),
+        "combinations": sum(noun == "combination of groups" for noun, _ in affected),
     }
 
 
@@ -239,6 +339,8 @@ def describe_setting(change: Change) -> str:
         IMAGE: "image",
         SIZE: "size",
     }
+    if section == PROFILE:
+        return f"profile {rules[0].entry.name}"
     if section in simple:
         return f"{simple[section]} {name}"
     if section == ORDER:

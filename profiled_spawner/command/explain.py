@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ from . import explanation
 from .inputs import EXIT_INVALID, EXIT_OK
 from .people import PersonExplained, explain_person, format_people
 from .request import find_moment, load_documents
-from .roster import Roster, RosterError, fetch_roster, read_roster
+from .roster import Roster, RosterError, load_roster
 from .terminal import choose_style, print_json, print_notice
 
 __all__ = ["run"]
@@ -47,14 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _find_people(arguments: argparse.Namespace) -> Roster:
     """The people to explain, with their groups."""
-    if arguments.hub is not None:
-        token = os.environ.get("JUPYTERHUB_API_TOKEN")
-        if not token:
-            raise RosterError("--hub needs a token in the environment variable JUPYTERHUB_API_TOKEN")
-        roster = fetch_roster(arguments.hub, token)
-    elif arguments.roster is not None:
-        roster = read_roster(arguments.roster, complete=arguments.complete)
-    else:
+    roster = load_roster(arguments)
+    if roster is None:
         return dict.fromkeys(arguments.user, frozenset(arguments.group))
     for user in arguments.user:
         if user not in roster:

@@ -27,6 +27,16 @@ DEFAULT_KEY = "jupyterhub-singleuser-profiles.yaml"
 
 _SOURCES = "a file, - for the standard input, configmap:[NAMESPACE/]NAME, or git:REVISION:PATH"
 
+_THINGS = {
+    "env": "an environment variable that has a value, or takes one from elsewhere",
+    "secret": "a Secret that variables or volumes refer to",
+    "resource": "a limit or a guarantee, by Kubernetes' name, such as memory or nvidia.com/gpu",
+    "profile": "a profile that matches",
+    "size": "a size that may be chosen",
+    "image-choice": "an entry of the document's images that may be chosen",
+    "claim": "the PersistentVolumeClaim of a volume",
+}
+
 # The exit codes that a shell shows for SIGINT and SIGPIPE.
 _EXIT_INTERRUPTED, _EXIT_BROKEN_PIPE = 130, 141
 
@@ -71,11 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Checks what argparse cannot: which arguments need, or exclude, which others."""
     given = vars(arguments)
-    if arguments.command in ("diff", "test"):
-        is_diff = arguments.command == "diff"
-        sources = [arguments.old, arguments.new] if is_diff else [*arguments.file, arguments.document or ""]
+    sources = {
+        "diff": lambda: [arguments.old, arguments.new],
+        "who": lambda: [arguments.source],
+        "test": lambda: [*arguments.file, arguments.document or ""],
+    }.get(arguments.command, list)()
+    if sources:
         if sources.count("-") > 1:
-            which = "OLD and NEW" if is_diff else "FILE and --document"
+            which = "OLD and NEW" if arguments.command == "diff" else "FILE and --document"
             parser.error(f"only one of {which} can be the standard input")
         if arguments.label_selector and not any(source.startswith("configmap:") for source in sources):
             parser.error("argument --label-selector: needs configmap:NAME")
@@ -87,8 +100,8 @@ def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> No
             parser.error("one of the arguments --user --roster --hub is required")
         if has_roster and given["group"]:
             parser.error("argument --group: not allowed with a roster, which says who is in which groups")
-        if given["complete"] and not given["roster"]:
-            parser.error("argument --complete: needs --roster")
+    if given.get("complete") and not given["roster"]:
+        parser.error("argument --complete: needs --roster")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -166,11 +179,31 @@ def make_parser() -> argparse.ArgumentParser:
     _add_label_selector(diff)
     _add_moment(diff, "compare this moment alone: a date or a time (default: every moment from now on)")
     _add_merge_order(diff)
+    _add_roster(diff)
     diff.add_argument(
         "--format",
         choices=["text", "json", "github"],
         default="text",
         help="text for people (the default), json, or github: fills the summary of a job of GitHub Actions",
+    )
+
+    who = add_command(
+        "who",
+        "show who can get a thing, through which profile, and that nobody else can",
+        "It covers every possible user, group, image and choice. Exits with 0 if somebody can get it, and with 1 if "
+        "nobody can.",
+    )
+    who.add_argument("source", metavar="SOURCE", type=_source, help=_SOURCES)
+    thing = who.add_mutually_exclusive_group(required=True)
+    for kind, what in _THINGS.items():
+        thing.add_argument(f"--{kind}", metavar="NAME", type=_text, help=what)
+    _add_key(who)
+    _add_label_selector(who)
+    _add_moment(who, "at this moment alone: a date or a time (default: every moment from now on)")
+    _add_merge_order(who)
+    _add_roster(who)
+    who.add_argument(
+        "--format", choices=["text", "json"], default="text", help="text for people (the default), or json"
     )
 
     test = add_command(
@@ -241,22 +274,7 @@ def _add_subject(command: argparse.ArgumentParser, *, several: bool = False) -> 
             type=_text,
             help="a JupyterHub username; may be repeated; with a roster, whom of it to explain (default: everybody)",
         )
-        roster = command.add_mutually_exclusive_group()
-        roster.add_argument(
-            "--roster",
-            metavar="FILE",
-            type=Path,
-            help="who has an account and is in which groups: the pages that JupyterHub's API answers to GET /users",
-        )
-        roster.add_argument(
-            "--hub",
-            metavar="URL",
-            type=_text,
-            help="ask this hub for its roster, with the token in JUPYTERHUB_API_TOKEN",
-        )
-        command.add_argument(
-            "--complete", action="store_true", help="with --roster: it may be a list of users, which has everybody"
-        )
+        _add_roster(command)
     else:
         command.add_argument("--user", metavar="NAME", required=True, type=_text, help="the JupyterHub username")
     command.add_argument(
@@ -288,6 +306,25 @@ def _add_subject(command: argparse.ArgumentParser, *, several: bool = False) -> 
         default=DEFAULT_SIZE,
         type=_text,
         help="the chosen size (default: %(default)s, which means no size)",
+    )
+
+
+def _add_roster(command: argparse.ArgumentParser) -> None:
+    roster = command.add_mutually_exclusive_group()
+    roster.add_argument(
+        "--roster",
+        metavar="FILE",
+        type=Path,
+        help="who has an account and is in which groups: the pages that JupyterHub's API answers to GET /users",
+    )
+    roster.add_argument(
+        "--hub",
+        metavar="URL",
+        type=_text,
+        help="ask this hub for its roster, with the token in JUPYTERHUB_API_TOKEN",
+    )
+    command.add_argument(
+        "--complete", action="store_true", help="with --roster: it may be a list of users, which has everybody"
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPException
@@ -14,7 +16,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ..errors import ProfiledSpawnerError
 
-__all__ = ["Roster", "RosterError", "fetch_roster", "read_roster"]
+__all__ = ["Roster", "RosterError", "fetch_roster", "load_roster", "read_roster"]
 
 Roster = Mapping[str, frozenset[str]]
 """Groups by username."""
@@ -27,6 +29,20 @@ _TIMEOUT_SECONDS = 30
 
 class RosterError(ProfiledSpawnerError):
     """A roster cannot be read, or does not have everybody."""
+
+
+def load_roster(arguments: argparse.Namespace) -> Roster | None:
+    """Loads the roster that the arguments name; None if they name none.
+
+    Raises:
+        RosterError: It cannot be read, or there is no token for the hub.
+    """
+    if arguments.hub is not None:
+        token = os.environ.get("JUPYTERHUB_API_TOKEN")
+        if not token:
+            raise RosterError("--hub needs a token in the environment variable JUPYTERHUB_API_TOKEN")
+        return fetch_roster(arguments.hub, token)
+    return None if arguments.roster is None else read_roster(arguments.roster, complete=arguments.complete)
 
 
 def read_roster(path: Path, *, complete: bool) -> Roster:

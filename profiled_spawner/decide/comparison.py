@@ -13,11 +13,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import combinations, count, product
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from ..document.model import DEFAULT_SIZE, Document, ImageChoice, Profile, Size
 from ..document.times import ALWAYS
@@ -29,9 +31,23 @@ from .matching import MergeOrder
 from .rules import ADDED_UP, NO_RULE, SOURCE_ORDER, Rule, RuleBook, SettingKey, make_rule_book, make_rules_of_entries
 from .sums import find_unequal_sum
 
-__all__ = ["Change", "Choice", "Comparer", "Comparison", "Example", "UndecidableError", "compare_documents"]
+__all__ = [
+    "Change",
+    "Choice",
+    "Comparer",
+    "Comparison",
+    "Example",
+    "Roster",
+    "SizeBooks",
+    "UndecidableError",
+    "compare_documents",
+    "fix_moment",
+]
 
 E = TypeVar("E", Profile, Size, ImageChoice)
+
+Roster: TypeAlias = Mapping[str, AbstractSet[str]]
+"""Groups by username."""
 
 IMAGE, SIZE, ORDER = "image", "size", "order of choices"
 """Sections of what may be chosen."""
@@ -78,6 +94,7 @@ class Change:
         images: The images on which it is so, at the example's moment; none where the image is chosen. Each also stands
             for others that match the same entries.
         example: A server for which it is so.
+        people: Those of a roster for whom it is so, in whatever groups they are, on some image; empty without a roster.
     """
 
     setting: SettingKey
@@ -88,6 +105,7 @@ class Change:
     everyone: bool
     images: tuple[ImageClass, ...]
     example: Example
+    people: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +127,7 @@ def compare_documents(
     *,
     at: float | None = None,
     since: float = -math.inf,
+    roster: Roster | None = None,
 ) -> Comparison:
     """Compares what two documents give.
 
@@ -118,11 +137,14 @@ def compare_documents(
         order: The merge order, of both.
         at: The moment; None for every moment from `since` on.
         since: The first moment.
+        roster: Whose names to add to the changes; it has no say in what changes.
     """
     if at is not None:
         old, new = fix_moment(old, at), fix_moment(new, at)
         since = at
-    return Comparison(tuple(Comparer(old, new, order, since).compare()))
+    comparer = Comparer(old, new, order, since)
+    changes = tuple(comparer.compare())
+    return Comparison(changes if roster is None else comparer.add_people(changes, roster, Comparer.compare))
 
 
 def fix_moment(document: Document, at: float) -> Document:
@@ -182,13 +204,13 @@ class Comparer:
         self._documents = old, new
         self._order = order
         self._since = since
-        named = {
-            name
-            for document in self._documents
-            for entry in (*document.profiles, *document.sizes, *document.images)
-            for name in entry.users or ()
-        }
-        self._anybody = next(name for name in _list_strangers() if name not in named)
+        entries = [
+            entry for document in self._documents for entry in (*document.profiles, *document.sizes, *document.images)
+        ]
+        self._users = frozenset(name for entry in entries for name in entry.users or ())
+        self._groups = frozenset(name for entry in entries for name in entry.groups or ())
+        self._anybody = next(name for name in _list_strangers() if name not in self._users)
+        self._person: tuple[str | None, AbstractSet[str]] | None = None
         self._images = LeastImages(
             [entry for document in self._documents for profile in document.profiles for entry in profile.images or ()]
         )
@@ -198,14 +220,34 @@ class Comparer:
         old, new = self._documents
         yield from self._compare_choices(IMAGE, old.images, new.images)
         yield from self._compare_choices(SIZE, old.sizes, new.sizes)
-        base = self.make_base()
-        sizes = list(self.list_sizes(base))
         for choice in self.list_image_choices():
-            yield from self._compare_books(base, choice)
-            for size in sizes:
+            yield from self._compare_books(self.base, choice)
+            for size in self.sizes:
                 yield from self._compare_books(size.books, choice.with_size(size))
 
-    def make_base(self) -> Sequence[RuleBook]:
+    def add_people(
+        self, changes: Iterable[Change], roster: Roster, compare: Callable[[Comparer], Iterable[Change]]
+    ) -> tuple[Change, ...]:
+        """Adds to each change those people of a roster for whom it is so.
+
+        Args:
+            changes: The changes.
+            roster: The people.
+            compare: What found the changes; it is called again for all people whom the documents do not tell apart.
+        """
+        kinds: dict[tuple[str | None, AbstractSet[str]], list[str]] = {}
+        for user, groups in roster.items():
+            kinds.setdefault((user if user in self._users else None, self._groups & groups), []).append(user)
+        people: dict[Hashable, set[str]] = {}
+        for kind, names in kinds.items():
+            one = copy(self)
+            one._person = kind
+            for key in {_make_key(change) for change in compare(one)}:
+                people.setdefault(key, set()).update(names)
+        return tuple(replace(each, people=tuple(sorted(people.get(_make_key(each), ())))) for each in changes)
+
+    @cached_property
+    def base(self) -> Sequence[RuleBook]:
         """The rules of the old and of the new document without a size."""
         return self._make_books([None, None])
 
@@ -214,6 +256,11 @@ class Comparer:
         images = choice.old_image, choice.new_image
         if lists[0] is lists[1] and images[0] == images[1]:
             return
+        if self._person is not None:
+            needs, bars = self._keep_its(choice.needs), self._keep_its(choice.bars)
+            if len(needs) < len(choice.needs):
+                return
+            lists, choice = [self._keep_its(rules) for rules in lists], replace(choice, needs=needs, bars=bars)
         if setting[0] == ADDED_UP:
             yield from self._compare_sums(setting, lists, choice)
             return
@@ -246,6 +293,16 @@ class Comparer:
             return found
         its = self._images.classify(image)
         return [replace(rule, images=None) for rule in found if _is_for(rule, its)]
+
+    def _keep_its(self, rules: Iterable[Rule]) -> tuple[Rule, ...]:
+        """The rules that match the only person, for whom they then are."""
+        assert self._person is not None
+        user, groups = self._person
+        return tuple(
+            replace(rule, users=None, groups=frozenset())
+            for rule in rules
+            if rule.users is None or user in rule.users or not rule.groups.isdisjoint(groups)
+        )
 
     def make_deciders(self, lists: Iterable[Sequence[Rule]], choice: Choice) -> Deciders:
         """What finds the people for whom rules of these lists decide, with a choice."""
@@ -281,15 +338,19 @@ class Comparer:
         same = {setting: rules for setting, rules in books[0].items() if books[1].get(setting) == rules}
         return [{**book, **same} for book in books]
 
-    def list_sizes(self, base: Sequence[RuleBook]) -> Iterator[SizeBooks]:
-        """Every size of both documents, of which `base` has the rules without a size."""
+    @cached_property
+    def sizes(self) -> Sequence[SizeBooks]:
+        """Every size of both documents."""
+        return list(self._list_sizes())
+
+    def _list_sizes(self) -> Iterator[SizeBooks]:
         sizes = [{size.name or "": size for size in document.sizes} for document in self._documents]
         needs = [make_rules_of_entries(document.sizes) for document in self._documents]
         for name in (name for name in sizes[0] if name in sizes[1]):
             books = self._make_books([each[name] for each in sizes])
             settings = dict.fromkeys(
                 setting
-                for book, without in zip(books, base, strict=True)
+                for book, without in zip(books, self.base, strict=True)
                 for setting, rules in book.items()
                 if rules != without.get(setting)
             )
@@ -461,6 +522,17 @@ def _find_longest_increasing(pairs: Sequence[tuple[int, int]]) -> list[tuple[int
         chain.append(pairs[number])
         number = before[number]
     return chain[::-1]
+
+
+def _make_key(change: Change) -> Hashable:
+    """What a change is about, whoever it is for. One rule is as good as another where values add up."""
+    rules = () if change.setting[0] == ADDED_UP else (change.old, change.new)
+    return (
+        change.setting,
+        *(rule and id(rule.entry) for rule in rules),
+        change.example.image_choice,
+        change.example.size,
+    )
 
 
 def _unique(*rules: Rule) -> tuple[Rule, ...]:

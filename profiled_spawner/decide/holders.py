@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from ..document.model import Document, Entry, EnvVarSource, Profile
 from ..document.templates import Template, may_expand_to
 from ..document.times import ALWAYS
-from .comparison import IMAGE, SIZE, Change, Choice, Comparer, Example, SizeBooks, fix_moment
+from .comparison import IMAGE, SIZE, Change, Choice, Comparer, Example, Roster, SizeBooks, fix_moment
 from .matching import MergeOrder
 from .rules import NO_RULE, UNSET, Rule, RuleBook, SettingKey, make_rule
 
@@ -71,6 +71,7 @@ def find_holders(
     at: float | None = None,
     since: float = -math.inf,
     outside: tuple[Iterable[str], Iterable[str]] = ((), ()),
+    roster: Roster | None = None,
 ) -> tuple[Change, ...]:
     """Returns who can get a thing, and through what.
 
@@ -81,6 +82,7 @@ def find_holders(
         at: The moment; None for every moment from `since` on.
         since: The first moment.
         outside: Users and groups; nobody of these is looked at.
+        roster: Whose names to add to the changes; it has no say in who can get the thing.
 
     Returns:
         A change for each rule that gives the thing to somebody: from nothing, to this rule. The value of the rule is
@@ -89,12 +91,15 @@ def find_holders(
     search = _Search(document, thing, order, at, since)
     users, groups = map(frozenset, outside)
     bar = Rule(users, groups, None, ALWAYS, UNSET, NO_RULE.entry)
-    return tuple(
-        change
-        for choice, own, _ in search.list_choices()
-        for setting, rules in own.items()
-        for change in search.comparer.compare_rules(setting, ((), rules), replace(choice, bars=(*choice.bars, bar)))
-    )
+    choices = [(replace(choice, bars=(*choice.bars, bar)), own) for choice, own, _ in search.list_choices()]
+
+    def compare(comparer: Comparer) -> Iterator[Change]:
+        for choice, own in choices:
+            for setting, rules in own.items():
+                yield from comparer.compare_rules(setting, ((), rules), choice)
+
+    changes = tuple(compare(search.comparer))
+    return changes if roster is None else search.comparer.add_people(changes, roster, compare)
 
 
 def find_lacking(
@@ -144,12 +149,16 @@ class _Search:
         sizes: list[tuple[SizeBooks, RuleBook]] = []
         if self._thing.kind in entries:
             section, those = entries[self._thing.kind]
-            # Several profiles may have one name.
-            base = self._find({(section, place): (make_rule(entry, True),) for place, entry in enumerate(those)})
+            # Several profiles may have one name, or none.
+            base = self._find(
+                {
+                    (section, place if section == PROFILE else entry.name): (make_rule(entry, True),)
+                    for place, entry in enumerate(those)
+                }
+            )
         else:
-            books = self.comparer.make_base()
-            base = self._find(books[1])
-            sizes = [(size, self._find(size.books[1])) for size in self.comparer.list_sizes(books)]
+            base = self._find(self.comparer.base[1])
+            sizes = [(size, self._find(size.books[1])) for size in self.comparer.sizes]
         # What is offered does not depend on what is chosen.
         is_choice = self._thing.kind in ("size", "image-choice")
         for choice in [Choice()] if is_choice else self.comparer.list_image_choices():

@@ -147,18 +147,21 @@ def test_a_command_of_the_docs_prints_what_is_shown(
             program, *arguments = arguments[arguments.index("--") + 1 :]
         if program == "make":
             assert arguments[0] in make_targets()
+        elif program == "sed":
+            *words, _, file = arguments
+            Path(file).write_bytes(subprocess.run(["sed", *words], check=True, capture_output=True).stdout)
         elif program != "profiled-spawner":
             assert program in OTHERS
             assert [word for word in arguments if word.startswith("deploy/") and not Path(word).exists()] == []
-        elif "--configmap" in arguments or any(word.startswith(("git:", "configmap:")) for word in arguments):
+        elif any(word in ("--configmap", "--hub") or word.startswith(("git:", "configmap:")) for word in arguments):
             # On a cluster, or in a repository: the tests of the command do that.
             given = {word for word in arguments if word.startswith("--")}
             assert given <= options_of(arguments[0], capsys)
             assert shown == ""
         else:
             arguments = arguments[: arguments.index(">")] if ">" in arguments else arguments
-            # What an assertion shows that fails is shown too.
-            assert main(arguments) == (1 if ": fails: " in shown else os.EX_OK)
+            # An assertion that fails, and an edit that changes something, are shown too.
+            assert main(arguments) == (1 if ": fails: " in shown or arguments[0] == "diff" else os.EX_OK)
             printed = capsys.readouterr().out
             assert shown in ("", printed)
 

@@ -47,7 +47,6 @@ FAULTS = (
     Fault("comparison", "found.append(Deciding(image, at, *person.names, person))", "pass"),
     # On which images
     Fault("least_images", "if positions == needed:", "if True:"),
-    Fault("least_images", " and one.branch in (None, other.branch)", ""),
     Fault("image_automaton", " or state.tag == _LATEST):", "):"),
     Fault("image_automaton", "tag if tag and _LATEST.startswith(tag) else None", "None"),
     # What a document says
