@@ -19,7 +19,7 @@ from .comparison import IMAGE, SIZE, Change, Choice, Comparer, Example, SizeBook
 from .matching import MergeOrder
 from .rules import NO_RULE, UNSET, Rule, RuleBook, SettingKey, make_rule
 
-__all__ = ["KINDS", "PROFILE", "Kind", "Lacking", "Thing", "find_holders", "find_lacking"]
+__all__ = ["KINDS", "PROFILE", "Kind", "Lacking", "Thing", "find_holders", "find_lacking", "list_references"]
 
 Kind: TypeAlias = Literal["env", "secret", "resource", "profile", "size", "image-choice", "claim"]
 KINDS: Sequence[Kind] = ("env", "secret", "resource", "profile", "size", "image-choice", "claim")
@@ -195,7 +195,7 @@ class _Search:
         if kind in _REFERENCES:
             if rule.value == UNSET or section not in ("env", "env_from", "volumes"):
                 return UNSET
-            called = [each for each in _list_names(rule.thing, *_REFERENCES[kind]) if _may_be(each, asked)]
+            called = [each for each in list_references(kind, rule.thing) if _may_be(each, asked)]
             # A name that is always the same says more than one that depends on the server.
             return min(called, key=lambda each: isinstance(each, Template), default=UNSET)
         if kind == "env":
@@ -206,6 +206,11 @@ class _Search:
             entry = rule.entry
             is_it = entry.name == asked or (isinstance(entry, Profile) and entry.label == asked)
         return asked if is_it else UNSET
+
+
+def list_references(kind: Kind, value: object) -> Iterator[str]:
+    """Returns the names of the Secrets or claims that a variable's value or a Kubernetes object refers to."""
+    return _list_names(value, *_REFERENCES[kind])
 
 
 def _may_be(name: str, asked: str) -> bool:

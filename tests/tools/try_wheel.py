@@ -62,7 +62,14 @@ def main() -> None:
             return done.stdout
 
         # Compiled is what is imported, when it is: all the rest takes longer than the tries.
-        locked = ["--no-compile", "--require-hashes", "--only-binary", ":all:", "--requirement", str(arguments.lock.resolve())]
+        locked = [
+            "--no-compile",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--requirement",
+            str(arguments.lock.resolve()),
+        ]
         run("pip", "install", "--quiet", *locked)
         run("pip", "install", "--quiet", "--no-deps", str(wheel))
         # What the wheel demands is what the lock has brought.
