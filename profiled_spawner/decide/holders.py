@@ -208,24 +208,20 @@ class _Search:
         return asked if is_it else UNSET
 
 
-def list_references(kind: Kind, value: object) -> Iterator[str]:
-    """Returns the names of the Secrets or claims that a variable's value or a Kubernetes object refers to."""
-    return _list_names(value, *_REFERENCES[kind])
-
-
 def _may_be(name: str, asked: str) -> bool:
     return may_expand_to(name, asked) if isinstance(name, Template) else name == asked
 
 
-def _list_names(thing: Any, fields: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    """The names in a Kubernetes object that stand behind one of these fields."""
+def list_references(kind: Kind, thing: Any) -> Iterator[str]:
+    """The Secrets or claims to which a variable's value, or an object of Kubernetes, refers, by name."""
+    fields, names = _REFERENCES[kind]
     if isinstance(thing, EnvVarSource):
         thing = thing.to_kubernetes()
     if isinstance(thing, Mapping):
         for field, each in thing.items():
             if field in fields:
                 yield from (each[name] for name in names if name in each)
-            yield from _list_names(each, fields, names)
+            yield from list_references(kind, each)
     elif isinstance(thing, Sequence) and not isinstance(thing, str):
         for each in thing:
-            yield from _list_names(each, fields, names)
+            yield from list_references(kind, each)

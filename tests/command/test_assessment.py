@@ -150,7 +150,8 @@ def test_what_a_subject_has_holds(assertion: str) -> None:
         ),
         pytest.param(
             "{subject: {user: edsger, groups: [forecasters], image: lab/a}, "
-            "has: {secrets: [admin, team-s3, keys-ada], claims: [home], profiles: [course], env: [DEBUG]}}",
+            "has: {secrets: [admin, team-s3, keys-ada], claims: [home], profiles: [course], sizes: [Large], "
+            "env: [DEBUG]}}",
             [
                 "t:1:14: fails: what edsger has",
                 "for edsger, in forecasters, on lab/a",

@@ -812,8 +812,8 @@ def test_a_value_is_in_no_repr() -> None:
     assert "canary" not in repr(saved("canary-value"))
 
 
-# On the oldest hosts, the test above and the fault table restart the hub in this process, and test_end_to_end.py has the
-# hub as a process.
+# On the oldest hosts, the fault table and tests above restart a hub in this process, and test_end_to_end.py has one as
+# a process.
 @pytest.mark.newest
 @pytest.mark.processes
 async def test_a_hub_that_was_killed_starts_servers_from_the_last_good_document() -> None:

@@ -62,15 +62,8 @@ def main() -> None:
             return done.stdout
 
         # Compiled is what is imported, when it is: all the rest takes longer than the tries.
-        locked = [
-            "--no-compile",
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-            "--requirement",
-            str(arguments.lock.resolve()),
-        ]
-        run("pip", "install", "--quiet", *locked)
+        locked = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(arguments.lock.resolve())]
+        run("pip", "install", "--quiet", "--no-compile", *locked)
         run("pip", "install", "--quiet", "--no-deps", str(wheel))
         # What the wheel demands is what the lock has brought.
         run("pip", "check")
