@@ -19,6 +19,7 @@ from .terminal import Style, printable
 __all__ = ["FileResult", "format_for_github", "format_text", "to_json"]
 
 _FAILS = "Assertion fails"
+_MOST_FAILURES = 10
 _NOTHING_TESTED = "has no assertions, so nothing is tested; write some under 'assertions'"
 
 
@@ -122,12 +123,14 @@ def _to_diagnostic(verdict: Verdict, what: str) -> Diagnostic:
 def _list_details(verdict: Verdict) -> Iterator[tuple[str, str]]:
     """What was expected, what was found, and for whom, each with a word before it."""
     last = ""
-    for failure in verdict.failures:
+    for failure in verdict.failures[:_MOST_FAILURES]:
         if failure.example_in_words != last:
             yield "for", failure.example_in_words
             last = failure.example_in_words
         yield "expected", failure.expected
         yield "found", failure.found
+    if verdict.failures[_MOST_FAILURES:]:
+        yield "and", f"{len(verdict.failures) - _MOST_FAILURES:,} more, which --format json shows"
 
 
 def _failure_to_json(failure: Failure) -> dict[str, Any]:

@@ -432,6 +432,15 @@ def test_what_is_not_so_for_everybody_is_told_with_an_example(assertion: str, li
     assert lines_of(assertion) == lines
 
 
+def test_every_profile_is_told_but_of_many_only_the_first_ten() -> None:
+    several = ", ".join(f"{{name: p{number}, groups: [g{number}], env: {{A: CANARY}}}}" for number in range(12))
+    lines = lines_of("{nobody_has: {env: A}}", f"profiles: [{several}]")
+    assert lines[-2:] == ["found variable A, from p2", "and 2 more, which --format json shows"]
+    assert [line for line in lines if line.startswith("found")] == [
+        f"found variable A, from p{n}" for n in range(11, 1, -1)
+    ]
+
+
 def test_people_who_are_offered_images_run_these() -> None:
     assert lines_of("{nobody_has: {env: LAB}}", IMAGES)[1:] == [
         "for anybody, on lab",

@@ -195,12 +195,18 @@ class Repository:
         self.summary = directory.with_name("summary.md")
         for name in (DOCUMENT, TESTS):
             shutil.copy(DEPLOY / "gitops" / name, directory)
+        # The command of this checkout, whatever is installed.
+        self.commands = directory.with_name("bin")
+        self.commands.mkdir()
+        command = self.commands / "profiled-spawner"
+        command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m profiled_spawner "$@"\n')
+        command.chmod(0o755)
         self.run("git", "init", "--quiet")
         self.commit()
 
     def run(self, *command: str, code: int = os.EX_OK) -> str:
         """Runs a command, and returns what it prints."""
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        path = f"{self.commands}:{os.environ['PATH']}"
         settings = {"PATH": path, "GITHUB_STEP_SUMMARY": str(self.summary), "GITHUB_WORKSPACE": str(self.directory)}
         done = subprocess.run(
             command,
