@@ -27,6 +27,7 @@ __all__ = [
     "QuantityError",
     "SourceError",
     "TimeError",
+    "UndecidableError",
     "format_error_count",
     "format_omitted_count",
     "format_path",
@@ -190,3 +191,7 @@ class SourceError(ProfiledSpawnerError):
             transient=self.transient,
             retry_after_seconds=self.retry_after_seconds,
         )
+
+
+class UndecidableError(ProfiledSpawnerError):
+    """A question about everybody has more combinations of images than can be looked at."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -128,6 +128,7 @@ def make_parser() -> argparse.ArgumentParser:
     validate = add_command("validate", "list every error and warning of a document")
     _add_source(validate, several=True)
     validate.add_argument("--strict", action="store_true", help="exit with 1 on warnings too")
+    _add_merge_order(validate)
     validate.add_argument(
         "--format",
         choices=["text", "json", "github"],
@@ -187,24 +188,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="text for people (the default), json, or github: fills the summary of a job of GitHub Actions",
     )
 
-    who = add_command(
-        "who",
-        "show who can get a thing, through which profile, and that nobody else can",
-        "It covers every possible user, group, image and choice. Exits with 0 if somebody can get it, and with 1 if "
-        "nobody can.",
-    )
-    who.add_argument("source", metavar="SOURCE", type=_source, help=_SOURCES)
-    thing = who.add_mutually_exclusive_group(required=True)
-    for kind, what in _THINGS.items():
-        thing.add_argument(f"--{kind}", metavar="NAME", type=_text, help=what)
-    _add_key(who)
-    _add_label_selector(who)
-    _add_moment(who, "at this moment alone: a date or a time (default: every moment from now on)")
-    _add_merge_order(who)
-    _add_roster(who)
-    who.add_argument(
-        "--format", choices=["text", "json"], default="text", help="text for people (the default), or json"
-    )
+    _add_who(add_command)
 
     test = add_command(
         "test",
@@ -237,6 +221,27 @@ def make_parser() -> argparse.ArgumentParser:
         "For zsh, run bashcompinit before it.",
     )
     return parser
+
+
+def _add_who(add_command: Callable[..., Any]) -> None:
+    who = add_command(
+        "who",
+        "show who can get a thing, through which profile, and that nobody else can",
+        "It covers every possible user, group, image and choice. Exits with 0 if somebody can get it, and with 1 if "
+        "nobody can.",
+    )
+    who.add_argument("source", metavar="SOURCE", type=_source, help=_SOURCES)
+    thing = who.add_mutually_exclusive_group(required=True)
+    for kind, what in _THINGS.items():
+        thing.add_argument(f"--{kind}", metavar="NAME", type=_text, help=what)
+    _add_key(who)
+    _add_label_selector(who)
+    _add_moment(who, "at this moment alone: a date or a time (default: every moment from now on)")
+    _add_merge_order(who)
+    _add_roster(who)
+    who.add_argument(
+        "--format", choices=["text", "json"], default="text", help="text for people (the default), or json"
+    )
 
 
 def _add_source(command: argparse.ArgumentParser, *, several: bool = False) -> None:

@@ -10,6 +10,7 @@ from ..errors import SourceError
 from . import diagnosis
 from .inputs import EXIT_INVALID, EXIT_OK, EXIT_UNUSABLE, Input, check_inputs, read_inputs
 from .terminal import choose_style, print_json, print_notice
+from .unused import add_unused
 
 __all__ = ["run"]
 
@@ -27,7 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
         except SourceError as error:
             faults.append(str(error))
         else:
-            runs.append(list(zip(inputs, check_inputs(inputs), strict=True)))
+            results = [
+                add_unused(each, checked, arguments.merge_order)
+                for each, checked in zip(inputs, check_inputs(inputs), strict=True)
+            ]
+            runs.append(list(zip(inputs, results, strict=True)))
     checks = [check for each in runs for check in each]
     if arguments.format == "json":
         found = [_to_json(each, arguments) for each in runs]

@@ -23,7 +23,7 @@ from typing import TypeAlias, TypeVar
 
 from ..document.model import DEFAULT_SIZE, Document, ImageChoice, Profile, Size
 from ..document.times import ALWAYS
-from ..errors import ProfiledSpawnerError
+from ..errors import UndecidableError
 from .deciders import Deciders, Deciding, Person
 from .image_classes import ImageClass, find_image_classes
 from .least_images import LeastImages
@@ -39,7 +39,6 @@ __all__ = [
     "Example",
     "Roster",
     "SizeBooks",
-    "UndecidableError",
     "compare_documents",
     "fix_moment",
 ]
@@ -51,10 +50,6 @@ Roster: TypeAlias = Mapping[str, AbstractSet[str]]
 
 IMAGE, SIZE, ORDER = "image", "size", "order of choices"
 """Sections of what may be chosen."""
-
-
-class UndecidableError(ProfiledSpawnerError):
-    """The documents have preferences of nodes for more combinations of images than can be looked at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,14 @@ from heapq import heappop, heappush
 from itertools import count
 
 from ..document.limits import MAX_IMAGE
+from ..errors import UndecidableError
 from .image_automaton import Cursor, ImageAutomaton, Places, State
 from .image_classes import ImageClass
 
 __all__ = ["LeastImages"]
+
+
+_MOST_WAITING = 50_000
 
 
 class LeastImages:
@@ -67,6 +71,10 @@ class LeastImages:
             length = len(text) + 1
             if length > MAX_IMAGE:
                 continue
+            if len(waiting) > _MOST_WAITING:
+                raise UndecidableError(
+                    "this cannot be decided: the profiles' images have more stars than can be looked at together"
+                )
             for character in automaton.find_next(state, together):
                 after = automaton.read(state, character)
                 left = sum(automaton.count_left(after, places) for places in separate)

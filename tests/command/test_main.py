@@ -1567,3 +1567,17 @@ class TestOutput:
         finally:
             os.close(ours)
             os.close(theirs)
+
+
+def test_validate_warns_of_what_has_no_effect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "profiles.yaml"
+    path.write_text(
+        "profiles:\n  - env: {A: x, B: y}\n  - &p {groups: [g], env: {A: z}}\n  - *p\n  - {env: {A: secret-value}}\n"
+    )
+    assert main(["validate", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{path}:2:14: warning: profiles[0].env.A: never has an effect: whoever it is for, other profiles override it",
+        f"{path}:3:5: warning: profiles[1]: says the same as profiles[2], which overrides it; remove one of them",
+        "4 profiles, no errors, 2 warnings",
+    ]
+    assert main(["validate", "--strict", "--merge-order", "document", str(path)]) == 1
