@@ -205,7 +205,9 @@ class Comparer:
         self._users = frozenset(name for entry in entries for name in entry.users or ())
         self._groups = frozenset(name for entry in entries for name in entry.groups or ())
         self._anybody = next(name for name in _list_strangers() if name not in self._users)
+        # With a person, only these settings are compared.
         self._person: tuple[str | None, AbstractSet[str]] | None = None
+        self._settings: AbstractSet[SettingKey] = frozenset()
         self._images = LeastImages(
             [entry for document in self._documents for profile in document.profiles for entry in profile.images or ()]
         )
@@ -221,7 +223,7 @@ class Comparer:
                 yield from self._compare_books(size.books, choice.with_size(size))
 
     def add_people(
-        self, changes: Iterable[Change], roster: Roster, compare: Callable[[Comparer], Iterable[Change]]
+        self, changes: Sequence[Change], roster: Roster, compare: Callable[[Comparer], Iterable[Change]]
     ) -> tuple[Change, ...]:
         """Adds to each change those people of a roster for whom it is so.
 
@@ -233,13 +235,18 @@ class Comparer:
         kinds: dict[tuple[str | None, AbstractSet[str]], list[str]] = {}
         for user, groups in roster.items():
             kinds.setdefault((user if user in self._users else None, self._groups & groups), []).append(user)
-        people: dict[Hashable, set[str]] = {}
+        alike: dict[Hashable, list[Change]] = {}
+        for change in changes:
+            alike.setdefault(_make_key(change), []).append(change)
+        people: dict[int, set[str]] = {}
         for kind, names in kinds.items():
             one = copy(self)
             one._person = kind
-            for key in {_make_key(change) for change in compare(one)}:
-                people.setdefault(key, set()).update(names)
-        return tuple(replace(each, people=tuple(sorted(people.get(_make_key(each), ())))) for each in changes)
+            one._settings = {change.setting for change in changes}
+            for theirs in compare(one):
+                for change in _find_same(theirs, alike.get(_make_key(theirs), ())):
+                    people.setdefault(id(change), set()).update(names)
+        return tuple(replace(each, people=tuple(sorted(people.get(id(each), ())))) for each in changes)
 
     @cached_property
     def base(self) -> Sequence[RuleBook]:
@@ -252,6 +259,8 @@ class Comparer:
         if lists[0] is lists[1] and images[0] == images[1]:
             return
         if self._person is not None:
+            if setting not in self._settings:
+                return
             needs, bars = self._keep_its(choice.needs), self._keep_its(choice.bars)
             if len(needs) < len(choice.needs):
                 return
@@ -517,6 +526,18 @@ def _find_longest_increasing(pairs: Sequence[tuple[int, int]]) -> list[tuple[int
         chain.append(pairs[number])
         number = before[number]
     return chain[::-1]
+
+
+def _find_same(theirs: Change, changes: Sequence[Change]) -> Sequence[Change]:
+    """Those of some changes of the same two rules that are what a person gets.
+
+    A change is told apart by when it begins, and by its images. A person in several groups may get it at another
+    moment: then it is the last one that has begun.
+    """
+    at = max((each.example.at for each in changes if each.example.at <= theirs.example.at), default=None)
+    begun = [each for each in changes if each.example.at == at] or changes[:1]
+    images = {image.entries for image in theirs.images}
+    return [each for each in begun if images & {image.entries for image in each.images}] or begun
 
 
 def _make_key(change: Change) -> Hashable:

@@ -174,3 +174,14 @@ def test_exactly_those_are_named_who_get_something_else(seed: int) -> None:
         theirs = [each for each in subjects if (each.user, each.groups) == (user, groups)]
         differs = any(result(old, each, pair.order) != result(new, each, pair.order) for each in theirs)
         assert (user in named) == differs, (user, groups, pair.old_text, pair.new_text)
+
+
+def test_nobody_stands_with_a_change_that_is_somebody_elses() -> None:
+    old, new = (
+        parse_document(f"profiles: [{first}{{name: b, groups: [h], until: 2027-01-31, env: {{A: c}}}}]")
+        for first in ("{name: a, groups: [g, h], env: {A: b}}, ", "")
+    )
+    changes = compare_documents(
+        old, new, since=1796000000, roster={"ada": {"g"}, "bo": {"h"}, "joe": {"g", "h"}, "zed": set()}
+    ).changes
+    assert [(each.groups, each.people) for each in changes] == [(("g",), ("ada",)), (("h",), ("bo", "joe"))]

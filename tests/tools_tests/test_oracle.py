@@ -19,6 +19,7 @@ import oracle
 from oracle import runner, subjects
 from oracle.__main__ import main
 from oracle.answer import NO_NODE, Result, Subject, describe_image, fits_image, merge, read, read_term, result, to_text
+from oracle.planted import FAULTS, PACKAGE, is_found
 from oracle.runner import Finding, Tally, run, run_alone
 from oracle.subjects import (
     all_subjects,
@@ -557,3 +558,12 @@ def test_the_oracle_imports_nothing_of_what_it_checks() -> None:
             )
         ]
         assert path.name == "runner.py" or not [name for name in names if name.startswith("profiled_spawner")]
+
+
+def test_the_faults_to_plant_still_have_their_places_and_one_is_found() -> None:
+    for fault in FAULTS:
+        source = (PACKAGE / "decide" / f"{fault.module}.py").read_text()
+        assert source.count(fault.text) == 1, fault
+        assert fault.text != fault.replacement
+    assert len(FAULTS) >= 20
+    assert is_found(FAULTS[4], 300)
