@@ -27,7 +27,7 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.1
 	--generate-hashes --no-header $(UPGRADE)
 
 .PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz fuzz-short worst canary
-.PHONY: oracle test-faults mutants mutants-short bench bench-short lint wheel lock clean
+.PHONY: oracle oracle-faults test-faults mutants mutants-short bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -82,6 +82,10 @@ fuzz-short: .venv/fuzz-installed
 worst: $(NEWEST)
 	.venv/bin/python -m fuzz.worst --seconds $(WORST_SECONDS) $(ARGS)
 
+## Plants faults in the comparison, one at a time, and sees brute force find each
+oracle-faults: $(NEWEST)
+	.venv/bin/python -m oracle.planted $(ARGS)
+
 ## Damages 300,000 documents, and searches all that is told of them for values of variables; findings stand under build/fuzz
 canary: $(NEWEST)
 	.venv/bin/python -m fuzz.canary $(ARGS)
@@ -101,10 +105,12 @@ mutants-short: .venv/mutants-installed
 ## Measures what profiles cost a hub, and writes it into docs/costs.md; wants half an hour and an idle machine
 bench: $(BENCH)
 	.venv-bench/bin/python -m bench --docs $(ARGS)
+	.venv-bench/bin/python -m bench.foresee
 
 ## The same in tiny sizes: shows that everything runs, and no cost
 bench-short: .venv/bench-installed
 	.venv/bin/python -m bench --short
+	.venv/bin/python -m bench.foresee --profiles 30 --groups 10 --patterns 10
 
 ## Lets every fault happen to a hub, and writes what comes of it to docs/faults.md
 faults: $(NEWEST)

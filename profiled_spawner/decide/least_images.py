@@ -9,6 +9,7 @@ far, and less of other entries has been matched.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import cache
 from heapq import heappop, heappush
@@ -23,6 +24,9 @@ __all__ = ["LeastImages"]
 
 
 _MOST_WAITING = 50_000
+
+# However an image is written, with its tag or without, an entry up to here is the beginning of its name.
+_SEPARATOR = re.compile(r"[*:@]")
 
 
 class LeastImages:
@@ -51,6 +55,9 @@ class LeastImages:
             For every image that matches the required entries, one that matches no other entries than that image does.
             No two of them match the same entries, or fewer than another one.
         """
+        beginnings = [_SEPARATOR.split(entry)[0] for entry in required]
+        if any(not max(beginnings, key=len).startswith(each) for each in beginnings):
+            return ()
         automaton = self._automaton
         needed = frozenset(self._positions[entry] for entry in required)
         separate = [automaton.find_places(entry) for entry in required]
