@@ -127,6 +127,25 @@ class ImageAutomaton:
                     found.update(self._branches[cursor.branch])
         return [self._other, *sorted(found - {self._other})]
 
+    def find_possible(self, state: State, required: Places) -> frozenset[str] | None:
+        """The characters after which a required entry may still match; None if any may follow."""
+        places = state.cursor.places & required.places
+        if state.part != "name" or places & self._stars:
+            return None
+        # What stands before a tag may match without it.
+        found = {":", *(character for character, each in self._by_character.items() if places & each)}
+        if state.cursor.branch is not None and state.cursor.branch in required.branches:
+            found.update(self._branches[state.cursor.branch])
+        return frozenset(found)
+
+    def find_implied(self, entry: str) -> frozenset[int]:
+        """The positions of entries that match whatever this one matches."""
+        # What only a star matches stands for any text.
+        cursor = self.start.cursor
+        for character in entry.replace(EVERYONE, self._other):
+            cursor = self._move(cursor, character)
+        return frozenset(self._find_ends(cursor))
+
     def read(self, state: State, character: str) -> State:
         """The state after one character more."""
         cursor, untagged = self._move(state.cursor, character), state.untagged

@@ -60,6 +60,7 @@ class LeastImages:
             return ()
         automaton = self._automaton
         needed = frozenset(self._positions[entry] for entry in required)
+        implied = needed.union(*map(automaton.find_implied, required))
         separate = [automaton.find_places(entry) for entry in required]
         together = automaton.find_places(*required)
         found: dict[frozenset[int], str] = {}
@@ -73,7 +74,7 @@ class LeastImages:
             if text and needed <= positions and not any(other <= positions for other in found):
                 found = {other: image for other, image in found.items() if not positions <= other}
                 found[positions] = text
-                if positions == needed:
+                if positions == implied:
                     break  # No image matches less.
             length = len(text) + 1
             if length > MAX_IMAGE:
@@ -82,7 +83,7 @@ class LeastImages:
                 raise UndecidableError(
                     "this cannot be decided: the profiles' images have more stars than can be looked at together"
                 )
-            for character in automaton.find_next(state, together):
+            for character in self._list_next(state, together, separate):
                 after = automaton.read(state, character)
                 left = sum(automaton.count_left(after, places) for places in separate)
                 if left < math.inf and _keep(least, length, after, separate):
@@ -91,6 +92,14 @@ class LeastImages:
             # Every image matches something, unless it is too long.
             found = {frozenset(): "x" * (MAX_IMAGE + 1)}
         return tuple(self._make_class(image, positions) for positions, image in found.items())
+
+    def _list_next(self, state: State, together: Places, separate: Sequence[Places]) -> list[str]:
+        """The characters that make a difference, and after which all required entries may still match."""
+        possible = [
+            following for places in separate if (following := self._automaton.find_possible(state, places)) is not None
+        ]
+        found = self._automaton.find_next(state, together)
+        return [character for character in found if all(character in each for each in possible)]
 
     def _make_class(self, image: str, positions: frozenset[int]) -> ImageClass:
         return ImageClass(image, tuple(self._entries[position] for position in sorted(positions)))

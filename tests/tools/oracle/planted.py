@@ -46,7 +46,7 @@ FAULTS = (
     Fault("comparison", "if all(lists) or setting[0] != SOURCE_ORDER:", "if setting[0] != SOURCE_ORDER:"),
     Fault("comparison", "found.append(Deciding(image, at, *person.names, person))", "pass"),
     # On which images
-    Fault("least_images", "if positions == needed:", "if True:"),
+    Fault("least_images", "if positions == implied:", "if True:"),
     Fault("image_automaton", " or state.tag == _LATEST):", "):"),
     Fault("image_automaton", "tag if tag and _LATEST.startswith(tag) else None", "None"),
     # What a document says
