@@ -11,8 +11,7 @@ from pathlib import Path
 from ..decide.comparison import compare_documents
 from .differences import Strangers, find_differences, format_text, summarize, to_json, to_markdown
 from .inputs import EXIT_OK, EXIT_UNUSABLE
-from .request import find_moment, load_source
-from .roster import load_roster
+from .request import find_moment, find_roster, load_source
 from .terminal import choose_style, print_json
 
 __all__ = ["run"]
@@ -36,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_UNUSABLE
     now = math.floor(find_moment(arguments, new))
     at = None if arguments.at is None else now
-    roster = load_roster(arguments)
+    roster = find_roster(arguments)
     comparison = compare_documents(old, new, arguments.merge_order, at=at, since=now, roster=roster)
     strangers = None if roster is None else Strangers.find((old, new), roster)
     differences, summary = find_differences(comparison, new.timezone, now), summarize(comparison)

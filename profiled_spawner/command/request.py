@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..decide.comparison import Roster
 from ..document.model import Document, combine_documents
 from ..document.times import parse_start
 from ..errors import TimeError
@@ -15,7 +16,7 @@ from .diagnosis import format_text
 from .inputs import Input, check_inputs, read_files, read_inputs, read_source
 from .terminal import choose_style, print_notice
 
-__all__ = ["LoadedDocuments", "find_moment", "load_documents", "load_files", "load_source"]
+__all__ = ["LoadedDocuments", "find_moment", "find_roster", "load_documents", "load_files", "load_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,20 @@ def find_moment(arguments: argparse.Namespace, document: Document) -> float:
         return parse_start(arguments.at, document.timezone)
     except TimeError as error:
         raise TimeError(f"--at: {error}") from None
+
+
+def find_roster(arguments: argparse.Namespace) -> Roster | None:
+    """Returns the roster that the arguments name; None if they name none.
+
+    Raises:
+        RosterError: It cannot be used.
+    """
+    if arguments.roster is None and arguments.hub is None:
+        return None
+    # What asks a hub takes long to import.
+    from .roster import load_roster
+
+    return load_roster(arguments)
 
 
 def _warn_about_commas(groups: Sequence[str], document: Document) -> None:

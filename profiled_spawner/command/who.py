@@ -21,8 +21,7 @@ from .differences import (
     summary_to_json,
 )
 from .inputs import EXIT_OK, EXIT_UNUSABLE
-from .request import find_moment, load_source
-from .roster import load_roster
+from .request import find_moment, find_roster, load_source
 from .terminal import Style, choose_style, print_json, printable
 
 __all__ = ["run"]
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_UNUSABLE
     now = math.floor(find_moment(arguments, document))
     at = None if arguments.at is None else now
-    roster = load_roster(arguments)
+    roster = find_roster(arguments)
     found = Comparison(find_holders(document, thing, arguments.merge_order, at=at, since=now, roster=roster))
     strangers = None if roster is None else Strangers.find([document], roster)
     holders = find_differences(found, document.timezone, now)
