@@ -258,7 +258,7 @@ class _ExpectedEnv:
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """A mapping with keys of ours.
+    """A mapping whose keys are given.
 
     Attributes:
         keys: The keys.

@@ -24,25 +24,15 @@ from ..document.templates import Template, may_expand_to
 from ..document.times import parse_start
 from ..errors import ChoiceError, TimeError
 from .assertions import Assertion, EverybodyAssertion, SubjectAssertion
-from .differences import describe_setting
+from .differences import NOUNS, describe_setting, list_some
 from .explanation import Explanation, describe_env_source
 from .people import explain_person
 
 __all__ = ["Assessor", "Failure", "Verdict"]
 
-_NOUNS = {
-    "env": "variable",
-    "secret": "secret",
-    "claim": "claim",
-    "resource": "resource",
-    "profile": "profile",
-    "size": "size",
-    "image-choice": "image",
-}
 # Things that are entries of the document.
 _ENTRIES = ("profile", "size", "image-choice")
 _AMOUNTS = {"limits": "limit", "requests": "guarantee"}
-_MOST_NAMES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +106,7 @@ class Assessor:
         for kind, name in dict.fromkeys(_list_names(assertion)):
             names = self._known_names.get(kind)
             if names is not None and name not in names:
-                noun = _NOUNS.get(kind, kind)
+                noun = NOUNS.get(kind, kind)
                 yield Failure(
                     f"the document names the {noun} {name}", f"no such {noun}; {_suggest(name, tuple(names))}"
                 )
@@ -233,9 +223,8 @@ def _list_names(assertion: Assertion) -> Iterator[tuple[str, str]]:
 
 def _list_known_names(document: Document) -> dict[str, dict[str, None]]:
     """What the document names, by kind."""
-    entries = (*document.profiles, *document.sizes, *document.images)
     names = {
-        "group": sorted({name for each in entries for name in each.groups or ()}),
+        "group": sorted({name for each in document.entries for name in each.groups or ()}),
         "profile": [name for each in document.profiles for name in (each.name, each.label) if name],
         "size": [each.name for each in document.sizes if each.name],
         "image-choice": [each.name for each in document.images if each.name],
@@ -247,8 +236,7 @@ def _suggest(name: str, names: tuple[str, ...]) -> str:
     closest = find_closest(name, names)
     if closest:
         return f"did you mean {closest}?"
-    others = f" and {len(names) - _MOST_NAMES:,} more" if names[_MOST_NAMES:] else ""
-    return f"it names {', '.join(names[:_MOST_NAMES]) or 'none at all'}{others}"
+    return f"it names {list_some(names) or 'none at all'}"
 
 
 def _make_example(explanation: Explanation, size: str) -> Example:
@@ -299,7 +287,7 @@ def _compare(assertion: SubjectAssertion, explanation: Explanation) -> Iterator[
 
 
 def _name(thing: Thing) -> str:
-    return f"{_NOUNS[thing.kind]} {thing.name}"
+    return f"{NOUNS.get(thing.kind, thing.kind)} {thing.name}"
 
 
 def _to_comparable(value: EnvValue) -> object:

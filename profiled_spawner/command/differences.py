@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, TypeAlias
 
-from ..decide.comparison import IMAGE, ORDER, SIZE, Change, Comparison, Example, Roster
+from ..decide.comparison import IMAGE, ORDER, SIZE, Change, Comparison, Example
 from ..decide.holders import PROFILE
 from ..decide.image_classes import ImageClass
+from ..decide.matching import Roster
 from ..decide.rules import ADDED_UP, SOURCE_ORDER, UNSET, Rule
 from ..document.model import DEFAULT_SIZE, Document, Profile
 from ..document.times import describe_start
@@ -20,6 +21,7 @@ from .explanation import describe_source, describe_term, describe_toleration, de
 from .terminal import Style, printable
 
 __all__ = [
+    "NOUNS",
     "Difference",
     "Strangers",
     "count_who",
@@ -29,6 +31,7 @@ __all__ = [
     "format_heading",
     "format_text",
     "heading_to_json",
+    "list_some",
     "summarize",
     "summary_to_json",
     "to_json",
@@ -41,6 +44,9 @@ _SIGNS: Mapping[_Kind, str] = {"lost": "-", "gained": "+", "changed": "~"}
 EVERYONE = "everyone"
 _NOUNS = {EVERYONE: "", "group": "groups", "user": "users", "combination of groups": "combinations of groups"}
 _VERBS = {"gains": "gain", "loses": "lose", "changes": "change"}
+
+NOUNS = {"env": "variable", "image-choice": "image"}
+"""What people call a kind of thing, where that is another word."""
 
 _MOST_NAMES = 10
 
@@ -162,7 +168,7 @@ def format_heading(difference: Difference, style: Style, *, has_roster: bool) ->
     lines = [style.bold(printable(difference.who)) + printable(when)]
     if has_roster:
         people = difference.people
-        who = f": {_list_some(people)}" if people else ""
+        who = f": {list_some(people)}" if people else ""
         lines.append(style.dim(printable(f"  {_count_people(len(people))} on the roster{who}")))
     return lines
 
@@ -184,12 +190,7 @@ class Strangers:
     @classmethod
     def find(cls, documents: Iterable[Document], roster: Roster) -> Strangers:
         """Compares the names of some documents with a roster."""
-        entries = [
-            entry
-            for document in documents
-            for entry in (*document.profiles, *document.sizes, *document.images)
-            if entry.names_who
-        ]
+        entries = [entry for document in documents for entry in document.entries if entry.names_who]
         users = {name for entry in entries for name in entry.users or ()} - set(roster)
         groups = {name for entry in entries for name in entry.groups or ()}.difference(*roster.values())
         return cls(len(roster), tuple(sorted(users)), tuple(sorted(groups)))
@@ -202,9 +203,9 @@ class Strangers:
         """What to look at, as text for people."""
         lines = []
         if self.users:
-            lines.append(f"not on the roster: {_list_some(self.users)}")
+            lines.append(f"not on the roster: {list_some(self.users)}")
         if self.groups:
-            lines.append(f"nobody on the roster is in {_list_some(self.groups)}")
+            lines.append(f"nobody on the roster is in {list_some(self.groups)}")
         return ["", *map(printable, lines)] if lines else []
 
     def to_json(self) -> dict[str, list[str]]:
@@ -296,9 +297,9 @@ def _describe_who(change: Change) -> str:
         return EVERYONE
     parts = []
     if change.groups:
-        parts.append(f"members of {_list_some(change.groups)}")
+        parts.append(f"members of {list_some(change.groups)}")
     if change.users:
-        parts.append(_list_some(change.users))
+        parts.append(list_some(change.users))
     if parts:
         return " and ".join(parts)
     example = change.example
@@ -312,7 +313,7 @@ def _describe_when(change: Change, zone: tzinfo, now: float) -> str:
     if example.image_choice is not None and change.setting[0] not in (IMAGE, SIZE, ORDER):
         conditions.append(f"with the image {example.image_choice}")
     elif change.images and all(image.entries for image in change.images):
-        conditions.append(f"on {_list_some([_describe_images(image) for image in change.images])}")
+        conditions.append(f"on {list_some([_describe_images(image) for image in change.images])}")
     if example.size != DEFAULT_SIZE:
         conditions.append(f"with the size {example.size}")
     if example.at > now:
@@ -344,7 +345,7 @@ def describe_setting(change: Change) -> str:
     if section in simple:
         return f"{simple[section]} {name}"
     if section == ORDER:
-        return f"order of {_list_some(name)}" if isinstance(name, tuple) else section
+        return f"order of {list_some(name)}" if isinstance(name, tuple) else section
     describe = {
         "env_from": lambda: f"all variables of {describe_source(thing)}",
         SOURCE_ORDER: lambda: f"which variables override others: those of {describe_source(thing)}",
@@ -368,7 +369,8 @@ def _describe_origin(change: Change, kind: _Kind) -> str:
     return f"from {new or old}"
 
 
-def _list_some(names: Sequence[str]) -> str:
+def list_some(names: Sequence[str]) -> str:
+    """The names, or the first ten and how many more there are."""
     shown = ", ".join(names[:_MOST_NAMES])
     return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES:,} more"
 

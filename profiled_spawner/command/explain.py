@@ -6,14 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ..decide.matching import Subject
+from ..decide.matching import Roster, Subject
 from ..document.model import Document
 from ..errors import ChoiceError
 from . import explanation
 from .inputs import EXIT_INVALID, EXIT_OK
 from .people import PersonExplained, explain_person, format_people
-from .request import find_moment, load_documents
-from .roster import Roster, RosterError, load_roster
+from .request import find_moment, find_roster, load_documents
+from .roster import RosterError
 from .terminal import choose_style, print_json, print_notice
 
 __all__ = ["run"]
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _find_people(arguments: argparse.Namespace) -> Roster:
     """The people to explain, with their groups."""
-    roster = load_roster(arguments)
+    roster = find_roster(arguments)
     if roster is None:
         return dict.fromkeys(arguments.user, frozenset(arguments.group))
     for user in arguments.user:

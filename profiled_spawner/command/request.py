@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..decide.comparison import Roster
+from ..decide.matching import Roster
 from ..document.model import Document, combine_documents
 from ..document.times import parse_start
 from ..errors import TimeError
@@ -112,7 +112,7 @@ def find_roster(arguments: argparse.Namespace) -> Roster | None:
 
 def _warn_about_commas(groups: Sequence[str], document: Document) -> None:
     """Prints a hint for each group with a comma that the document does not name: several groups may be meant."""
-    named = {name for each in (*document.profiles, *document.sizes, *document.images) for name in each.groups or ()}
+    named = {name for each in document.entries for name in each.groups or ()}
     for group in groups:
         # A name with '=' is a distinguished name of LDAP, which has commas.
         if "," in group and "=" not in group and group not in named:

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from ..decide.matching import Roster
 from ..errors import ProfiledSpawnerError
 
-__all__ = ["Roster", "RosterError", "fetch_roster", "load_roster", "read_roster"]
-
-Roster = Mapping[str, frozenset[str]]
-"""Groups by username."""
-
+__all__ = ["RosterError", "fetch_roster", "load_roster", "read_roster"]
 
 _SPACE = re.compile(r"\s*")
 _PAGES = "application/jupyterhub-pagination+json"
@@ -31,8 +28,8 @@ class RosterError(ProfiledSpawnerError):
     """A roster cannot be read, or does not have everybody."""
 
 
-def load_roster(arguments: argparse.Namespace) -> Roster | None:
-    """Loads the roster that the arguments name; None if they name none.
+def load_roster(arguments: argparse.Namespace) -> Roster:
+    """Loads the roster that the arguments name.
 
     Raises:
         RosterError: It cannot be read, or there is no token for the hub.
@@ -42,7 +39,7 @@ def load_roster(arguments: argparse.Namespace) -> Roster | None:
         if not token:
             raise RosterError("--hub needs a token in the environment variable JUPYTERHUB_API_TOKEN")
         return fetch_roster(arguments.hub, token)
-    return None if arguments.roster is None else read_roster(arguments.roster, complete=arguments.complete)
+    return read_roster(arguments.roster, complete=arguments.complete)
 
 
 def read_roster(path: Path, *, complete: bool) -> Roster:

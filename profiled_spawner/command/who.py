@@ -12,6 +12,7 @@ from ..decide.comparison import Comparison
 from ..decide.holders import KINDS, Thing, find_holders
 from ..document.templates import Template
 from .differences import (
+    NOUNS,
     Difference,
     Strangers,
     count_who,
@@ -28,8 +29,6 @@ __all__ = ["run"]
 
 EXIT_NOBODY = 1
 """The exit code if nobody can get it."""
-
-_WORDS = {"env": "variable", "image-choice": "image"}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _format(
     thing: Thing, found: Comparison, holders: Sequence[Difference], strangers: Strangers | None, style: Style
 ) -> str:
-    what = printable(f"the {_WORDS.get(thing.kind, thing.kind)} {thing.name}")
+    what = printable(f"the {NOUNS.get(thing.kind, thing.kind)} {thing.name}")
     who = count_who(found) or "nobody"
     others = "" if who in ("everyone", "nobody") else "; nobody else can"
     is_sure = not all(isinstance(change.new and change.new.value, Template) for change in found.changes)

@@ -19,7 +19,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import combinations, count, product
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from ..document.model import DEFAULT_SIZE, Document, ImageChoice, Profile, Size
 from ..document.times import ALWAYS
@@ -27,7 +27,7 @@ from ..errors import UndecidableError
 from .deciders import Deciders, Deciding, Person
 from .image_classes import ImageClass, find_image_classes
 from .least_images import LeastImages
-from .matching import MergeOrder
+from .matching import MergeOrder, Roster
 from .rules import ADDED_UP, NO_RULE, SOURCE_ORDER, Rule, RuleBook, SettingKey, make_rule_book, make_rules_of_entries
 from .sums import find_unequal_sum
 
@@ -37,16 +37,12 @@ __all__ = [
     "Comparer",
     "Comparison",
     "Example",
-    "Roster",
     "SizeBooks",
     "compare_documents",
     "fix_moment",
 ]
 
 E = TypeVar("E", Profile, Size, ImageChoice)
-
-Roster: TypeAlias = Mapping[str, AbstractSet[str]]
-"""Groups by username."""
 
 IMAGE, SIZE, ORDER = "image", "size", "order of choices"
 """Sections of what may be chosen."""
@@ -199,9 +195,7 @@ class Comparer:
         self._documents = old, new
         self._order = order
         self._since = since
-        entries = [
-            entry for document in self._documents for entry in (*document.profiles, *document.sizes, *document.images)
-        ]
+        entries = [*old.entries, *new.entries]
         self._users = frozenset(name for entry in entries for name in entry.users or ())
         self._groups = frozenset(name for entry in entries for name in entry.groups or ())
         self._anybody = next(name for name in _list_strangers() if name not in self._users)
@@ -238,11 +232,11 @@ class Comparer:
         alike: dict[Hashable, list[Change]] = {}
         for change in changes:
             alike.setdefault(_make_key(change), []).append(change)
+        settings = {change.setting for change in changes}
         people: dict[int, set[str]] = {}
         for kind, names in kinds.items():
             one = copy(self)
-            one._person = kind
-            one._settings = {change.setting for change in changes}
+            one._person, one._settings = kind, settings
             for theirs in compare(one):
                 for change in _find_same(theirs, alike.get(_make_key(theirs), ())):
                     people.setdefault(id(change), set()).update(names)
@@ -406,7 +400,7 @@ class Comparer:
         changed = [*rules[0], *rules[1]]
         if not changed:
             return
-        # In the order of their weights, one of them stands for the setting.
+        # No rule decides alone. One of each list stands for all.
         pair = next(iter(rules[0]), NO_RULE), next(iter(rules[1]), NO_RULE)
         moments = self._list_moments([*changed, *choice.needs, *choice.bars])
         found = []
@@ -541,7 +535,7 @@ def _find_same(theirs: Change, changes: Sequence[Change]) -> Sequence[Change]:
 
 
 def _make_key(change: Change) -> Hashable:
-    """What a change is about, whoever it is for. One rule is as good as another where values add up."""
+    """What a change is about, without the people. Where values add up, no rule decides alone, and none counts."""
     rules = () if change.setting[0] == ADDED_UP else (change.old, change.new)
     return (
         change.setting,

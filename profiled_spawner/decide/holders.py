@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeAlias
 from ..document.model import Document, Entry, EnvVarSource, Profile
 from ..document.templates import Template, may_expand_to
 from ..document.times import ALWAYS
-from .comparison import IMAGE, SIZE, Change, Choice, Comparer, Example, Roster, SizeBooks, fix_moment
-from .matching import MergeOrder
+from .comparison import IMAGE, SIZE, Change, Choice, Comparer, Example, SizeBooks, fix_moment
+from .matching import MergeOrder, Roster
 from .rules import NO_RULE, UNSET, Rule, RuleBook, SettingKey, make_rule
 
 __all__ = ["KINDS", "PROFILE", "Kind", "Lacking", "Thing", "find_holders", "find_lacking", "list_references"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
@@ -19,6 +19,7 @@ from ..errors import PodError
 __all__ = [
     "Match",
     "MergeOrder",
+    "Roster",
     "Subject",
     "check_profile_count",
     "explain_match",
@@ -28,6 +29,9 @@ __all__ = [
     "match_profiles",
     "order_profiles",
 ]
+
+Roster: TypeAlias = Mapping[str, frozenset[str]]
+"""People, with their groups by username."""
 
 MergeOrder: TypeAlias = Literal["specificity", "document"]
 

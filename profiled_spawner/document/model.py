@@ -342,6 +342,11 @@ class Document:
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", ProfileIndex(self.profiles))
 
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All profiles, sizes and images."""
+        return *self.profiles, *self.sizes, *self.images
+
     def of_configmap(self, name: str) -> Document:
         """The same document, with profiles and sizes that name the ConfigMap `name`."""
         return replace(
