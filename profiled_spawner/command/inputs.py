@@ -197,7 +197,7 @@ def _check_one(source: Input) -> ValidationResult:
     if isinstance(text, DocumentError):
         return _refuse(text)
     offsets = {"line_offset": text.line_offset, "column_offset": text.column_offset}
-    return validate_document(text.text, **offsets, at=time.time())
+    return validate_document(text.text, **offsets, at=time.time(), is_selected=source.configmap is not None)
 
 
 def _refuse(error: DocumentError) -> ValidationResult:

@@ -98,7 +98,13 @@ def match_profiles(document: Document, subject: Subject, order: MergeOrder = "sp
     profiles = document.profiles
     at = subject.at
     in_order = (profiles[position] for positions in found for position in sorted(positions))
-    return tuple([profile for profile in in_order if profile.period.covers(at)])
+    return tuple(
+        [
+            profile
+            for profile in in_order
+            if profile.period.covers(at) and (profile.team is None or _is_for(profile.team, subject))
+        ]
+    )
 
 
 def check_profile_count(profiles: int) -> None:
@@ -128,14 +134,20 @@ def fits_person(entry: Entry, subject: Subject) -> bool:
 
     Example:
         An entry with ``users: [ada]`` and ``groups: [forecasters]`` is for ada, and for every member of forecasters.
+        From a team's ConfigMap, it is for those of them who are members of the team.
     """
+    is_member = entry.team is None or _is_for(entry.team, subject)
+    return is_member and _is_for(entry, subject) and entry.period.covers(subject.at)
+
+
+def _is_for(entry: Entry, subject: Subject) -> bool:
+    """Whether the entry's own filters match the user, or one of the groups."""
     users, groups = entry.users, entry.groups
-    who = (
+    return (
         (users is None and groups is None)
         or (users is not None and (subject.user in users or EVERYONE in users))
         or (groups is not None and not groups.isdisjoint(subject.groups))
     )
-    return who and entry.period.covers(subject.at)
 
 
 def fits(profile: Profile, subject: Subject) -> bool:
@@ -179,8 +191,9 @@ def _specificity(profile: Profile) -> int:
 
 def _lookup_user(names: NameIndex, subject: Subject) -> Iterator[AbstractSet[int]]:
     """Positions of the profiles that list the user, then of those that list each group."""
-    if subject.user in names.users:
-        yield names.users[subject.user]
+    for name in (subject.user, EVERYONE):
+        if name in names.users:
+            yield names.users[name]
     for group in subject.groups:
         if group in names.groups:
             yield names.groups[group]
@@ -256,6 +269,16 @@ def _contains_in_order(parts: Iterable[str], image: str, begin: int, end: int) -
 
 
 def _explain_who(profile: Profile, subject: Subject) -> tuple[bool, str]:
+    is_for, reason = _explain_filters(profile, subject)
+    team = profile.team
+    if team is None:
+        return is_for, reason
+    if not _is_for(team, subject):
+        return False, f"user is not in the team {team.shown_name}"
+    return is_for, f"{reason}, in the team {team.shown_name}"
+
+
+def _explain_filters(profile: Profile, subject: Subject) -> tuple[bool, str]:
     users, groups = profile.users, profile.groups
     if users is None and groups is None:
         return True, "for every user"

@@ -20,7 +20,7 @@ class NameIndex:
     """Positions of profiles by what their filters name.
 
     Attributes:
-        users: By username.
+        users: By username; by ``*`` those that a team, of which everyone is a member, gives to everyone.
         groups: By group.
         images: By image, as written.
         patterns: By image with a ``*``: first by what stands before the first one and behind the last, then by the
@@ -38,9 +38,11 @@ class NameIndex:
         for position, profile in profiles:
             # Shared by all names of a profile: a document may have very many names, and most are in one profile only.
             alone = frozenset((position,))
-            for user in profile.users or ():
+            # What a team gives to everyone is for its members. Otherwise, its profiles are found by their own names.
+            who = profile.team if profile.team is not None and profile.is_for_everyone else profile
+            for user in who.users or ():
                 _add(self.users, user, alone)
-            for group in profile.groups or ():
+            for group in who.groups or ():
                 _add(self.groups, group, alone)
             for entry in profile.images or ():
                 first, *between = entry.split(EVERYONE)

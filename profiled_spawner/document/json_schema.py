@@ -12,7 +12,7 @@ from typing import Any
 
 from .kubernetes import SHAPES, Schema, describe_object
 from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
-from .model import IMAGE_KEYS, PROFILE_KEYS, SIZE_KEYS
+from .model import IMAGE_KEYS, PROFILE_KEYS, QUOTA_KEYS, SIZE_KEYS, TEAM_KEYS
 from .sections import Key, TimeZone
 
 __all__ = ["make_schema"]
@@ -48,6 +48,22 @@ def make_schema() -> dict[str, Any]:
                 "type": "array",
                 "items": {"$ref": "#/$defs/image"},
             },
+            "quotas": {
+                "description": (
+                    "How much may run at the same time. A start that does not fit is refused. Only in the main "
+                    "ConfigMap."
+                ),
+                "type": "array",
+                "items": {"$ref": "#/$defs/quota"},
+            },
+            "teams": {
+                "description": (
+                    "What selected ConfigMaps may do. With this key, one that no team has is left out. Only in the "
+                    "main ConfigMap."
+                ),
+                "type": "array",
+                "items": {"$ref": "#/$defs/team"},
+            },
             **_deprecated(DOCUMENT_ADVICE, ui={"properties": _deprecated(UI_ADVICE)}),
         },
         "required": ["profiles"],
@@ -82,6 +98,17 @@ def make_schema() -> dict[str, Any]:
             "image": {
                 **_describe_mapping("An image that a person may choose. Only the name is required.", IMAGE_KEYS, {}),
                 "required": ["name"],
+            },
+            "quota": {
+                **_describe_mapping(
+                    "A quota: for whom, and how much. It counts servers that start, run or stop.", QUOTA_KEYS, {}
+                ),
+                "required": ["name", "hard"],
+            },
+            "team": {
+                **_describe_mapping("A team: its ConfigMaps, its members, and its bounds.", TEAM_KEYS, {}),
+                "required": ["name", "configmaps"],
+                "anyOf": [{"required": ["users"]}, {"required": ["groups"]}],
             },
             **{name: PROFILE_KEYS[name].describe() for name in _SHARED},
             **{kind: describe_object(kind) for kind in SHAPES},

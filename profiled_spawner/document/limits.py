@@ -21,6 +21,7 @@ __all__ = [
     "MAX_EXPRESSIONS",
     "MAX_IMAGE",
     "MAX_NODES",
+    "MAX_OBJECT_NAME",
     "MAX_OBJECT_VALUES",
     "MAX_PATTERNS",
     "MAX_PLACEHOLDERS",
@@ -49,11 +50,13 @@ MAX_NODES = 250_000
 MAX_EXPANDED_CHARACTERS = 4 * 2**20
 """Characters of text, with all aliases expanded."""
 MAX_CHOICES = 100
-"""Sizes, and images that people may choose, each."""
+"""Sizes, images that people may choose, quotas and teams, each."""
 MAX_TEXT = 1_000
 """Characters of a name or a description. People read these."""
 MAX_IMAGE = 1_024
 """Characters of an image's name. Registries allow fewer: 255 for a path, 128 for a tag."""
+MAX_OBJECT_NAME = 253
+"""Characters of the name of a Secret or a ConfigMap, with or without ``*``."""
 MAX_PATTERNS = 300
 """Different images with a ``*``."""
 MAX_STARS = 5
@@ -84,7 +87,10 @@ SECTION_LIMITS: Mapping[str, tuple[int, str]] = {
 """How many entries each section may have, and what an error calls them."""
 # A profile's other attributes.
 _NOT_GIVEN = frozenset(
-    {"name", "description", "images", "users", "groups", "period", "image", "image_pull_secrets", "default_url"}
+    {
+        *("name", "description", "images", "users", "groups", "period", "image", "image_pull_secrets", "default_url"),
+        *("per", "hard", "configmaps", "may", "refers"),
+    }
 )
 # Kubernetes only allows short names and values in these, so that limiting their number is enough.
 _SHORT = frozenset({"limits", "requests", "node_selector", "labels"})

@@ -42,7 +42,13 @@ _LEAST_MEMORY = 2**20
 
 _WEEK = 7 * 86_400
 
-_NOUNS: MappingABC[str | int, str] = {"profiles": "profile", "sizes": "size", "images": "image"}
+_NOUNS: MappingABC[str | int, str] = {
+    "profiles": "profile",
+    "sizes": "size",
+    "images": "image",
+    "quotas": "quota",
+    "teams": "team",
+}
 
 # Volumes of what belongs to somebody.
 _HELD_BY_SOMEBODY = frozenset({"secret", "persistentVolumeClaim"})

@@ -1,8 +1,8 @@
 """The profile document: its keys, and the frozen values that validation makes of it.
 
-`PROFILE_KEYS`, `SIZE_KEYS` and `IMAGE_KEYS` define the format: validation, JSON Schema and reference are made from
-them, and a new key of a profile is added here. The values are shared by all spawns, so nothing in them can be
-changed. No I/O and no YAML: `parser` makes these values from text, and the other packages read them.
+`PROFILE_KEYS`, `SIZE_KEYS`, `IMAGE_KEYS`, `QUOTA_KEYS` and `TEAM_KEYS` define the format: validation, JSON Schema and
+reference are made from them, and a new key of a profile is added here. The values are shared by all spawns, so nothing
+in them can be changed. No I/O and no YAML: `parser` makes these values from text, and the other packages read them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import UTC, tzinfo
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from .hard import Hard
 from .index import ProfileIndex
 from .kubernetes import Object
 from .limits import MAX_SELECTED_PATTERNS, find_within
@@ -43,8 +44,11 @@ from .sections import (
     Names,
     NodeAffinity,
     Objects,
+    OneOf,
+    Patterns,
     Resources,
     SizeName,
+    SomeOf,
     Text,
     Texts,
     TextsByName,
@@ -58,7 +62,9 @@ __all__ = [
     "GPU",
     "IMAGE_KEYS",
     "PROFILE_KEYS",
+    "QUOTA_KEYS",
     "SIZE_KEYS",
+    "TEAM_KEYS",
     "Combination",
     "Document",
     "Entry",
@@ -67,7 +73,9 @@ __all__ = [
     "ImageChoice",
     "Object",
     "Profile",
+    "Quota",
     "Size",
+    "Team",
     "combine_documents",
 ]
 
@@ -216,6 +224,52 @@ IMAGE_KEYS: Mapping[str, Key] = {
     **_WHO,
 }
 """The keys of an image that people may choose."""
+QUOTA_KEYS: Mapping[str, Key] = {
+    "name": Key(
+        Line(), "What refusals, the log, metrics and `explain` call it.", ("the forecasters' GPUs", "one server each")
+    ),
+    **_WHO,
+    "per": Key(
+        OneOf(("all", "user")),
+        "`all`: the servers of all these people together must keep to it. `user`: those of each person. Left out: "
+        "`all`.",
+        ("user",),
+    ),
+    "hard": Key(
+        Hard(),
+        "How much may run at the same time, by the names of a Kubernetes ResourceQuota.",
+        ({"requests.nvidia.com/gpu": 4, "limits.memory": "256Gi", "pods": 20},),
+    ),
+}
+"""The keys of a quota."""
+TEAM_KEYS: Mapping[str, Key] = {
+    "name": Key(Line(), "What the log and `explain` call it.", ("forecasting",)),
+    "configmaps": Key(
+        Texts(OBJECT_NAME), "Selected ConfigMaps that the team may edit, by their exact names.", (["forecasting"],)
+    ),
+    "users": Key(
+        Names(), "The team's members, by username: only members get anything from its ConfigMaps.", (["ada"], ["*"])
+    ),
+    "groups": Key(Names(), "JupyterHub groups whose members are the team's too.", (["forecasters"],)),
+    "may": Key(
+        SomeOf(("env", "env_from", "resources", "sizes", "images")),
+        "What its ConfigMaps may have. Left out: `env` and `resources`. In a size, `env`, `env_from` and `resources` "
+        "must be allowed too.",
+        (["env", "resources", "sizes"],),
+    ),
+    "hard": Key(
+        Hard(of_one=True),
+        "What its ConfigMaps may give one server at most. A resource that is not here, they may not give.",
+        ({"limits.memory": "8Gi", "limits.cpu": 4, "requests.nvidia.com/gpu": 1},),
+    ),
+    "refers": Key(
+        Patterns(),
+        "Secrets and ConfigMaps that its ConfigMaps may refer to. `*` stands for any run of characters. Left out: "
+        "none.",
+        (["forecasting-*"],),
+    ),
+}
+"""The keys of a team."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -227,7 +281,7 @@ def _nothing() -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What profiles, sizes and images have in common: for whom an entry is, and when.
+    """What profiles, sizes, images, quotas and teams have in common: for whom an entry is, and when.
 
     A filter that is None was left out and matches everyone; an empty one matches nobody.
 
@@ -235,6 +289,7 @@ class Entry:
         index: Position in its list, from 0.
         period: When it applies: its ``from`` and ``until``.
         configmap: The selected ConfigMap that it is from, by name; None if it is from the main document.
+        team: Nobody but its members gets the entry; None if it is not from a team's ConfigMap.
 
     The other attributes are keys of the document.
     """
@@ -245,6 +300,7 @@ class Entry:
     groups: frozenset[str] | None = None
     period: Period = ALWAYS
     configmap: str | None = None
+    team: Team | None = None
 
     @property
     def shown_name(self) -> str:
@@ -254,8 +310,13 @@ class Entry:
 
     @property
     def names_who(self) -> bool:
-        """Whether it is for some users or groups, not for everyone."""
-        return (self.users is not None or self.groups is not None) and EVERYONE not in (self.users or ())
+        """Whether it is for some users or groups, not for everyone. A team's entry always is."""
+        return self.team is not None or not self.is_for_everyone
+
+    @property
+    def is_for_everyone(self) -> bool:
+        """Whether its own filters match everyone."""
+        return (self.users is None and self.groups is None) or EVERYONE in (self.users or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +381,29 @@ class ImageChoice(Entry):
 
 
 @dataclass(frozen=True, slots=True)
+class Quota(Entry):
+    """How much may run at the same time.
+
+    Attributes:
+        per: ``all``: the servers of all whom it matches must keep to it together. ``user``: those of each person.
+        hard: The amounts, by the names of a Kubernetes ResourceQuota.
+    """
+
+    per: str = "all"
+    hard: Mapping[str, Quantity] = field(default_factory=_nothing)
+
+
+@dataclass(frozen=True, slots=True)
+class Team(Entry):
+    """What the ConfigMaps of a team may do; its attributes are described in `TEAM_KEYS`."""
+
+    configmaps: tuple[str, ...] = ()
+    may: frozenset[str] = frozenset({"env", "resources"})
+    hard: Mapping[str, Quantity] = field(default_factory=_nothing)
+    refers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A document without errors.
 
@@ -327,6 +411,8 @@ class Document:
         profiles: In the document's order.
         sizes: Sizes that people may choose from, likewise.
         images: Images that people may choose from, likewise.
+        quotas: How much may run at the same time, likewise.
+        teams: What selected ConfigMaps may do, likewise; None if they may do everything.
         timezone: Of dates and times without an offset.
         ignored: Keys of another library that it has, each once (see `legacy`).
         index: Where to look for the profiles that match. Built in the parser's thread, off the hub's event loop.
@@ -335,6 +421,8 @@ class Document:
     profiles: tuple[Profile, ...] = ()
     sizes: tuple[Size, ...] = ()
     images: tuple[ImageChoice, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    teams: tuple[Team, ...] | None = None
     timezone: tzinfo = UTC
     ignored: tuple[str, ...] = ()
     index: ProfileIndex = field(init=False, repr=False, compare=False)
@@ -344,16 +432,16 @@ class Document:
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """All profiles, sizes and images."""
-        return *self.profiles, *self.sizes, *self.images
+        """All profiles, sizes, images, quotas and teams."""
+        return *self.profiles, *self.sizes, *self.images, *self.quotas, *(self.teams or ())
 
-    def of_configmap(self, name: str) -> Document:
-        """The same document, with profiles and sizes that name the ConfigMap `name`."""
+    def of_configmap(self, name: str, team: Team | None = None) -> Document:
+        """The same document, whose entries name the ConfigMap `name`, and are for the members of a team only."""
         return replace(
             self,
-            profiles=tuple(replace(profile, configmap=name) for profile in self.profiles),
-            sizes=tuple(replace(size, configmap=name) for size in self.sizes),
-            images=tuple(replace(image, configmap=name) for image in self.images),
+            profiles=tuple(replace(profile, configmap=name, team=team) for profile in self.profiles),
+            sizes=tuple(replace(size, configmap=name, team=team) for size in self.sizes),
+            images=tuple(replace(image, configmap=name, team=team) for image in self.images),
         )
 
 
@@ -362,8 +450,8 @@ class Combination:
     """Several documents as one.
 
     Attributes:
-        document: The main one, followed by the others, with the main one's time zone; of sizes and of images with the
-            same name, the first.
+        document: The main one, followed by the others, with the main one's time zone, quotas and teams; of sizes and
+            of images with the same name, the first.
         left_out: The positions of those others that are not in it, because all together have more than
             `MAX_SELECTED_PATTERNS`.
     """
@@ -389,5 +477,5 @@ def combine_documents(main: Document, others: Sequence[Document]) -> Combination
         for image in document.images:
             images.setdefault(image.name, image)
     profiles = tuple(profile for document in documents for profile in document.profiles)
-    combined = Document(profiles, tuple(sizes.values()), tuple(images.values()), main.timezone)
+    combined = Document(profiles, tuple(sizes.values()), tuple(images.values()), main.quotas, main.teams, main.timezone)
     return Combination(combined, frozenset(range(len(others))) - within)

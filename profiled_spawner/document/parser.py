@@ -18,7 +18,21 @@ from ..errors import Diagnostic, DocumentError, TimeError
 from .legacy import DOCUMENT_ADVICE, PROFILE_ADVICE, UI_ADVICE
 from .limits import MAX_CHOICES, find_excess
 from .lint import Linter
-from .model import GPU, IMAGE_KEYS, PROFILE_KEYS, SIZE_KEYS, Document, Entry, ImageChoice, Profile, Size
+from .model import (
+    GPU,
+    IMAGE_KEYS,
+    PROFILE_KEYS,
+    QUOTA_KEYS,
+    SIZE_KEYS,
+    TEAM_KEYS,
+    Document,
+    Entry,
+    ImageChoice,
+    Profile,
+    Quota,
+    Size,
+    Team,
+)
 from .sections import RESOURCE_KEYS, Key, Resources, TimeZone
 from .times import ALWAYS, Period
 from .validator import MAX_DIAGNOSTICS, Entries, TooManyErrors, Validator
@@ -28,7 +42,8 @@ __all__ = ["MAX_DIAGNOSTICS", "ValidationResult", "parse_document", "validate_do
 
 E = TypeVar("E", bound=Entry)
 
-_DOCUMENT_KEYS = ("profiles", "sizes", "images", "timezone")
+_DOCUMENT_KEYS = ("profiles", "sizes", "images", "quotas", "teams", "timezone")
+_OF_MAIN = ("quotas", "teams")
 
 
 _UNDER_RESOURCES = "write it under 'resources'"
@@ -54,11 +69,11 @@ _PROFILE_HINTS = MappingProxyType(
 _DOCUMENT_HINTS = MappingProxyType(
     {
         "profile_list": (
-            "KubeSpawner's profile_list stays in the hub's configuration; a document has profiles, sizes, images"
+            "KubeSpawner's profile_list stays in the hub's configuration; a document has profiles, sizes, images, quotas, teams"
         ),
         **dict.fromkeys(
             ("anchors", "common", "defaults", "definitions", "shared", "templates"),
-            "a document has profiles, sizes, images; put an anchor (&) where its value is first used",
+            "a document has profiles, sizes, images, quotas, teams; put an anchor (&) where its value is first used",
         ),
     }
 )
@@ -77,17 +92,38 @@ _IMAGE_HINTS = MappingProxyType(
     }
 )
 """The same, in an image that people may choose."""
+_UNDER_HARD = "write it under 'hard'"
+_QUOTA_HINTS = MappingProxyType(
+    {
+        **dict.fromkeys(("pods", "limits", "requests", "resources", "gpu", "scopes"), _UNDER_HARD),
+        "images": "a quota is for people, whatever they run",
+    }
+)
+_TEAM_HINTS = MappingProxyType(
+    {
+        **dict.fromkeys(("limits", "requests", "resources", "gpu"), _UNDER_HARD),
+        **dict.fromkeys(("from", "until"), "write it in the team's own profiles, sizes and images"),
+        **dict.fromkeys(("secrets", "configMaps"), "write names of Secrets and ConfigMaps under 'refers'"),
+    }
+)
+_CHOICE = ({"name": "by which people choose it"}, "nobody could choose between the two")
 
 
 class _Kind(NamedTuple):
-    """A kind of entry: its keys, what errors call it, what a node must be, and what to do about other keys."""
+    """A kind of entry: its keys, what errors call it, what a node must be, and what to do about other keys.
+
+    Attributes:
+        required: The keys that it must have, and what for. A kind that must have a name has each only once.
+        same_name: What is wrong with two of the same name.
+    """
 
     keys: MappingABC[str, Key]
     noun: str
     wanted: str
     hints: MappingABC[str, str]
     ignored: Container[str]
-    is_choice: bool
+    required: MappingABC[str, str] = MappingProxyType({})
+    same_name: str = ""
 
 
 _KINDS: MappingABC[type[Entry], _Kind] = {
@@ -97,7 +133,6 @@ _KINDS: MappingABC[type[Entry], _Kind] = {
         "a mapping, such as {name: …, users: […], env: {…}}",
         _PROFILE_HINTS,
         PROFILE_ADVICE,
-        is_choice=False,
     ),
     Size: _Kind(
         SIZE_KEYS,
@@ -105,10 +140,26 @@ _KINDS: MappingABC[type[Entry], _Kind] = {
         "a mapping, such as {name: …, resources: {…}}",
         _PROFILE_HINTS,
         PROFILE_ADVICE,
-        is_choice=True,
+        *_CHOICE,
     ),
-    ImageChoice: _Kind(
-        IMAGE_KEYS, "an image", "a mapping, such as {name: …, image: …}", _IMAGE_HINTS, (), is_choice=True
+    ImageChoice: _Kind(IMAGE_KEYS, "an image", "a mapping, such as {name: …, image: …}", _IMAGE_HINTS, (), *_CHOICE),
+    Quota: _Kind(
+        QUOTA_KEYS,
+        "a quota",
+        "a mapping, such as {name: …, groups: […], hard: {…}}",
+        _QUOTA_HINTS,
+        (),
+        {"name": "by which refusals and the log call it", "hard": "which says how much may run"},
+        "nobody can tell the two apart in a refusal",
+    ),
+    Team: _Kind(
+        TEAM_KEYS,
+        "a team",
+        "a mapping, such as {name: …, configmaps: […], groups: […]}",
+        _TEAM_HINTS,
+        (),
+        {"name": "by which the log calls it", "configmaps": "which lists what the team may edit"},
+        "nobody can tell the two apart in the log",
     ),
 }
 # Keys of this format and of manifests, which are nobody's secret wherever they are.
@@ -137,7 +188,9 @@ class ValidationResult:
     warnings: tuple[Diagnostic, ...]
 
 
-def parse_document(text: str, *, source: str = "", line_offset: int = 0, column_offset: int = 0) -> Document:
+def parse_document(
+    text: str, *, source: str = "", line_offset: int = 0, column_offset: int = 0, is_selected: bool = False
+) -> Document:
     """Reads a profile document.
 
     Args:
@@ -145,6 +198,7 @@ def parse_document(text: str, *, source: str = "", line_offset: int = 0, column_
         source: What the text was read from, for the error's message.
         line_offset: Lines before the text in the file to which line numbers refer.
         column_offset: Columns before each of its lines there.
+        is_selected: Whether it is that of a selected ConfigMap, which has no quotas and teams.
 
     Raises:
         DocumentError: The text is not a valid document. It holds every error, up to `MAX_DIAGNOSTICS`.
@@ -153,14 +207,19 @@ def parse_document(text: str, *, source: str = "", line_offset: int = 0, column_
         >>> parse_document("profiles: [{users: [ada], resources: {mem_limit: 2Gi}}]").profiles[0].users
         frozenset({'ada'})
     """
-    result = _validate(text, line_offset, column_offset, None)
+    result = _validate(text, line_offset, column_offset, None, is_selected)
     if result.document is None:
         raise DocumentError(result.errors, omitted=result.omitted, source=source)
     return result.document
 
 
 def validate_document(
-    text: str, *, line_offset: int = 0, column_offset: int = 0, at: float | None = None
+    text: str,
+    *,
+    line_offset: int = 0,
+    column_offset: int = 0,
+    at: float | None = None,
+    is_selected: bool = False,
 ) -> ValidationResult:
     """Reads a profile document as `parse_document` does, and returns errors and warnings instead of raising.
 
@@ -170,11 +229,14 @@ def validate_document(
         column_offset: Columns before each of its lines there.
         at: The moment, in seconds since 1970, from which to warn of what has ended or soon ends; None for no such
             warnings.
+        is_selected: Whether it is that of a selected ConfigMap, which has no quotas and teams.
     """
-    return _validate(text, line_offset, column_offset, Linter(at))
+    return _validate(text, line_offset, column_offset, Linter(at), is_selected)
 
 
-def _validate(text: str, line_offset: int, column_offset: int, linter: Linter | None) -> ValidationResult:
+def _validate(
+    text: str, line_offset: int, column_offset: int, linter: Linter | None, is_selected: bool
+) -> ValidationResult:
     omitted = 0
     document = Document()
     try:
@@ -184,7 +246,7 @@ def _validate(text: str, line_offset: int, column_offset: int, linter: Linter | 
     else:
         # Empty text: report the error at its start.
         root = tree or Scalar("", line_offset + 1, column_offset + 1, plain=True, literal=False)
-        parser = _Parser(root, linter)
+        parser = _Parser(root, linter, is_selected)
         with suppress(TooManyErrors):
             document = parser.parse()
         errors, omitted = parser.validator.errors, parser.validator.count - len(parser.validator.errors)
@@ -205,9 +267,10 @@ def _place(diagnostic: Diagnostic) -> tuple[int, int]:
 class _Parser:
     """Makes a document of a tree; errors go to its validator, warnings to its linter."""
 
-    def __init__(self, root: Node, linter: Linter | None) -> None:
+    def __init__(self, root: Node, linter: Linter | None, is_selected: bool) -> None:
         self.validator = Validator(root, _WORDS)
         self.linter = linter
+        self.is_selected = is_selected
 
     def parse(self) -> Document:
         validator, root = self.validator, self.validator.root
@@ -224,35 +287,59 @@ class _Parser:
         profiles = self.parse_entries(Profile, entries, "profiles")
         sizes = self.parse_entries(Size, entries, "sizes")
         images = self.parse_entries(ImageChoice, entries, "images")
+        if self.is_selected:
+            for key in [key for key in _OF_MAIN if key in entries]:
+                what = "only the main ConfigMap can have this; a selected one is limited by it"
+                validator.error(entries.pop(key)[0], (key,), what)
+        quotas = self.parse_entries(Quota, entries, "quotas")
+        teams = self.parse_teams(entries)
         ignored = tuple(dict.fromkeys(key.value for key, _, _ in validator.ignored))
         if self.linter is not None:
             self.report_ignored(self.linter)
-        return Document(profiles, sizes, images, validator.zone, ignored)
+        return Document(profiles, sizes, images, quotas, teams, validator.zone, ignored)
+
+    def parse_teams(self, entries: Entries) -> tuple[Team, ...] | None:
+        if "teams" not in entries:
+            return None
+        teams = self.parse_entries(Team, entries, "teams")
+        items = self.validator.items(entries["teams"][1], ("teams",))
+        owners: dict[str, int] = {}
+        for team, node in zip(teams, items, strict=False):
+            path = ("teams", team.index)
+            if team.users is None and team.groups is None and isinstance(node, Mapping):
+                what = 'names neither users nor groups; for a team of everybody, write users: ["*"]'
+                self.validator.error(node, path, what)
+            for name in team.configmaps:
+                if owners.setdefault(name, team.index) != team.index:
+                    what = f"teams[{owners[name]}] has the ConfigMap {name!r} too, and it can be one team's only"
+                    self.validator.error(node, (*path, "configmaps"), what)
+        return teams
 
     def parse_entries(self, kind: type[E], entries: Entries, key: str) -> tuple[E, ...]:
-        """Reads a list of profiles, sizes or images."""
+        """Reads a list of profiles, sizes, images, quotas or teams."""
         if key not in entries:
             return ()
         node = entries[key][1]
         items = self.validator.items(node, (key,), f"a list of {key}")
-        is_choice = _KINDS[kind].is_choice
-        if is_choice and len(items) > MAX_CHOICES:
+        has_names = bool(_KINDS[kind].required)
+        if has_names and len(items) > MAX_CHOICES:
             self.validator.error(node, (key,), f"are {len(items):,}, and a document can have {MAX_CHOICES}")
             items = items[:MAX_CHOICES]
         found = tuple([self.parse_entry(kind, item, (key, index)) for index, item in enumerate(items)])
-        if is_choice:
-            self.check_names(found, items, key)
+        if has_names:
+            self.check_names(found, items, key, _KINDS[kind].same_name)
         return found
 
     def parse_entry(self, kind: type[E], node: Node, path: tuple[str, int]) -> E:
-        """Reads a profile, a size or an image."""
-        validator, (keys, noun, wanted, hints, ignored, is_choice) = self.validator, _KINDS[kind]
+        """Reads a profile, a size, an image, a quota or a team."""
+        validator, (keys, noun, wanted, hints, ignored, required, _) = self.validator, _KINDS[kind]
         if not isinstance(node, Mapping):
             validator.wrong_type(node, path, wanted)
             return kind(path[1])
         entries = validator.known_entries(node, path, tuple(keys), noun, ignored=ignored, hints=hints)
-        if is_choice and "name" not in entries:
-            validator.error(node, path, "has no 'name', by which people choose it")
+        for key, what_for in required.items():
+            if key not in entries:
+                validator.error(node, path, f"has no '{key}', {what_for}")
         entry = kind(path[1], **self.sections(entries, path, keys))
         if self.linter is not None:
             self.linter.check_entry(entry, path, entries, validator)
@@ -289,12 +376,12 @@ class _Parser:
             self.validator.error(entries["until"][1], (*path, "until"), str(error))
             return ALWAYS
 
-    def check_names(self, choices: tuple[Entry, ...], nodes: list[Node], key: str) -> None:
+    def check_names(self, entries: tuple[Entry, ...], nodes: list[Node], key: str, problem: str) -> None:
         first: dict[str, int] = {}
-        for choice in choices:
-            if choice.name is not None and first.setdefault(choice.name, choice.index) != choice.index:
-                what = f"{key}[{first[choice.name]}] has the same name; nobody could choose between the two"
-                self.validator.error(nodes[choice.index], (key, choice.index, "name"), what)
+        for entry in entries:
+            if entry.name is not None and first.setdefault(entry.name, entry.index) != entry.index:
+                what = f"{key}[{first[entry.name]}] has the same name; {problem}"
+                self.validator.error(nodes[entry.index], (key, entry.index, "name"), what)
 
     def report_ignored(self, linter: Linter) -> None:
         for key, value, path in self.validator.ignored:

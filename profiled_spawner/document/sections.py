@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from ..errors import QuantityError, TimeError
 from . import yaml_tree
 from .kubernetes import SHAPES, Object, Schema, describe_text, read_object, read_objects, read_text, read_texts
-from .limits import MAX_EXPRESSIONS, MAX_IMAGE, MAX_PATTERNS, MAX_STARS, MAX_TERMS, MAX_TEXT
+from .limits import MAX_EXPRESSIONS, MAX_IMAGE, MAX_OBJECT_NAME, MAX_PATTERNS, MAX_STARS, MAX_TERMS, MAX_TEXT
 from .quantity import AMOUNT_PATTERN, Quantity, check_resource, describe_amounts, parse_quantity
 from .rules import (
     ENV_NAME,
@@ -47,9 +47,12 @@ __all__ = [
     "Names",
     "NodeAffinity",
     "Objects",
+    "OneOf",
+    "Patterns",
     "Resources",
     "Section",
     "SizeName",
+    "SomeOf",
     "Text",
     "Texts",
     "TextsByName",
@@ -132,6 +135,58 @@ class Names:
 
     def read(self, validator: Validator, node: Node, path: Path) -> frozenset[str]:
         return frozenset(validator.texts(node, path))
+
+    def describe(self) -> Schema:
+        return {"type": "array", "items": _TEXT}
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def read(self, validator: Validator, node: Node, path: Path) -> str:
+        word = validator.text(node, path)
+        if word is not None and word not in self.words:
+            what = f"must be {' or '.join(self.words)}"
+            meant = find_closest(word, self.words)
+            validator.error(node, path, f"{what}; did you mean {meant!r}?" if meant else what)
+        return word or self.words[0]
+
+    def describe(self) -> Schema:
+        return {"enum": list(self.words)}
+
+
+@dataclass(frozen=True, slots=True)
+class SomeOf:
+    """A list of some of a few words."""
+
+    words: tuple[str, ...]
+
+    def read(self, validator: Validator, node: Node, path: Path) -> frozenset[str]:
+        items = validator.items(node, path)
+        each = OneOf(self.words)
+        return frozenset(each.read(validator, item, (*path, position)) for position, item in enumerate(items))
+
+    def describe(self) -> Schema:
+        return {"type": "array", "items": {"enum": list(self.words)}}
+
+
+class Patterns:
+    """Names of objects, with ``*`` for any run of characters."""
+
+    def read(self, validator: Validator, node: Node, path: Path) -> tuple[str, ...]:
+        patterns = validator.texts(node, path)
+        for position, pattern in enumerate(patterns):
+            what = ""
+            if len(pattern) > MAX_OBJECT_NAME:
+                what = f"has {len(pattern):,} characters, and no name has more than {MAX_OBJECT_NAME}"
+            elif pattern.count(EVERYONE) > MAX_STARS:
+                what = f"has more than {MAX_STARS} stars"
+            if what:
+                validator.error(validator.items(node, path)[position], (*path, position), what)
+        return patterns
 
     def describe(self) -> Schema:
         return {"type": "array", "items": _TEXT}

@@ -191,6 +191,7 @@ class DocumentCache:
                     source=revision.name,
                     line_offset=text.line_offset,
                     column_offset=text.column_offset,
+                    is_selected=self._configmap is not None,
                 )
                 if self._configmap is not None:
                     document = document.of_configmap(self._configmap)

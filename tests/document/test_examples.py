@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from profiled_spawner.document.model import Document, Entry, EnvVarSource, ImageChoice, Profile, Size
+from profiled_spawner.document.model import Document, Entry, EnvVarSource, ImageChoice, Profile, Quota, Size, Team
 from profiled_spawner.document.parser import ValidationResult, parse_document, validate_document
 from profiled_spawner.document.templates import Template
 from profiled_spawner.errors import Diagnostic, DocumentError
@@ -103,6 +103,15 @@ def describe_image(image: ImageChoice) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value is not None} | describe_period(image)
 
 
+def describe_bounds(entry: Quota | Team) -> dict[str, Any]:
+    """What a quota or a team says."""
+    said: dict[str, Any] = {"name": entry.name, "hard": {name: amount.text for name, amount in entry.hard.items()}}
+    said |= {"users": entry.users and sorted(entry.users), "groups": entry.groups and sorted(entry.groups)}
+    if isinstance(entry, Quota):
+        return said | {"per": entry.per} | describe_period(entry)
+    return said | {"configmaps": list(entry.configmaps), "may": sorted(entry.may), "refers": list(entry.refers)}
+
+
 def to_plain(value: Any) -> Any:
     """An object of Kubernetes as JSON has it, templates marked."""
     if isinstance(value, Mapping):
@@ -125,6 +134,10 @@ def test_a_valid_example_says_what_is_beside_it(path: Path) -> None:
     if checked.document.images:
         actual = {"profiles": actual} if isinstance(actual, list) else actual
         actual["images"] = [describe_image(image) for image in checked.document.images]
+    if checked.document.quotas or checked.document.teams is not None:
+        actual = {"profiles": actual} if isinstance(actual, list) else actual
+        actual["quotas"] = [describe_bounds(quota) for quota in checked.document.quotas]
+        actual["teams"] = checked.document.teams and [describe_bounds(team) for team in checked.document.teams]
     assert actual == json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert [profile.index for profile in profiles] == list(range(len(profiles)))
     assert [size.index for size in sizes] == list(range(len(sizes)))
