@@ -12,8 +12,9 @@ from types import MappingProxyType
 from ..errors import QuantityError
 from . import yaml_tree
 from .kubernetes import Schema
-from .quantity import AMOUNT_PATTERN, Quantity, check_resource, is_whole_and_equal, parse_quantity
-from .rules import EXTENDED_RESOURCE, HUGE_PAGES, explain_resource_name, find_meant_resource
+from .quantity import Quantity, check_resource, is_whole_and_equal, parse_quantity
+from .rules import EXTENDED_RESOURCE, GPU, HUGE_PAGES, explain_resource_name, find_meant_resource
+from .sections import Amount
 from .validator import Path, Validator
 from .yaml_tree import Node, Scalar
 
@@ -81,10 +82,10 @@ class Hard:
         helps = _OF_ONE if self.of_one else _HELP
         return {
             "type": "object",
-            "properties": {
-                name: {"description": text, **_describe_amount(whole=name == PODS)} for name, text in helps.items()
+            "properties": {name: {"description": text, **_describe_amount(name)} for name, text in helps.items()},
+            "patternProperties": {
+                rf"^requests\.(?:{HUGE_PAGES}|{EXTENDED_RESOURCE})$": _describe_amount(f"requests.{GPU}")
             },
-            "patternProperties": {rf"^requests\.(?:{HUGE_PAGES}|{EXTENDED_RESOURCE})$": _describe_amount(whole=True)},
             "additionalProperties": False,
         }
 
@@ -139,10 +140,7 @@ def _read_amount(validator: Validator, node: Node, path: Path, name: str) -> Qua
     return None
 
 
-def _describe_amount(*, whole: bool) -> Schema:
-    return {
-        "type": ["string", "number"],
-        "pattern": f"^{AMOUNT_PATTERN}$",
-        "minimum": 0,
-        **({"multipleOf": 1} if whole else {}),
-    }
+def _describe_amount(name: str) -> Schema:
+    _, resource = split_name(name)
+    # Servers are whole units, as those of an extended resource are.
+    return {**Amount("requests", resource or GPU).describe(), "type": ["string", "number"]}

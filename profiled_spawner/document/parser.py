@@ -69,7 +69,7 @@ _PROFILE_HINTS = MappingProxyType(
 _DOCUMENT_HINTS = MappingProxyType(
     {
         "profile_list": (
-            "KubeSpawner's profile_list stays in the hub's configuration; a document has profiles, sizes, images, quotas, teams"
+            "KubeSpawner's profile_list stays in the hub's configuration; a document has profiles, sizes, images"
         ),
         **dict.fromkeys(
             ("anchors", "common", "defaults", "definitions", "shared", "templates"),

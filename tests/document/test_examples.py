@@ -106,7 +106,7 @@ def describe_image(image: ImageChoice) -> dict[str, Any]:
 def describe_bounds(entry: Quota | Team) -> dict[str, Any]:
     """What a quota or a team says."""
     said: dict[str, Any] = {"name": entry.name, "hard": {name: amount.text for name, amount in entry.hard.items()}}
-    said |= {"users": entry.users and sorted(entry.users), "groups": entry.groups and sorted(entry.groups)}
+    said |= {key: sorted(names) for key in ("users", "groups") if (names := getattr(entry, key)) is not None}
     if isinstance(entry, Quota):
         return said | {"per": entry.per} | describe_period(entry)
     return said | {"configmaps": list(entry.configmaps), "may": sorted(entry.may), "refers": list(entry.refers)}
@@ -137,7 +137,7 @@ def test_a_valid_example_says_what_is_beside_it(path: Path) -> None:
     if checked.document.quotas or checked.document.teams is not None:
         actual = {"profiles": actual} if isinstance(actual, list) else actual
         actual["quotas"] = [describe_bounds(quota) for quota in checked.document.quotas]
-        actual["teams"] = checked.document.teams and [describe_bounds(team) for team in checked.document.teams]
+        actual["teams"] = [describe_bounds(team) for team in checked.document.teams or ()]
     assert actual == json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert [profile.index for profile in profiles] == list(range(len(profiles)))
     assert [size.index for size in sizes] == list(range(len(sizes)))

@@ -32,7 +32,7 @@ BEYOND_SCHEMA = re.compile(
     "|is .* bytes with its name"
     "|finer than|more than Kubernetes can (hold|count)|whole number of pages"
     "|not a divisor that this resource can have"
-    "|the same (as|name)|is given too"  # what two places say together
+    "|the same (as|name)|is given too|one team's only"  # what two places say together
     "|for the operator|with the operator|with the effect"
     "|must have at least one term|has a term without|must be the name of one node|must name at least one"
     "|must request storage"
