@@ -25,6 +25,7 @@ __all__ = [
     "PodError",
     "ProfiledSpawnerError",
     "QuantityError",
+    "QuotaError",
     "SourceError",
     "TimeError",
     "UndecidableError",
@@ -154,6 +155,10 @@ class PodError(ProfiledSpawnerError):
 
     Their settings conflict with each other or with the pod, or they exceed what one server may get.
     """
+
+
+class QuotaError(PodError):
+    """A server does not fit into a quota. The message is a reason for its owner, and what to do. It names nobody."""
 
 
 class ChoiceError(ProfiledSpawnerError):

@@ -20,10 +20,13 @@ __all__ = [
     "check_resource",
     "describe_amounts",
     "format_amount",
+    "format_billionths",
     "format_bytes",
     "format_cores",
     "is_whole_and_equal",
+    "parse_billionths",
     "parse_quantity",
+    "to_billionths",
 ]
 
 # Kubernetes silently caps larger amounts, and rounds up finer ones.
@@ -189,6 +192,29 @@ def format_amount(resource: str, quantity: Quantity) -> str:
 def format_bytes(quantity: Quantity) -> str:
     """Formats an amount in bytes, as in JupyterHub's ``MEM_LIMIT``: a whole number, rounded up."""
     return str(int(quantity.amount.to_integral_value(ROUND_CEILING)))
+
+
+def to_billionths(quantity: Quantity) -> int:
+    """Returns the amount in billionths of the base unit: a whole number, because Kubernetes has nothing finer."""
+    return int(quantity.amount.scaleb(9, _EXACT))
+
+
+def format_billionths(amount: int) -> str:
+    """Returns a whole number of billionths as a decimal number of the base unit, such as ``0.5``."""
+    whole, rest = divmod(amount, 10**9)
+    return f"{whole}.{rest:09}".rstrip("0") if rest else f"{whole}"
+
+
+def parse_billionths(text: str) -> int:
+    """Returns what `format_billionths` has formatted; sums of quantities may be larger than a quantity.
+
+    Raises:
+        QuantityError: It is something else.
+    """
+    whole, _, rest = text.partition(".")
+    if not whole.isdecimal() or len(text) > 64 or (rest and not rest.isdecimal()) or len(rest) > 9:
+        raise QuantityError("not an amount")
+    return int(whole) * 10**9 + int(rest.ljust(9, "0"))
 
 
 def format_cores(quantity: Quantity) -> str:

@@ -189,7 +189,8 @@ class Patterns:
         return patterns
 
     def describe(self) -> Schema:
-        return {"type": "array", "items": _TEXT}
+        stars = rf"^[^*]*(?:\*[^*]*){{0,{MAX_STARS}}}$"
+        return {"type": "array", "items": {**_TEXT, "pattern": stars, "maxLength": MAX_OBJECT_NAME}}
 
 
 class Images:

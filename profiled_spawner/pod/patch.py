@@ -44,7 +44,7 @@ from ..decide.merging import (
     combine_terms,
     reconcile_resources,
 )
-from ..document.model import EnvValue, EnvVarSource
+from ..document.model import EnvValue, EnvVarSource, Quota
 from ..document.quantity import Quantity, format_bytes, format_cores, parse_quantity
 from ..document.rules import is_hub_owned
 from ..document.templates import Template, expand_template
@@ -53,14 +53,17 @@ from ..errors import PodError, QuantityError
 __all__ = [
     "APPLIED",
     "OBSERVED",
+    "QUOTAS",
     "SOURCE",
     "Injection",
-    "annotate_observation",
+    "annotate",
     "expand_together",
     "find_env_values",
     "find_image",
     "format_applied",
     "format_names",
+    "format_quotas",
+    "get_field",
     "inject_profile",
     "mask_env_values",
     "parse_quantities",
@@ -71,6 +74,7 @@ __all__ = [
 APPLIED = "profiled-spawner/applied"
 SOURCE = "profiled-spawner/source"
 OBSERVED = "profiled-spawner/observed"
+QUOTAS = "profiled-spawner/quotas"
 
 _MAX_ANNOTATION_BYTES = 4096
 
@@ -118,7 +122,7 @@ class Injection:
 def find_image(pod: V1Pod) -> str:
     """Returns the image of the pod's notebook container."""
     containers = pod.spec.containers
-    return _get(containers[_find_notebook(containers)], "image") or ""
+    return get_field(containers[_find_notebook(containers)], "image") or ""
 
 
 def set_image(pod: V1Pod, image: str) -> V1Pod:
@@ -162,7 +166,7 @@ def inject_profile(
     of_pod = {"containers": containers, **_schedule(pod, effective)}
     if effective.env_from:
         given = [_to_model(V1EnvFromSource, _to_plain(setting.value, expand)) for setting in effective.env_from]
-        of_container["env_from"] = [*(_get(container, "env_from") or ()), *given]
+        of_container["env_from"] = [*(get_field(container, "env_from") or ()), *given]
     if effective.volumes:
         of_pod["volumes"], of_container["volume_mounts"] = _add_volumes(pod, container, effective, expand)
     containers[position] = _replace(container, **of_container)
@@ -188,8 +192,8 @@ class _Amounts:
 
     @classmethod
     def of(cls, container: Any, effective: EffectiveProfile) -> _Amounts:
-        own = _get(container, "resources")
-        quantities = {kind: parse_quantities(_get(own, kind) or {}) for kind in _KINDS}
+        own = get_field(container, "resources")
+        quantities = {kind: parse_quantities(get_field(own, kind) or {}) for kind in _KINDS}
         resources = reconcile_resources(effective, quantities["limits"], quantities["requests"])
         return cls(own, quantities, effective, resources)
 
@@ -198,7 +202,7 @@ class _Amounts:
         return _replace(self.own or V1ResourceRequirements(), **{kind: self._amounts(kind) for kind in _KINDS})
 
     def _amounts(self, kind: str) -> dict[str, Any]:
-        amounts = dict(_get(self.own, kind) or {})
+        amounts = dict(get_field(self.own, kind) or {})
         reconciled = getattr(self.resources, kind)
         for resource in (self.quantities[kind].keys() | getattr(self.effective, kind).keys()) - reconciled.keys():
             amounts.pop(resource, None)
@@ -225,7 +229,7 @@ def _merge_env(
 
     JupyterHub's own variables for resources, such as MEM_LIMIT, follow the new resources.
     """
-    env = {_get(variable, "name"): variable for variable in _get(container, "env") or ()}
+    env = {get_field(variable, "name"): variable for variable in get_field(container, "env") or ()}
     for name in sorted(effective.env):
         value = effective.env[name].value
         if value is None:
@@ -258,9 +262,14 @@ def format_applied(effective: EffectiveProfile) -> str:
     return format_names((profile.label for profile in effective.applied), max_bytes=_MAX_ANNOTATION_BYTES)
 
 
-def annotate_observation(pod: V1Pod, observed: str) -> V1Pod:
-    """Returns a copy of a pod with one more annotation, which says what the profiles would have done."""
-    annotations = {**(pod.metadata.annotations or {}), OBSERVED: observed}
+def format_quotas(quotas: Iterable[Quota]) -> str:
+    """Returns the names of quotas likewise."""
+    return format_names((quota.shown_name for quota in quotas), max_bytes=_MAX_ANNOTATION_BYTES)
+
+
+def annotate(pod: V1Pod, name: str, text: str) -> V1Pod:
+    """Returns a copy of a pod with one more annotation."""
+    annotations = {**(pod.metadata.annotations or {}), name: text}
     annotated: V1Pod = _replace(pod, metadata=_replace(pod.metadata, annotations=annotations))
     return annotated
 
@@ -310,9 +319,9 @@ def _add_volumes(
     pod: V1Pod, container: Any, effective: EffectiveProfile, expand: Callable[[str], str]
 ) -> tuple[list[Any], list[Any]]:
     """Returns the pod's volumes and the container's mounts, followed by those of the profiles."""
-    volumes, mounts = list(pod.spec.volumes or ()), list(_get(container, "volume_mounts") or ())
-    names = {_get(volume, "name") for volume in volumes}
-    paths = {str(_get(mount, "mount_path")).rstrip("/") for mount in mounts}
+    volumes, mounts = list(pod.spec.volumes or ()), list(get_field(container, "volume_mounts") or ())
+    names = {get_field(volume, "name") for volume in volumes}
+    paths = {str(get_field(mount, "mount_path")).rstrip("/") for mount in mounts}
     for setting in effective.volumes:
         volume = _to_plain(setting.value, expand)
         mount = {"name": volume["name"], **{name: volume.pop(name) for name in _MOUNT_FIELDS if name in volume}}
@@ -341,7 +350,7 @@ def _schedule(pod: V1Pod, effective: EffectiveProfile) -> dict[str, Any]:
         spec["tolerations"] = own + [_to_model(V1Toleration, each) for each in given if each not in known]
     if effective.node_requirements or effective.node_preferences:
         affinity = pod.spec.affinity or V1Affinity()
-        node = _get(affinity, "node_affinity") or V1NodeAffinity()
+        node = get_field(affinity, "node_affinity") or V1NodeAffinity()
         spec["affinity"] = _replace(affinity, node_affinity=_replace(node, **_add_affinity(node, effective)))
     return spec
 
@@ -350,15 +359,15 @@ def _add_affinity(own: Any, effective: EffectiveProfile) -> dict[str, Any]:
     """Returns the fields of a node affinity, with the profiles' requirements and preferences added to its own."""
     fields: dict[str, Any] = {}
     if effective.node_requirements:
-        selector = _get(own, _REQUIRED) or V1NodeSelector(node_selector_terms=[])
-        terms = [_to_fields(term) for term in _get(selector, "node_selector_terms") or ()]
+        selector = get_field(own, _REQUIRED) or V1NodeSelector(node_selector_terms=[])
+        terms = [_to_fields(term) for term in get_field(selector, "node_selector_terms") or ()]
         requirements = [*([terms] if terms else []), *(setting.value for setting in effective.node_requirements)]
         combined = [_to_plain(term) for term in combine_terms(requirements)]
         fields[_REQUIRED] = _replace(selector, node_selector_terms=combined)
     if effective.node_preferences:
         given = (_to_plain(setting.value) for setting in effective.node_preferences)
         preferences = [_to_model(V1PreferredSchedulingTerm, each) for each in given]
-        fields[_PREFERRED] = [*(_get(own, _PREFERRED) or ()), *preferences]
+        fields[_PREFERRED] = [*(get_field(own, _PREFERRED) or ()), *preferences]
     return fields
 
 
@@ -416,8 +425,10 @@ def mask_env_values(pod: V1Pod) -> V1Pod:
 def find_env_values(pod: V1Pod) -> set[str]:
     """Returns the values of a pod's environment variables, except those that the hub sets itself (`is_hub_owned`)."""
     containers = [*pod.spec.containers, *(pod.spec.init_containers or ())]
-    variables = [variable for container in containers for variable in _get(container, "env") or ()]
-    values = {_get(variable, "value") for variable in variables if not is_hub_owned(_get(variable, "name") or "")}
+    variables = [variable for container in containers for variable in get_field(container, "env") or ()]
+    values = {
+        get_field(variable, "value") for variable in variables if not is_hub_owned(get_field(variable, "name") or "")
+    }
     return {value for value in values if isinstance(value, str)}
 
 
@@ -426,8 +437,8 @@ def _mask_each(containers: Iterable[Any] | None) -> list[Any]:
         _replace(
             container,
             env=[
-                _replace(variable, value=_MASK) if _get(variable, "value") else variable
-                for variable in _get(container, "env") or ()
+                _replace(variable, value=_MASK) if get_field(variable, "value") else variable
+                for variable in get_field(container, "env") or ()
             ],
         )
         for container in containers or ()
@@ -458,11 +469,11 @@ def format_names(names: Iterable[str], *, max_bytes: int) -> str:
 
 def _find_notebook(containers: list[Any]) -> int:
     """Returns the position of the notebook container. KubeSpawner calls it ``notebook`` and puts it first."""
-    names = [_get(container, "name") for container in containers]
+    names = [get_field(container, "name") for container in containers]
     return names.index("notebook") if "notebook" in names else 0
 
 
-def _get(model: Any, field: str) -> Any:
+def get_field(model: Any, field: str) -> Any:
     """Returns a field of a model or dictionary, by its name in the model; None if it is not set."""
     if isinstance(model, dict):
         return model.get(_manifest_name(field))
@@ -542,7 +553,7 @@ def _order_variables(env: Mapping[str, Any]) -> list[Any]:
 
 
 def _find_references(variable: Any) -> list[str]:
-    value = _get(variable, "value")
+    value = get_field(variable, "value")
     if not isinstance(value, str) or "$(" not in value:
         return []
     # The text is cut after its last bracket. Otherwise every unclosed "$(" would be followed to the end of the text.
