@@ -1,14 +1,29 @@
 """The Prometheus metrics, which the hub serves at ``/hub/metrics``.
 
 JupyterHub serves the default registry of prometheus_client, so there is one set of metrics per process.
-Labels hold outcomes and sources, never the content of a document.
+Labels hold outcomes, sources, names of quotas and of resources, never other content of a document.
 """
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
-__all__ = ["DOCUMENT_AGE", "DOCUMENT_VALID", "PARSES", "READS", "READ_DURATION", "SPAWNS", "remove_series"]
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+__all__ = [
+    "DOCUMENT_AGE",
+    "DOCUMENT_VALID",
+    "PARSES",
+    "QUOTAS",
+    "READS",
+    "READ_DURATION",
+    "SPAWNS",
+    "QuotaUse",
+    "remove_series",
+]
 
 READS = Counter(
     "profiled_spawner_reads_total",
@@ -45,6 +60,55 @@ SPAWNS = Counter(
 # Prometheus needs an initial 0 to see the first increase.
 for _outcome in ("current", "last_good", "ignored", "observed", "failed", "refused"):
     SPAWNS.labels(_outcome)
+
+
+class QuotaUse(NamedTuple):
+    """How much of one amount of a quota is used.
+
+    Attributes:
+        quota: The quota's name.
+        resource: The amount's name, such as ``requests.nvidia.com/gpu``.
+        used: How much is used, in bytes, cores or units; of a quota per user, by the person who uses most.
+        hard: How much may be used.
+    """
+
+    quota: str
+    resource: str
+    used: float
+    hard: float
+
+
+class QuotaCollector(Collector):
+    """The use of all quotas, added up when somebody asks for the metrics.
+
+    Attributes:
+        find: Returns the use.
+    """
+
+    find: Callable[[], Iterable[QuotaUse]] = tuple
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        yield from self._make()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        used, hard = self._make()
+        for each in self.find():
+            labels = [each.quota, each.resource]
+            used.add_metric(labels, each.used)
+            hard.add_metric(labels, each.hard)
+        yield from (used, hard)
+
+    def _make(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+        labels = ("quota", "resource")
+        what = "by the servers that start, run or stop; of a quota per user, by the person who uses most."
+        return (
+            GaugeMetricFamily("profiled_spawner_quota_used", f"How much of a quota is used {what}", labels=labels),
+            GaugeMetricFamily("profiled_spawner_quota_hard", "How much a quota allows.", labels=labels),
+        )
+
+
+QUOTAS = QuotaCollector()
+REGISTRY.register(QUOTAS)
 
 
 def remove_series(source: str) -> None:

@@ -19,6 +19,9 @@ REFERENCE = (Path(__file__).parent.parent / "docs" / "reference.md").read_text()
 METRICS = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
 
 
+FAMILIES = list(metrics.QUOTAS.describe())
+
+
 def name_of(metric: MetricWrapperBase) -> str:
     (described,) = metric.describe()
     return f"{described.name}_total" if isinstance(metric, Counter) else described.name
@@ -43,13 +46,15 @@ def alerts() -> list[dict[str, Any]]:
 
 def test_the_docs_list_every_series_with_its_labels() -> None:
     assert {name: set(labels) for name, labels in documented().items()} == {
-        name_of(metric): set(metric._labelnames) for metric in METRICS
+        **{name_of(metric): set(metric._labelnames) for metric in METRICS},
+        **{family.name: set(family._labelnames) for family in FAMILIES},
     }
 
 
 def test_every_series_of_ours_in_the_registry_is_in_its_module() -> None:
     registered = {metric.name for metric in REGISTRY.collect() if metric.name.startswith("profiled_spawner")}
-    assert registered == {name_of(metric).removesuffix("_total") for metric in METRICS}
+    known = {name_of(metric).removesuffix("_total") for metric in METRICS}
+    assert registered == known | {family.name for family in FAMILIES}
 
 
 def test_the_docs_list_every_outcome() -> None:
@@ -72,10 +77,11 @@ def test_a_name_follows_prometheus_conventions(metric: MetricWrapperBase) -> Non
     assert described.documentation.endswith(".")
 
 
-def test_the_alerts_are_the_two_that_are_needed() -> None:
-    invalid, last_good = alerts()
+def test_the_alerts_are_the_three_that_are_needed() -> None:
+    invalid, last_good, full = alerts()
     assert (invalid["expr"], invalid["for"]) == ("profiled_spawner_document_valid == 0", "10m")
     assert "last_good" in last_good["expr"]
+    assert full["expr"] == "profiled_spawner_quota_used >= profiled_spawner_quota_hard > 0"
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])

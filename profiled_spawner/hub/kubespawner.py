@@ -15,6 +15,7 @@ import kubespawner.spawner
 from jupyterhub import handlers
 from jupyterhub import spawner as jupyterhub_spawner
 from jupyterhub.app import JupyterHub
+from jupyterhub.utils import exponential_backoff
 from kubernetes_asyncio.client import V1Pod
 from kubespawner import KubeSpawner
 from tornado import web
@@ -77,6 +78,13 @@ PRIVATE_PARTS = (
         "no server would start, unless configmap_namespace is set",
     ),
     PrivatePart(
+        KubeSpawner,
+        "_start_watching_pods",
+        ("replace",),
+        "waits until the hub has the list of its pods, to look up a server that an earlier version started",
+        "no server with a quota would start, while a server of an earlier version runs",
+    ),
+    PrivatePart(
         jupyterhub_spawner.Spawner,
         "_log_name",
         None,
@@ -130,6 +138,16 @@ class HostSpawner(KubeSpawner):  # type: ignore[misc]  # KubeSpawner has no type
         finally:
             for name, value in kept.items():
                 setattr(self, name, value)
+
+    async def find_pod(self) -> dict[str, Any] | None:
+        """Returns the server's pod as the hub has it from watching them; None if there is none."""
+        await self._start_watching_pods()
+        pod: dict[str, Any] | None = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
+        return pod
+
+    async def wait_for_pod(self) -> None:
+        """Waits until the hub sees the server's pod, for as long as a request may take."""
+        await exponential_backoff(self.find_pod, "the pod did not appear", timeout=self.k8s_api_request_timeout)
 
     def expand_fields(self, template: str) -> str:
         """Returns a template with KubeSpawner's fields, such as ``{username}``, replaced by the server's values."""

@@ -36,16 +36,27 @@ _STYLE = """\
 
 
 class _Row(NamedTuple):
-    """A line of the form: the value that it sends, its name and description, and what else is to be known of it."""
+    """A line of the form: the value that it sends, its name and description, and what else is to be known of it.
+
+    It cannot be chosen if it is full.
+    """
 
     value: str
     name: str
     description: str
     facts: tuple[str, ...] = ()
+    is_full: bool = False
 
 
 def format_form(
-    offer: Offer, options: object, zone: tzinfo, at: float, *, default: str = "", is_alone: bool = True
+    offer: Offer,
+    options: object,
+    zone: tzinfo,
+    at: float,
+    *,
+    default: str = "",
+    full: Mapping[str, str] = MappingProxyType({}),
+    is_alone: bool = True,
 ) -> str:
     """Returns the images and sizes as a part of JupyterHub's spawn form: HTML with the classes of Bootstrap 5.
 
@@ -58,6 +69,7 @@ def format_form(
         zone: The document's time zone, for the dates on which something ends.
         at: The moment, in seconds since 1970.
         default: What a server without a size gets; empty if that is not known.
+        full: The sizes for which a quota has no room now, by name, and why.
         is_alone: Whether the form has no other part.
     """
     last = (options or {}) if is_readable(options) else {}
@@ -67,7 +79,7 @@ def format_form(
     def describe(end: float) -> str:
         return describe_end(end, zone, at)
 
-    sizes = [_make_row(size, describe_size(size), at, describe) for size in offer.sizes]
+    sizes = [_make_row(size, describe_size(size), at, describe, full.get(size.name or "", "")) for size in offer.sizes]
     facts = (default,) if default else ()
     usual = _Row(DEFAULT_SIZE, "Default", "" if default else "The usual memory and CPU of your server.", facts)
     size_part = _format_choices("size", [usual, *sizes] if sizes else [], last.get("size"), 2, DEFAULT_SIZE)
@@ -77,10 +89,14 @@ def format_form(
     return parts + _STYLE if parts else ""
 
 
-def _make_row(choice: ImageChoice | Size, gives: str, at: float, describe: Callable[[float], str]) -> _Row:
-    """The row of a choice: its description, what it gives, and its end if that is near."""
+def _make_row(
+    choice: ImageChoice | Size, gives: str, at: float, describe: Callable[[float], str], full: str = ""
+) -> _Row:
+    """The row of a choice: its description, what it gives, its end if that is near, and why it is full."""
     end = describe(choice.period.end) if choice.period.ends_within(_MONTH, at) else ""
-    return _Row(choice.name or "", choice.name or "", choice.description or "", tuple(filter(None, (gives, end))))
+    why = f"not available now: {full}" if full else ""
+    facts = tuple(filter(None, (gives, end, why)))
+    return _Row(choice.name or "", choice.name or "", choice.description or "", facts, bool(full))
 
 
 def _format_choices(key: str, rows: Sequence[_Row], last: object, fewest: int, default: str = "") -> str:
@@ -93,7 +109,8 @@ def _format_choices(key: str, rows: Sequence[_Row], last: object, fewest: int, d
         fewest: How many choices are worth showing.
         default: What is the same as no choice.
     """
-    is_gone = last not in (None, "", default, *(row.value for row in rows))
+    # A row that is full stays selected nowhere: browsers would send nothing for it.
+    is_gone = last not in (None, "", default, *(row.value for row in rows if not row.is_full))
     if len(rows) < fewest and not is_gone:
         return ""
     chosen = last if last and not is_gone else rows[0].value if rows else ""
@@ -121,12 +138,14 @@ def _format_button(key: str, number: int, row: _Row, *, checked: bool) -> str:
     for fact in row.facts:
         about += f'<span class="d-block text-body-secondary">{escape(fact[0].upper() + fact[1:])}</span>\n'
     describes = f' aria-describedby="{id_}-about"' if about else ""
+    muted = " text-body-tertiary" if row.is_full else ""
+    state = f"{' checked' if checked else ''}{' disabled' if row.is_full else ''}"
     # 12px is what KubeSpawner's own list has around its buttons.
     return f"""\
 <label for="{id_}" class="d-flex align-items-baseline border-bottom py-2">
   <span style="padding: 0 12px"><input type="radio" name="profiled-{key}" id="{id_}" value="{escape(row.value)}"\
- aria-labelledby="{id_}-name"{describes}{" checked" if checked else ""}></span>
-  <span class="text-break"><strong id="{id_}-name" class="d-block"><bdi>{escape(row.name)}</bdi></strong>
+ aria-labelledby="{id_}-name"{describes}{state}></span>
+  <span class="text-break{muted}"><strong id="{id_}-name" class="d-block"><bdi>{escape(row.name)}</bdi></strong>
   <span id="{id_}-about">{about}</span></span>
 </label>
 """

@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,21 @@ from .. import metrics
 from ..decide.choices import OPTIONS_KEY, Choice, Offer, choose, describe_default, describe_resources, find_offer
 from ..decide.matching import Subject, match_profiles
 from ..decide.merging import EffectiveProfile, check_merge_input, merge_profiles
+from ..decide.quotas import Amounts, Server, Shortage, describe_amount, find_quotas, find_shortage, measure_size
 from ..document.limits import MAX_IMAGE
 from ..document.model import Document, Profile
-from ..errors import ChoiceError, DocumentError, PodError, ProfiledSpawnerError, SourceError
+from ..errors import ChoiceError, DocumentError, PodError, ProfiledSpawnerError, QuotaError, SourceError
+from ..pod.amounts import measure_pod
 from ..pod.patch import (
+    OBSERVED,
+    QUOTAS,
     Injection,
-    annotate_observation,
+    annotate,
     expand_together,
     find_image,
     format_applied,
     format_names,
+    format_quotas,
     inject_profile,
     parse_quantities,
     set_image,
@@ -46,6 +51,7 @@ from ..sources.last_good import get_last_good_file
 from ..sources.several import read_documents
 from ..sources.source import Source
 from .kubespawner import HostSpawner, SpawnException, find_hub_namespace, leave_failure_count
+from .reservations import Reservations, from_state, get_reservations, to_state
 from .spawn_form import FIELDS, format_form
 
 __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
@@ -53,6 +59,10 @@ __all__ = ["ProfiledKubeSpawner", "ProfilesUnavailableError"]
 _NOT_READ = "its settings could not be read"
 _NOT_TOGETHER = "its settings do not go together"
 _NOT_TAKEN = "Kubernetes refuses it with its settings"
+# The key of the state under which JupyterHub keeps what a running server counts.
+_STATE_KEY = "profiled_spawner"
+_MOST_LISTED = 20
+_GIVEN_UP = "JupyterHub has given up this start"
 # The API server's answers when it refuses a pod: the pod is invalid, or a quota or a policy forbids it. Other answers
 # have nothing to do with the pod.
 _REFUSES_A_POD = frozenset({400, 403, 413, 422})
@@ -229,6 +239,9 @@ class ProfiledKubeSpawner(HostSpawner):
     # The spawn's outcome as the metrics name it, and whether the pod has profiles or a size in it.
     _outcome = "current"
     _has_profiles = False
+    # Whether `start` runs, and whether JupyterHub has cleaned up after it meanwhile.
+    _is_starting = False
+    _is_abandoned = False
     # What was applied, for the spawn page; None until the pod is made. The event is set when it is known, or when the
     # start has failed.
     summary: str | None = None
@@ -238,15 +251,18 @@ class ProfiledKubeSpawner(HostSpawner):
         """Reads the profiles, then starts the server.
 
         JupyterHub calls this after group overrides and hooks, and before anything exists in the cluster. It waits for
-        `start_timeout`; after that, 6.x cancels this call and 5.x does not. KubeSpawner's `start` creates
-        `_start_future`, which ends `progress`. It creates it before `get_pod_manifest` sets the summary.
+        `start_timeout`; after that, 6.x cancels this call and 5.x does not: it cleans up, and forgets the server while
+        this still runs. KubeSpawner's `start` creates `_start_future`, which ends `progress`. It creates it before
+        `get_pod_manifest` sets the summary.
 
         Raises:
             ProfilesUnavailableError: There are no profiles, and nothing was created. Or the profiles conflict with each
                 other or the pod, which is found after KubeSpawner has created the namespace and the volume claim.
-            StartRefusedError: What was chosen is not offered, and nothing was created.
+            StartRefusedError: What was chosen is not offered, or the server does not fit into a quota, and nothing was
+                created.
         """
         self._began = time.time()
+        self._is_starting, self._is_abandoned = True, False
         self.summary = None
         self._summary_ready.clear()
         try:
@@ -256,6 +272,9 @@ class ProfiledKubeSpawner(HostSpawner):
         finally:
             self.snapshot = self._began = None
             self._choice = Choice()
+            self._is_starting = False
+            if self._is_abandoned:
+                self.reservations.release(self)
             self._summary_ready.set()
 
     async def get_options_form(self) -> str:
@@ -279,7 +298,9 @@ class ProfiledKubeSpawner(HostSpawner):
         options = self._find_options(snapshot)
         # Whatever else the form asks may change what a server gets.
         default = "" if form else self._describe_default(document, offer, subject)
-        return form + format_form(offer, options, document.timezone, subject.at, default=default, is_alone=not form)
+        full = self._find_full(document, offer, subject)
+        zone, at = document.timezone, subject.at
+        return form + format_form(offer, options, zone, at, default=default, full=full, is_alone=not form)
 
     async def run_options_from_form(self, form_data: Mapping[str, list[Any]]) -> dict[str, Any]:
         """Returns the options that KubeSpawner, or the hub's configuration, makes of a form, with our choice."""
@@ -290,13 +311,15 @@ class ProfiledKubeSpawner(HostSpawner):
         return await self._add_choice(query_data, super().options_from_query)
 
     async def load_user_options(self) -> None:
-        """Chooses image and size, after KubeSpawner has loaded its own options.
+        """Chooses image and size, after KubeSpawner has loaded its own options, and reserves room in the quotas.
 
         KubeSpawner calls this first in its `start`, before it creates anything. The options may come from a form, from
         the REST API, or from an earlier start.
 
         Raises:
-            StartRefusedError: What was chosen is not offered.
+            ProfilesUnavailableError: The profiles conflict with each other, or with the pod. Without quotas, only
+                `get_pod_manifest` finds that.
+            StartRefusedError: What was chosen is not offered, or the server does not fit into a quota.
         """
         image_before = self.image
         await super().load_user_options()
@@ -312,6 +335,14 @@ class ProfiledKubeSpawner(HostSpawner):
         if image and self.image not in (image_before, image):
             line = "%s runs %s, which the document offers, instead of %s, which profile_list gave it"
             self._our_log.info(line, self.shown_name, image, self.image)
+        if find_quotas(snapshot.document, self._subject()):
+            # The pod is made once more later, because KubeSpawner may still choose another volume claim.
+            try:
+                _, _, injection = await self._make_pod(snapshot)
+                await self.reservations.measure_pods()
+                self._reserve(injection.pod, snapshot)
+            except PodError as error:
+                raise self._refuse_pod(error) from None
 
     async def get_pod_manifest(self) -> V1Pod:
         """Returns KubeSpawner's pod with the matching profiles.
@@ -321,17 +352,19 @@ class ProfiledKubeSpawner(HostSpawner):
 
         Raises:
             ProfilesUnavailableError: The profiles conflict with each other, or with the pod.
+            StartRefusedError: The server does not fit into a quota.
         """
-        with self.running(self._choice.image):
-            pod = await super().get_pod_manifest()
         if self.observe_only:
+            pod = await super().get_pod_manifest()
             self._outcome, self._has_profiles = "observed", False
-            return MaskedPod.of(annotate_observation(pod, await self._observe(pod)))
-        # Also over an `extra_container_config` that somebody chose with a profile of profile_list.
-        pod = set_image(pod, self._choice.image_name)
+            observed = await self._observe(pod)
+            self.reservations.put(self, self.describe_server(measure_pod(pod)))
+            return MaskedPod.of(annotate(pod, OBSERVED, observed))
         snapshot = self.snapshot or await self.read_profiles()
         try:
-            effective, injection = await self._decide(pod, snapshot, self._choice)
+            pod, effective, injection = await self._make_pod(snapshot)
+            # What the pod needs is usually what is reserved already.
+            self._reserve(injection.pod, snapshot)
         except PodError as error:
             raise self._refuse_pod(error) from None
         self._has_profiles = bool(effective.applied)
@@ -339,7 +372,9 @@ class ProfiledKubeSpawner(HostSpawner):
         self._log_outcome(pod, effective, injection, snapshot)
         self.summary = _summarize(effective, injection)
         self._summary_ready.set()
-        return MaskedPod.of(injection.pod)
+        covering = find_quotas(snapshot.document, self._subject())
+        made = annotate(injection.pod, QUOTAS, format_quotas(covering)) if covering else injection.pod
+        return MaskedPod.of(made)
 
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yields what was applied for the spawn page, then KubeSpawner's events of the pod.
@@ -363,9 +398,11 @@ class ProfiledKubeSpawner(HostSpawner):
         If the API server refuses the pod, KubeSpawner logs both and re-raises the refusal. The pod is masked here,
         because `modify_pod_hook` may have replaced it. JupyterHub would count the refusal as a failure of its own, and
         exit after some of them. So if the pod has profiles, the start is refused instead.
+
+        A start that has been cancelled or given up leaves no pod behind that no quota counts.
         """
         try:
-            created = await super().create_pod(MaskedPod.of(pod), request_timeout)
+            created = await self._create_pod(MaskedPod.of(pod), request_timeout)
         except ApiException as refusal:
             if self._has_profiles and refusal.status in _REFUSES_A_POD:
                 raise self._refuse_pod(PodError(describe_refusal(refusal)), _NOT_TAKEN) from None
@@ -377,6 +414,73 @@ class ProfiledKubeSpawner(HostSpawner):
             metrics.SPAWNS.labels(self._outcome).inc()
         return created
 
+    async def _create_pod(self, pod: V1Pod, request_timeout: int) -> bool:
+        if self._is_abandoned:
+            raise TimeoutError(_GIVEN_UP)
+        creating = asyncio.ensure_future(super().create_pod(pod, request_timeout))
+        try:
+            created = await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            # The API server may have created it. JupyterHub then looks for the pod, and deletes what it sees.
+            with suppress(Exception):
+                if await creating:
+                    await self.wait_for_pod()
+            raise
+        if created and self._is_abandoned:
+            await self.stop(now=True)
+            raise TimeoutError(_GIVEN_UP)
+        return created
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on counting a server that was started before the hub was.
+
+        JupyterHub calls this for every new spawner object, with the state that `get_state` returned last. If the server
+        is running, the spawner has its address already.
+        """
+        super().load_state(state)
+        if self.server is None:
+            return
+        server = from_state(state.get(_STATE_KEY), self.shown_name, self.user.name)
+        if server is None:
+            self.reservations.put_unmeasured(self)
+        else:
+            self.reservations.put(self, server)
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns KubeSpawner's state, with what the server counts towards quotas.
+
+        JupyterHub stores it as JSON when a start has succeeded, and after a stop.
+        """
+        state: dict[str, Any] = super().get_state()
+        server = self.reservations.find(self)
+        return state if server is None else {**state, _STATE_KEY: to_state(server)}
+
+    def clear_state(self) -> None:
+        """Stops counting the server.
+
+        JupyterHub calls this before each start, and when a stop has ended, however it did; also after a start that has
+        failed. If JupyterHub 5 has given up a start that still runs, `start` stops counting at its end.
+        """
+        super().clear_state()
+        if self._is_starting:
+            self._is_abandoned = True
+        else:
+            self.reservations.release(self)
+
+    @property
+    def reservations(self) -> Reservations:
+        """The servers of this hub that count towards quotas."""
+        return get_reservations(self.hub)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether JupyterHub regards the server as starting, running or stopping, or a start of it still runs."""
+        return self._is_starting or bool(self.active)
+
+    def describe_server(self, amounts: Amounts) -> Server:
+        """Returns the server as it counts towards quotas, with its owner's groups of now."""
+        return Server(self.shown_name, self.user.name, self._subject().groups, amounts)
+
     async def read_profiles(self) -> Snapshot:
         try:
             return await self._read(min(self.k8s_api_request_retry_timeout, self.start_timeout / 2), "start")
@@ -385,7 +489,7 @@ class ProfiledKubeSpawner(HostSpawner):
             raise self._refuse(ProfilesUnavailableError()) from None
 
     async def _read(self, timeout_seconds: float, purpose: Purpose) -> Snapshot:
-        return await read_documents(
+        snapshot = await read_documents(
             self.make_source(),
             self._selected_source(),
             policy=self.failure_policy,
@@ -394,6 +498,9 @@ class ProfiledKubeSpawner(HostSpawner):
             purpose=purpose,
             file=get_last_good_file(self.last_good_path),
         )
+        # For the metrics.
+        self.reservations.quotas = snapshot.document.quotas
+        return snapshot
 
     def make_source(self) -> Source:
         if self.profiles_file:
@@ -457,6 +564,81 @@ class ProfiledKubeSpawner(HostSpawner):
         at = time.time() if self._began is None else self._began
         return Subject(self.user.name, frozenset(group.name for group in self.user.groups), image, at)
 
+    def _find_full(self, document: Document, offer: Offer, subject: Subject) -> Mapping[str, str]:
+        """Returns the sizes that do not fit into a quota now, whatever else a server needs, and why not."""
+        covering = find_quotas(document, subject) if offer.sizes else ()
+        if not covering:
+            return {}
+        used = self.reservations.add_up(document.quotas, covering, subject.user)
+        shortages = {
+            size.name or "": find_shortage(covering, used, measure_size(size), is_part=True) for size in offer.sizes
+        }
+        return {name: str(shortage) for name, shortage in shortages.items() if shortage is not None}
+
+    async def _make_pod(self, snapshot: Snapshot) -> tuple[V1Pod, EffectiveProfile, Injection]:
+        """Returns KubeSpawner's pod with the chosen image, the server's merged profiles, and the pod with both.
+
+        Raises:
+            PodError: The profiles conflict with each other, or with the pod.
+        """
+        with self.running(self._choice.image):
+            pod = await super().get_pod_manifest()
+        # Also over an `extra_container_config` that somebody chose with a profile of profile_list.
+        pod = set_image(pod, self._choice.image_name)
+        return pod, *await self._decide(pod, snapshot, self._choice)
+
+    def _reserve(self, pod: V1Pod, snapshot: Snapshot) -> None:
+        """Counts the server from now on, if it fits into the quotas that cover its owner.
+
+        Raises:
+            QuotaError: It does not fit.
+        """
+        server, document = self.describe_server(measure_pod(pod)), snapshot.document
+        covering = find_quotas(document, self._subject())
+        if not covering:
+            self.reservations.put(self, server)
+            return
+        shortage = self.reservations.reserve(self, server, document.quotas, covering)
+        if shortage is not None:
+            raise self._explain_shortage(shortage)
+
+    def _observe_quotas(self, pod: V1Pod, snapshot: Snapshot) -> None:
+        """Says whether the server would fit, and reserves nothing.
+
+        Raises:
+            QuotaError: It would not fit.
+        """
+        server, document = self.describe_server(measure_pod(pod)), snapshot.document
+        covering = find_quotas(document, self._subject())
+        used = self.reservations.add_up(document.quotas, covering, server.user) if covering else []
+        shortage = find_shortage(covering, used, server.amounts)
+        if shortage is not None:
+            raise self._explain_shortage(shortage)
+
+    def _explain_shortage(self, shortage: Shortage) -> QuotaError:
+        """Logs who uses a quota, and returns the error for the server's owner, which names nobody else."""
+        quota, name = shortage.quota, shortage.name
+        servers = self.reservations.list_servers(quota, self.user.name)
+        using = [each for each in servers if each.amounts.get(name)]
+        shown = [f"{each.name} {describe_amount(name, each.amounts[name])}" for each in using[:_MOST_LISTED]]
+        self._our_log.warning(
+            "%s does not fit into the quota %s: %s of %s used; %s",
+            self.shown_name,
+            quota.shown_name,
+            describe_amount(name, shortage.used),
+            describe_amount(name, shortage.hard),
+            ", ".join([*shown, *(["…"] if using[_MOST_LISTED:] else [])]) or "nobody uses any",
+        )
+        is_chosen = self._choice.size is not None and name in measure_size(self._choice.size)
+        if shortage.is_hopeless:
+            advice = "Choose another size" if is_chosen else "Please ask the administrators of this JupyterHub"
+        else:
+            has_own = any(each.user == self.user.name for each in using)
+            advice = "Stop a server" if has_own else "Try again when a server has stopped"
+            if is_chosen:
+                advice += ", or choose another size"
+        return QuotaError(f"{shortage}. {advice}.")
+
     async def _decide(self, pod: V1Pod, snapshot: Snapshot, choice: Choice) -> tuple[EffectiveProfile, Injection]:
         """Returns the server's matching profiles, merged, and its pod with them.
 
@@ -488,6 +670,7 @@ class ProfiledKubeSpawner(HostSpawner):
             choice = self._choose(snapshot)
             pod = set_image(pod, choice.image_name)
             effective, injection = await self._decide(pod, snapshot, choice)
+            self._observe_quotas(injection.pod, snapshot)
             self._log_outcome(pod, effective, injection, snapshot)
             return f'{{"applied": {format_applied(effective)}, "source": {json.dumps(snapshot.origin)}}}'
         except (SourceError, DocumentError):
@@ -495,6 +678,9 @@ class ProfiledKubeSpawner(HostSpawner):
             refused = _NOT_READ
         except ChoiceError as error:
             refused = "what was chosen is not offered"
+            self._our_log.warning("Would not start %s, because %s", self.shown_name, error)
+        except QuotaError as error:
+            refused = "it does not fit into a quota"
             self._our_log.warning("Would not start %s, because %s", self.shown_name, error)
         except PodError as error:
             refused = _NOT_TOGETHER
@@ -550,6 +736,10 @@ class ProfiledKubeSpawner(HostSpawner):
 
     def _refuse_pod(self, error: PodError, what: str = _NOT_TOGETHER) -> ProfiledSpawnerError:
         """Logs why a pod is refused, and returns the error that ends its start."""
+        if isinstance(error, QuotaError):
+            # The log says already who uses the quota.
+            sentence = f"Your server was not started because {error}"
+            return self._refuse(StartRefusedError(sentence, status_code=429, reason="quota"), "refused")
         self._our_log.error("Not starting %s, because %s", self.shown_name, error)
         return self._refuse(ProfilesUnavailableError(what))
 
