@@ -17,6 +17,7 @@ FUZZ_SECONDS ?= 3600
 WORST_SECONDS ?= 600
 GATE = lint docs release mutants bench
 ORACLE_PAIRS ?= 100000
+QUOTA_STEPS ?= 100000
 DOCUMENT ?=
 # What `make lock` may move. To move one alone: make lock UPGRADE='--upgrade-package aiohttp'
 UPGRADE ?= --upgrade
@@ -27,7 +28,7 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.1
 	--generate-hashes --no-header $(UPGRADE)
 
 .PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz fuzz-short worst canary
-.PHONY: oracle oracle-faults test-faults mutants mutants-short bench bench-short lint wheel lock clean
+.PHONY: oracle oracle-faults quotas test-faults mutants mutants-short bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -94,6 +95,10 @@ canary: $(NEWEST)
 oracle: $(NEWEST)
 	.venv/bin/python -m oracle --pairs $(ORACLE_PAIRS) $(ARGS)
 
+## Starts, stops and breaks servers on a real hub in QUOTA_STEPS random steps, and asks a model what should have come of it
+quotas: $(NEWEST)
+	.venv/bin/python -m quotas --steps $(QUOTA_STEPS) $(ARGS)
+
 ## Runs the tests on mutants of document, decide and pod, and says which survive; with --draw, draws them anew
 mutants: .venv/mutants-installed
 	.venv/bin/python -m mutants $(ARGS)
@@ -106,11 +111,13 @@ mutants-short: .venv/mutants-installed
 bench: $(BENCH)
 	.venv-bench/bin/python -m bench --docs $(ARGS)
 	.venv-bench/bin/python -m bench.foresee
+	.venv-bench/bin/python -m bench.quotas
 
 ## The same in tiny sizes: shows that everything runs, and no cost
 bench-short: .venv/bench-installed
 	.venv/bin/python -m bench --short
 	.venv/bin/python -m bench.foresee --profiles 30 --groups 10 --patterns 10
+	.venv/bin/python -m bench.quotas --servers 40 --quotas 10
 
 ## Lets every fault happen to a hub, and writes what comes of it to docs/faults.md
 faults: $(NEWEST)

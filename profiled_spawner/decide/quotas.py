@@ -6,10 +6,11 @@ Amounts are whole numbers of billionths, by the names of a ResourceQuota: sums a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
+from itertools import count
 from operator import or_
 from typing import Generic, TypeAlias, TypeVar
 
@@ -36,6 +37,7 @@ Amounts: TypeAlias = Mapping[str, int]
 """Amounts in billionths, by the names of a ResourceQuota, such as ``limits.memory``."""
 
 _ONE = 10**9
+_NOBODY = Quota(-1, groups=frozenset())
 _COUNT_BYTES = ("memory", "ephemeral-storage")
 _UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 # Kubernetes refuses a pod without one of these if a ResourceQuota counts it.
@@ -181,8 +183,10 @@ class Ledger(Generic[K]):
     def __init__(self) -> None:
         self.servers: dict[K, Server] = {}
         self._by_user: dict[str, dict[K, Server]] = {}
+        self._total: dict[str, int] = {}
         self._quotas: tuple[Quota, ...] = ()
-        self._index = _Index(())
+        # Of the quotas that people share, and that are not for everyone.
+        self._shared = _Index(())
         self._used: list[dict[str, int]] = []
 
     def put(self, key: K, server: Server) -> None:
@@ -213,28 +217,37 @@ class Ledger(Generic[K]):
         self._use(quotas)
         positions = {id(quota): position for position, quota in enumerate(quotas)}
         own = list(self._by_user.get(user, {}).values())
-        return [
-            self._used[position] if quota.per == "all" else _sum(self._find_counted(own, position))
-            for quota in covering
-            for position in (positions[id(quota)],)
-        ]
+        found: list[Amounts] = []
+        for quota in covering:
+            if quota.per != "all":
+                index = _Index((quota,))
+                found.append(_sum(server.amounts for server in own if index.find(server)))
+            else:
+                found.append(self._find_used(quota, positions[id(quota)]))
+        return found
 
     def find_most_used(self, quotas: tuple[Quota, ...]) -> list[Amounts]:
         """Returns what is used of each quota; of one per user, the highest amounts that one person uses."""
         self._use(quotas)
-        most: list[dict[str, int]] = [{} for _ in quotas]
+        each = _Index([quota for quota in quotas if quota.per != "all"])
         of_one: dict[int, dict[str, int]] = {}
         for its in self._by_user.values():
             if len(its) == 1:
                 (server,) = its.values()
-                _raise(of_one.setdefault(self._index.find(server), {}), server.amounts)
+                _raise(of_one.setdefault(each.find(server), {}), server.amounts)
                 continue
-            for position in _list_bits(reduce(or_, map(self._index.find, its.values()))):
-                _raise(most[position], _sum(self._find_counted(its.values(), position)))
+            for position in _list_bits(reduce(or_, map(each.find, its.values()))):
+                counted = (server.amounts for server in its.values() if each.find(server) >> position & 1)
+                _raise(of_one.setdefault(1 << position, {}), _sum(counted))
+        most: dict[int, dict[str, int]] = {}
         for found, amounts in of_one.items():
             for position in _list_bits(found):
-                _raise(most[position], amounts)
-        return [used if quota.per == "all" else its for quota, used, its in zip(quotas, self._used, most, strict=True)]
+                _raise(most.setdefault(position, {}), amounts)
+        numbers = count()
+        return [
+            self._find_used(quota, position) if quota.per == "all" else most.get(next(numbers), {})
+            for position, quota in enumerate(quotas)
+        ]
 
     def list_servers(self, quota: Quota, user: str) -> list[Server]:
         """Returns the servers that count towards a quota; towards one per user, those of this user."""
@@ -242,16 +255,23 @@ class Ledger(Generic[K]):
         servers = self.servers if quota.per == "all" else self._by_user.get(user, {})
         return [server for server in servers.values() if index.find(server)]
 
+    def _find_used(self, quota: Quota, position: int) -> Amounts:
+        return self._total if quota.is_for_everyone else self._used[position]
+
     def _use(self, quotas: tuple[Quota, ...]) -> None:
         if quotas is self._quotas:
             return
         if quotas != self._quotas:
-            self._index = _Index(quotas)
+            self._shared = _Index(
+                [quota if quota.per == "all" and not quota.is_for_everyone else _NOBODY for quota in quotas]
+            )
             self._used = [{} for _ in quotas]
             # Servers of the same quotas are put together first.
             alike: dict[int, list[Amounts]] = {}
             for server in self.servers.values():
-                alike.setdefault(self._index.find(server), []).append(server.amounts)
+                found = self._shared.find(server)
+                if found:
+                    alike.setdefault(found, []).append(server.amounts)
             for found, amounts in alike.items():
                 total = _sum(amounts)
                 for position in _list_bits(found):
@@ -259,11 +279,9 @@ class Ledger(Generic[K]):
         self._quotas = quotas
 
     def _count(self, server: Server, times: int) -> None:
-        for position in _list_bits(self._index.find(server)):
+        _add(self._total, server.amounts, times)
+        for position in _list_bits(self._shared.find(server)):
             _add(self._used[position], server.amounts, times)
-
-    def _find_counted(self, servers: Iterable[Server], position: int) -> Iterator[Amounts]:
-        return (server.amounts for server in servers if self._index.find(server) >> position & 1)
 
 
 class _Index:
@@ -288,13 +306,20 @@ class _Index:
         """Returns the quotas that the server counts towards, whenever they apply."""
         found = self._of_groups.get(server.groups)
         if found is None:
-            found = reduce(or_, (self._groups.get(name, 0) for name in server.groups), self._everyone)
+            found = self._everyone
+            for name in server.groups:
+                found |= self._groups.get(name, 0)
             self._of_groups[server.groups] = found
         return found | self._users.get(server.user, 0)
 
 
 def _list_bits(bits: int) -> list[int]:
-    return [position for position in range(bits.bit_length()) if bits >> position & 1]
+    found = []
+    while bits:
+        lowest = bits & -bits
+        found.append(lowest.bit_length() - 1)
+        bits ^= lowest
+    return found
 
 
 def _sum(amounts: Iterable[Amounts]) -> dict[str, int]:

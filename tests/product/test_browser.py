@@ -101,6 +101,30 @@ async def test_a_person_gets_the_variables_of_the_profiles_that_fit(page: Page) 
         await picture(page, "notebook")
 
 
+SCARCE = """
+profiles:
+- resources: {mem_limit: 1Gi, cpu_limit: 500m}
+sizes:
+- {name: Small, description: For reading notebooks., resources: {mem_limit: 2Gi}}
+- {name: GPU, description: For training models., gpu: 1, resources: {mem_limit: 8Gi}}
+quotas:
+- {name: GPUs of the course, hard: {requests.nvidia.com/gpu: 0}}
+"""
+
+
+async def test_a_size_without_room_cannot_be_chosen(page: Page) -> None:
+    async with Sandbox(SCARCE, traits=PATIENT) as sandbox:
+        await log_in(page, sandbox, "ada")
+        gpu = page.get_by_role("radio", name="GPU")
+        await expect(gpu).to_be_disabled()
+        await expect(gpu).to_have_accessible_description(re.compile("the quota .* allows no GPU"))
+        await expect(page.get_by_role("radio", name="Default")).to_be_checked()
+        await picture(page, "sizes-full")
+        await page.set_viewport_size({"width": 375, "height": 800})
+        await page.evaluate("document.documentElement.dataset.bsTheme = 'dark'")
+        await picture(page, "sizes-full-narrow")
+
+
 async def test_a_person_is_told_whom_to_ask_when_the_profiles_are_broken(page: Page) -> None:
     async with Sandbox("profiles: [{nmae: broken}]", traits=PATIENT) as sandbox:
         await log_in(page, sandbox, "ada")
