@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TypeGuard, TypeVar
 
+from ..document.hard import PODS, split_name
 from ..document.limits import MAX_CHOICES
 from ..document.model import DEFAULT_SIZE, GPU, Document, Entry, ImageChoice, Size
 from ..document.quantity import Quantity, format_amount, format_cores, is_whole_and_equal, parse_quantity
@@ -21,6 +22,7 @@ __all__ = [
     "Offer",
     "choose",
     "describe_default",
+    "describe_hard",
     "describe_resources",
     "describe_size",
     "find_offer",
@@ -213,14 +215,38 @@ def _describe_resource(resource: str, resources: Resources) -> str:
     limit, request = resources.limits.get(resource), resources.requests.get(resource)
     name = _DISPLAY_NAMES.get(resource, resource)
     if limit:
-        amount = _format_amount(resource, limit.value)
-        plural = "s" if name != resource and limit.value.amount > 1 else ""
-        text = f"{amount} of {name}" if _counts_bytes(resource) else f"{amount} {name}{plural}"
+        text = _describe_amount(resource, limit.value)
     else:
         text = f"no {name}" if is_whole_and_equal(resource) else f"no {name} limit"
     if request and not (limit and request.value == limit.value):
         text += f" ({_format_amount(resource, request.value)} guaranteed)"
     return text
+
+
+def describe_hard(hard: Mapping[str, Quantity]) -> str:
+    """Amounts by the names of a Kubernetes ResourceQuota, in the words of `describe_resources`, in the given order.
+
+    Example:
+        ``4 GPUs, 256 GiB of memory, 128 GiB of memory guaranteed, 20 servers``, or ``no GPU``.
+    """
+    return ", ".join(_describe_hard_amount(name, quantity) for name, quantity in hard.items())
+
+
+def _describe_hard_amount(name: str, quantity: Quantity) -> str:
+    if name == PODS:
+        servers = int(quantity.amount)
+        return f"{servers or 'no'} server{'' if servers == 1 else 's'}"
+    kind, resource = split_name(name)
+    text = _describe_amount(resource, quantity) if quantity.amount else f"no {_DISPLAY_NAMES.get(resource, resource)}"
+    return f"{text} guaranteed" if kind == "requests" and not is_whole_and_equal(resource) else text
+
+
+def _describe_amount(resource: str, quantity: Quantity) -> str:
+    """The amount with the resource, such as ``8 GiB of memory`` or ``2 GPUs``."""
+    name, amount = _DISPLAY_NAMES.get(resource, resource), _format_amount(resource, quantity)
+    if _counts_bytes(resource):
+        return f"{amount} of {name}"
+    return f"{amount} {name}{'s' if name != resource and quantity.amount > 1 else ''}"
 
 
 def _format_amount(resource: str, quantity: Quantity) -> str:

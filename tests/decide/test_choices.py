@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from profiled_spawner.decide.choices import Offer, choose, describe_default, describe_size, find_offer, is_readable
+from profiled_spawner.decide.choices import (
+    Offer,
+    choose,
+    describe_default,
+    describe_hard,
+    describe_size,
+    find_offer,
+    is_readable,
+)
 from profiled_spawner.decide.matching import MergeOrder, Subject
 from profiled_spawner.document.limits import MAX_CHOICES, MAX_PROFILES
 from profiled_spawner.document.model import Document, combine_documents
@@ -289,3 +297,22 @@ def test_no_size_is_called_default(name: str) -> None:
 @pytest.mark.parametrize("name", ["Defaults", "De fault", "By default"])
 def test_a_size_may_be_called_nearly_so(name: str) -> None:
     assert read(f"profiles: []\nsizes: [{{name: {name}}}]").sizes[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("hard", "words"),
+    [
+        ("{requests.nvidia.com/gpu: 4, limits.memory: 256Gi, pods: 20}", "4 GPUs, 256 GiB of memory, 20 servers"),
+        ("{pods: 1}", "1 server"),
+        ("{pods: 1k}", "1000 servers"),
+        ("{pods: 0, requests.nvidia.com/gpu: 0, limits.cpu: 0}", "no servers, no GPU, no CPU"),
+        ("{limits.cpu: 8, requests.cpu: 500m}", "8 CPUs, 0.5 CPU guaranteed"),
+        ("{requests.memory: 1073741824}", "1 GiB of memory guaranteed"),
+        ("{limits.ephemeral-storage: 1000}", "1000 bytes of ephemeral-storage"),
+        ("{requests.hugepages-2Mi: 4Mi}", "4 MiB of hugepages-2Mi"),
+        ("{requests.example.com/fpga: 2}", "2 example.com/fpga"),
+    ],
+)
+def test_what_a_quota_allows_is_said_as_sizes_are(hard: str, words: str) -> None:
+    (quota,) = read(f"profiles: []\nquotas: [{{name: q, hard: {hard}}}]").quotas
+    assert describe_hard(quota.hard) == words
