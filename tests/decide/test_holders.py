@@ -14,6 +14,7 @@ from oracle.subjects import all_subjects, find_different_images
 from oracle.world import make_pair
 from profiled_spawner.decide.comparison import Change
 from profiled_spawner.decide.holders import Kind, Thing, find_holders, find_lacking
+from profiled_spawner.document.model import combine_documents
 from profiled_spawner.document.parser import parse_document
 
 SECRET = "env: {S: {valueFrom: {secretKeyRef: {name: s, key: k}}}}"
@@ -129,6 +130,22 @@ def test_two_patterns_at_once_and_two_groups_at_once() -> None:
     assert [each.example.groups for each in find(text, "env", "A")] == [("g",), ("g", "h"), ("g", "k")]
 
 
+def test_people_of_a_roster_are_those_who_are_members_of_the_team() -> None:
+    main = parse_document("profiles: []\nteams: [{name: t, configmaps: [t], users: [di], groups: [f, h]}]")
+    (team,) = main.teams or ()
+    theirs = parse_document("profiles: [{name: p, users: [ada, bo], groups: [s], env: {A: b}}]").of_configmap("t", team)
+    roster = {
+        "ada": frozenset({"f"}), "bo": frozenset({"x"}), "cy": frozenset({"s", "h"}), "di": frozenset({"s"}),
+        "ed": frozenset({"s"}), "fay": frozenset({"f", "h"}),
+    }  # fmt: skip
+    found = find_holders(combine_documents(main, [theirs]).document, Thing("env", "A"), roster=roster)
+    assert [(each.users, each.groups, each.within, each.people) for each in found] == [
+        (("ada", "bo"), ("s",), "f", ("ada",)),
+        (("ada", "bo"), ("s",), "h", ("cy",)),
+        (("di",), (), "s", ("di",)),
+    ]
+
+
 def test_who_is_outside_is_not_looked_at() -> None:
     text = "{groups: [g, h], users: [ada], env: {A: b}}"
     assert describe(find(text, "env", "A", outside=((), ["g"]))) == [(None, ("ada",), ("h",), False)]
@@ -209,5 +226,5 @@ def fits(change: Change, subject: Subject) -> bool:
     """Whether a holder is for a subject: the rule names it, and the choice is the same."""
     rule = change.new
     assert rule is not None
-    named = rule.users is None or subject.user in rule.users or not subject.groups.isdisjoint(rule.groups)
+    named = all(who.includes(subject.user, subject.groups) for who in rule.who)
     return named and rule.period.covers(subject.at)

@@ -35,11 +35,11 @@ FAULTS = (
     Fault("deciders", "for name in names if not blockers.has_group(name)", "for name in names"),
     Fault("deciders", "for name in self.users if not blockers.has_user(name)", "for name in self.users"),
     Fault("deciders", "for user in (None, *users):", "for user in (None,):"),
-    Fault("deciders", "if rule.users is None:", "if rule.users is None and not rule.images:"),
+    Fault("deciders", "if not rule.who:", "if not rule.who and not rule.images:"),
     # Which rules
     Fault("comparison", "for other in range(pairing[one]) if other not in back", "for other in ()"),
     Fault("comparison", "if back.get(other, old) > one", "if other not in back"),
-    Fault("comparison", "is_for_all = rule.users is None and rule.images is None", "is_for_all = rule.users is None"),
+    Fault("comparison", "is_for_all = not rule.who and rule.images is None", "is_for_all = not rule.who"),
     Fault("comparison", "if rule.period.end > self._since]", "if rule.period.covers(self._since)]"),
     Fault("comparison", "if positions[one] > positions[other]:", "if positions[one] < positions[other]:"),
     Fault("comparison", ", entry.image_pull_secrets, entry.default_url", ""),
@@ -51,7 +51,7 @@ FAULTS = (
     Fault("image_automaton", "tag if tag and _LATEST.startswith(tag) else None", "None"),
     # What a document says
     Fault("rules", 'volume["mountPath"].rstrip("/")', 'volume["mountPath"]'),
-    Fault("rules", "users = None\n", "pass\n"),
+    Fault("rules", "not each.is_for_everyone", "(each.users or each.groups)"),
     Fault("rules", "profiles.reverse()", "pass"),
 )
 
