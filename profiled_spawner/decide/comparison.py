@@ -588,7 +588,7 @@ def _describe(entry: Size | ImageChoice | Quota) -> tuple[object, ...]:
     if isinstance(entry, ImageChoice):
         return entry.description, entry.image, entry.image_pull_secrets, entry.default_url
     if isinstance(entry, Quota):
-        return entry.per, frozenset(entry.hard.items()), find_who(entry) if entry.per == "all" else None
+        return frozenset(entry.hard.items()), find_who(entry) if entry.per == "all" else None
     return (entry.description,)
 
 

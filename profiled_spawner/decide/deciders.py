@@ -7,7 +7,7 @@ condition that does not hold for the name; images that match as little else as p
 moments at which something begins or ends.
 
 A rule with two conditions, its own and its team's, may match by two names of which neither is enough. So where such
-rules stand above, each choice of a name and of groups is looked at as a whole.
+rules stand above, names are looked for of which no two are matched together.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ from .rules import Rule, Who
 
 __all__ = ["Deciders", "Deciding", "Person"]
 
-_MOST_CHECKS = 100_000
+_MOST_CHECKS = 1_000_000
+
+
+_Name: TypeAlias = tuple[str | None, str | None]
+"""A user, or else a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,12 +233,16 @@ class _List:
 
     def match(self, users: Sequence[str], groups: Sequence[str]) -> int:
         """The rules that match somebody with all these names."""
-        return self.everyone | self.names.find(users, groups) | self.match_double(users, groups)
+        one, other = (half.find(users, groups) if self.double else 0 for half in self._halves)
+        return self.everyone | self.names.find(users, groups) | one & other
 
-    def match_double(self, users: Sequence[str], groups: Sequence[str]) -> int:
-        """Those of them that have two conditions."""
-        one, other = self._halves
-        return self.double and one.find(users, groups) & other.find(users, groups)
+    def match_half(self, name: _Name) -> tuple[int, int]:
+        """The rules of which a name is enough for the first condition, and those for the second, of two."""
+        user, group = name
+        one, other = (
+            half.users.get(user, 0) if user is not None else half.groups.get(group or "", 0) for half in self._halves
+        )
+        return one, other
 
     def list(self, chosen: int) -> Iterator[Rule]:
         """The rules of a set."""
@@ -257,6 +265,7 @@ class _Blockers:
         self.everyone = any(rules & each.everyone for each, rules in self._sets)
         """Whether they block everyone."""
         self._checks = 0
+        self._halves: dict[_Name, tuple[int, int]] = {}
 
     @property
     def double(self) -> bool:
@@ -277,19 +286,33 @@ class _Blockers:
     def has_group(self, name: str) -> bool:
         return any(rules & each.names.groups.get(name, 0) for each, rules in self._sets)
 
-    def has(self, person: Person) -> bool:
-        """Whether they block somebody of whose names they block none alone.
+    def has_both(self, one: _Name, other: _Name) -> bool:
+        """Whether they block somebody with two names, neither of which they block alone.
 
         Raises:
-            UndecidableError: There are too many such people to be looked at.
+            UndecidableError: This is asked too often: there are too many such people.
         """
         self._checks += 1
         if self._checks > _MOST_CHECKS:
             raise UndecidableError(
                 "this cannot be decided: what is from teams is for more combinations of groups than can be looked at"
             )
-        users = () if person.user is None else (person.user,)
-        return any(rules & each.match_double(users, person.groups) for each, rules in self._sets)
+        first, second = self._find_halves(one)
+        other_first, other_second = self._find_halves(other)
+        return bool(first & other_second | second & other_first)
+
+    def _find_halves(self, name: _Name) -> tuple[int, int]:
+        found = self._halves.get(name)
+        if found is None:
+            first = second = 0
+            for each, rules in self._sets:
+                if rules & each.double:
+                    one, other = each.match_half(name)
+                    # Behind those of the other lists.
+                    first = first << len(each.rules) | one & rules
+                    second = second << len(each.rules) | other & rules
+            found = self._halves[name] = first, second
+        return found
 
     def list_bounds(self, people: _People) -> Iterator[float]:
         """When those that block some of these people begin and end."""
@@ -299,10 +322,6 @@ class _Blockers:
                 groups = [*{name for groups in people.groups for name in groups}]
                 for rule in each.list(timed & each.match(people.users, groups)):
                     yield from (rule.period.start, rule.period.end)
-
-
-_Name: TypeAlias = tuple[str | None, str | None]
-"""A user, or else a group."""
 
 
 _NO_BLOCKERS = _Blockers(())
@@ -317,7 +336,7 @@ class _People:
         users: The users whom any of them names.
         groups: For each condition, its groups.
         blockers: What blocks people. None of the users and groups is blocked alone.
-        example: One of them, with as few groups as possible.
+        example: One of them, with few groups.
     """
 
     conditions: Sequence[Who]
@@ -354,7 +373,7 @@ class _People:
                 within = other_group or group
                 if within is not None:
                     person = Person(user or other_user, tuple(sorted(filter(None, (group, other_group)))))
-                    if person not in found and not self.blockers.has(person):
+                    if person not in found and not self.blockers.has_both(one, other):
                         found[person] = within
         return dict(sorted(found.items(), key=lambda each: (each[1], each[0].user or "", each[0].groups)))
 
@@ -374,29 +393,36 @@ def _find_people(
     double = blockers.double
     for user in (None, *users):
         missing = [names for who, names in zip(conditions, groups, strict=True) if user not in who.users]
-        if all(missing):
-            if double:
-                examples += _find_example(Person(user), missing, blockers)
-            else:
-                common = _find_common(missing)
-                some = common[:1] or dict.fromkeys(names[0] for names in missing)
-                examples.append(Person(user, tuple(some)))
+        if double:
+            found = _find_groups(missing if user is None else _leave((user, None), missing, blockers), blockers)
+            if found is not None:
+                examples = [Person(user, found)]
+                break
+        elif all(missing):
+            common = _find_common(missing)
+            some = common[:1] or dict.fromkeys(names[0] for names in missing)
+            examples.append(Person(user, tuple(some)))
     if not examples:
         return None
     return _People(conditions, users, groups, blockers, min(examples, key=lambda each: len(each.groups)))
 
 
-def _find_example(person: Person, missing: Sequence[Sequence[str]], blockers: _Blockers) -> list[Person]:
-    """The person, with a group of each of the missing; nobody if everybody like that is blocked."""
+def _find_groups(missing: Sequence[Sequence[str]], blockers: _Blockers) -> tuple[str, ...] | None:
+    """A group of each of the missing, no two of which are blocked together; None if there are none."""
     if not missing:
-        return [person]
-    for name in dict.fromkeys((*_find_common(missing), *missing[0])):
-        more = Person(person.user, (*person.groups, name))
-        if not blockers.has(more):
-            found = _find_example(more, [names for names in missing if name not in names], blockers)
-            if found:
-                return found
-    return []
+        return ()
+    if all(missing):
+        for name in dict.fromkeys((*_find_common(missing), *min(missing, key=len))):
+            others = [names for names in missing if name not in names]
+            found = _find_groups(_leave((None, name), others, blockers), blockers)
+            if found is not None:
+                return name, *found
+    return None
+
+
+def _leave(name: _Name, missing: Sequence[Sequence[str]], blockers: _Blockers) -> Sequence[Sequence[str]]:
+    """Without the groups that are blocked together with a name."""
+    return [[group for group in groups if not blockers.has_both(name, (None, group))] for groups in missing]
 
 
 def _find_common(lists: Sequence[Sequence[str]]) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from oracle import Subject, holders
-from oracle.answer import read, result
-from oracle.subjects import all_subjects, find_different_images
+from oracle.answer import NO_SIZE, read, result
+from oracle.runner import parse
+from oracle.subjects import all_subjects, find_different_images, find_parts
 from oracle.world import make_pair
 from profiled_spawner.decide.comparison import Change
 from profiled_spawner.decide.holders import Kind, Thing, find_holders, find_lacking
@@ -186,14 +187,15 @@ def list_things(raw: dict[str, Any]) -> Iterator[Thing]:
     yield from (Thing("resource", name) for name in ("memory", "cpu", "nvidia.com/gpu"))
     yield from (Thing("claim", name) for name in ("c1", "data"))
     for kind, key in (("profile", "profiles"), ("size", "sizes"), ("image-choice", "images")):
-        names = sorted({entry["name"] for entry in raw.get(key) or () if entry.get("name")})
+        entries = (entry for part in find_parts([raw]) for entry in part.get(key) or ())
+        names = sorted({entry["name"] for entry in entries if entry.get("name")})
         yield from (Thing(kind, name) for name in names)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(120))
 def test_random_documents_give_it_to_whom_they_do_by_brute_force(seed: int) -> None:
     pair = make_pair(Random(f"holders/{seed}"))
-    document = parse_document(pair.new_text)
+    document = parse(pair.new_text)
     subjects = list(all_subjects([pair.new], since=pair.since, images=find_different_images([pair.new])))
     entries = read(pair.new, pair.order)
     sample = Random(seed).sample(subjects, min(len(subjects), 1500))
@@ -211,7 +213,12 @@ def test_random_documents_give_it_to_whom_they_do_by_brute_force(seed: int) -> N
             )  # fmt: skip
             assert holders(pair.new, (kind, thing.name), pair.order, [subject]), (thing, change)
         for subject in have:
-            assert any(fits(change, subject) for change in found), (thing, subject)
+            holding = [change for change in found if fits(change, subject)]
+            assert holding, (thing, subject)
+            if subject.size == NO_SIZE and result(entries, subject, pair.order).runs is None:
+                # Nobody needs more names than the rule asks for: so all are named.
+                is_named = any(each.everyone or each.names(subject.user, subject.groups) for each in holding)
+                assert is_named, (thing, subject)
         lacking = find_lacking(document, thing, pair.order, since=pair.since)
         if kind not in ("size", "image"):  # Whoever is offered these may choose others.
             assert lacking is not None or len(have) == len(started), thing

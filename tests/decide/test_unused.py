@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from oracle.runner import parse
 from oracle.world import make_pair
 from profiled_spawner.decide.comparison import compare_documents
 from profiled_spawner.decide.unused import find_unused
@@ -54,7 +55,7 @@ def test_what_a_team_gives_to_all_its_members_is_not_for_nobody() -> None:
 @pytest.mark.parametrize("seed", range(80))
 def test_without_it_nobody_gets_anything_else(seed: int) -> None:
     pair = make_pair(Random(f"unused/{seed}"))
-    document = parse_document(pair.new_text)
+    document = parse(pair.new_text)
     for unused in find_unused(document, pair.order, pair.since):
         at = document.profiles.index(unused.profile)
         without = [profile for place, profile in enumerate(document.profiles) if place != at]
