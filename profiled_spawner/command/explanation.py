@@ -538,4 +538,4 @@ def _origin(setting: Setting[Any], overridden: Sequence[Profile] = ()) -> str:
 
 
 def _table(rows: list[list[str]], style: Style) -> list[str]:
-    return [f"  {'  '.join([*cells[:-1], style.dim(cells[-1].rstrip())])}" for cells in align(rows)]
+    return [f"  {'  '.join([*cells[:-1], style.dim(cells[-1].rstrip())])}".rstrip() for cells in align(rows)]
