@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
+from itertools import product
 from typing import Any, Literal, TypeAlias
 
-from ..decide.comparison import IMAGE, ORDER, SIZE, Change, Comparison, Example
+from ..decide.comparison import IMAGE, ORDER, QUOTA, SIZE, Change, Comparison, Example
 from ..decide.holders import PROFILE
 from ..decide.image_classes import ImageClass
 from ..decide.matching import Roster
@@ -135,8 +136,14 @@ def _find_affected(comparison: Comparison) -> Mapping[tuple[str, str], set[_Kind
 def _list_who(change: Change) -> list[tuple[str, str]]:
     if change.everyone:
         return [(EVERYONE, "")]
+    if change.within is not None:
+        groups = (("", *sorted((name, change.within))) for name in change.groups)
+        return [
+            ("combination of groups", "\n".join(each)) for each in (*groups, *product(change.users, [change.within]))
+        ]
     named = [*(("group", name) for name in change.groups), *(("user", name) for name in change.users)]
-    return named or [("combination of groups", "\n".join((change.example.user, *change.example.groups)))]
+    user = "" if change.example.is_anybody else change.example.user
+    return named or [("combination of groups", "\n".join((user, *change.example.groups)))]
 
 
 def format_text(
@@ -190,7 +197,7 @@ class Strangers:
     @classmethod
     def find(cls, documents: Iterable[Document], roster: Roster) -> Strangers:
         """Compares the names of some documents with a roster."""
-        entries = [entry for document in documents for entry in document.entries if entry.names_who]
+        entries = [entry for document in documents for entry in document.entries if not entry.is_for_everyone]
         users = {name for entry in entries for name in entry.users or ()} - set(roster)
         groups = {name for entry in entries for name in entry.groups or ()}.difference(*roster.values())
         return cls(len(roster), tuple(sorted(users)), tuple(sorted(groups)))
@@ -301,7 +308,7 @@ def _describe_who(change: Change) -> str:
     if change.users:
         parts.append(list_some(change.users))
     if parts:
-        return " and ".join(parts)
+        return " and ".join(parts) + (f", if in {change.within}" if change.within is not None else "")
     example = change.example
     groups = " and ".join(example.groups)
     return f"whoever is in {groups}" if example.is_anybody else f"{example.user}, if in {groups}"
@@ -339,6 +346,7 @@ def describe_setting(change: Change) -> str:
         "annotations": "annotation",
         IMAGE: "image",
         SIZE: "size",
+        QUOTA: "quota",
     }
     if section == PROFILE:
         return f"profile {rules[0].entry.name}"
@@ -358,7 +366,7 @@ def describe_setting(change: Change) -> str:
 
 
 def _describe_origin(change: Change, kind: _Kind) -> str:
-    if change.setting[0] in (IMAGE, SIZE, ORDER):
+    if change.setting[0] in (IMAGE, SIZE, ORDER, QUOTA):
         return ""
     old, new = (
         rule.entry.label if rule is not None and isinstance(rule.entry, Profile) else ""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..decide.choices import Choice, Offer, find_offer, rank_resource
+from ..decide.choices import Choice, Offer, describe_hard, find_offer, rank_resource
 from ..decide.image_classes import ImageClass
 from ..decide.matching import Match, MergeOrder, Subject, check_profile_count, explain_match, order_profiles
 from ..decide.merging import (
@@ -23,9 +23,11 @@ from ..decide.merging import (
     merge_profiles,
     reconcile_resources,
 )
+from ..decide.quotas import find_quotas
+from ..document.hard import PODS, split_name
 from ..document.kubernetes import find_alternatives
-from ..document.model import DEFAULT_SIZE, Document, EnvValue, EnvVarSource, Object, Profile, Size
-from ..document.quantity import Quantity
+from ..document.model import DEFAULT_SIZE, Document, EnvValue, EnvVarSource, Object, Profile, Quota, Size
+from ..document.quantity import Quantity, parse_quantity
 from ..errors import PodError
 from .terminal import Style, align, printable
 
@@ -62,6 +64,7 @@ class Explanation:
         matches: For every profile of the document, in its order, whether it fits and why.
         effective: The merged settings of the profiles that fit, and of the chosen size.
         resources: The limits and requests, if the hub's own settings have none.
+        quotas: The quotas that a start counts towards.
         image_class: The images that this is true for; None if the subject's image is the only one.
     """
 
@@ -72,6 +75,7 @@ class Explanation:
     matches: tuple[Match, ...]
     effective: EffectiveProfile
     resources: Resources
+    quotas: tuple[Quota, ...] = ()
     image_class: ImageClass | None = None
 
     @property
@@ -147,7 +151,8 @@ def explain_document(
     effective = merge_profiles((*applied, choice.size) if choice.size else applied)
     offer = find_offer(document, subject)
     resources = reconcile_resources(effective)
-    return Explanation(subject, order, offer, choice, matches, effective, resources, image_class)
+    quotas = find_quotas(document, subject)
+    return Explanation(subject, order, offer, choice, matches, effective, resources, quotas, image_class)
 
 
 def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str, Any]:
@@ -208,6 +213,7 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
             for kind, amounts in (("limits", explanation.limits), ("requests", explanation.requests))
         },
         **{section: shown for section, shown in _sections_to_json(effective, with_origin) if shown},
+        **({"quotas": [_quota_to_json(quota) for quota in explanation.quotas]} if explanation.quotas else {}),
         "warnings": list(explanation.warnings),
     }
 
@@ -264,6 +270,7 @@ def format_settings(
         *_format_volumes(explanation, style),
         *_format_texts(explanation, "labels", style),
         *_format_texts(explanation, "annotations", style),
+        *_format_quotas(explanation, style),
     ]
     if explanation.warnings:
         warnings = (f"  {style.yellow('⚠')} {printable(text)}" for text in explanation.warnings)
@@ -309,6 +316,11 @@ def _sections_to_json(effective: EffectiveProfile, with_origin: _WithOrigin) -> 
     yield "volumes", objects(effective.volumes, "volume")
     yield "labels", texts(effective.labels)
     yield "annotations", texts(effective.annotations)
+
+
+def _quota_to_json(quota: Quota) -> dict[str, Any]:
+    hard = {name: quantity.text for name, quantity in quota.hard.items()}
+    return {"name": quota.name, "per": quota.per, "hard": hard}
 
 
 def _to_plain(value: Any) -> Any:
@@ -476,6 +488,34 @@ def _format_texts(explanation: Explanation, section: str, style: Style) -> Itera
         yield [style.bold(section.capitalize()), *_table(rows, style)]
 
 
+def _format_quotas(explanation: Explanation, style: Style) -> Iterator[list[str]]:
+    rows = [
+        [
+            quota.shown_name,
+            f"{describe_hard(quota.hard)}, {'together' if quota.per == 'all' else 'each'}",
+            f"this server needs {describe_hard(needs)}" if (needs := _find_needs(explanation, quota)) else "",
+        ]
+        for quota in explanation.quotas
+    ]
+    if rows:
+        yield [style.bold("Quotas"), *_table(rows, style)]
+
+
+def _find_needs(explanation: Explanation, quota: Quota) -> Mapping[str, Quantity]:
+    """What a server needs of a quota; not what only the hub's settings can say."""
+    limits, requests = explanation.resources.limits, explanation.resources.requests
+    needs: dict[str, Quantity] = {}
+    for name in quota.hard:
+        kind, resource = split_name(name)
+        # Where there is no guarantee, Kubernetes reserves the limit.
+        setting = (requests.get(resource) if kind == "requests" else None) or limits.get(resource)
+        if name == PODS:
+            needs[name] = parse_quantity("1")
+        elif setting is not None:
+            needs[name] = setting.value
+    return needs
+
+
 def _describe_resource(explanation: Explanation, resource: str) -> Iterator[tuple[str, str, str]]:
     limit, request = explanation.limits.get(resource), explanation.requests.get(resource)
     for noun, section, setting in (("limit", "limits", limit), ("guarantee", "requests", request)):
@@ -498,4 +538,4 @@ def _origin(setting: Setting[Any], overridden: Sequence[Profile] = ()) -> str:
 
 
 def _table(rows: list[list[str]], style: Style) -> list[str]:
-    return [f"  {'  '.join([*cells[:-1], style.dim(cells[-1].rstrip())])}" for cells in align(rows)]
+    return [f"  {'  '.join([*cells[:-1], style.dim(cells[-1].rstrip())])}".rstrip() for cells in align(rows)]

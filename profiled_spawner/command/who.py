@@ -104,6 +104,7 @@ def _to_json(
                 **heading_to_json(holder, has_roster=strangers is not None),
                 "users": sorted({name for change in holder.changes for name in change.users}),
                 "groups": sorted({name for change in holder.changes for name in change.groups}),
+                **({} if (within := holder.changes[0].within) is None else {"within": within}),
                 "through": list(_list_ways(thing, holder)),
             }
             for holder in holders

@@ -21,14 +21,24 @@ from functools import cached_property, partial
 from itertools import combinations, count, product
 from typing import TypeVar
 
-from ..document.model import DEFAULT_SIZE, Document, ImageChoice, Profile, Size
+from ..document.model import DEFAULT_SIZE, Document, ImageChoice, Profile, Quota, Size
 from ..document.times import ALWAYS
 from ..errors import UndecidableError
 from .deciders import Deciders, Deciding, Person
 from .image_classes import ImageClass, find_image_classes
 from .least_images import LeastImages
 from .matching import MergeOrder, Roster
-from .rules import ADDED_UP, NO_RULE, SOURCE_ORDER, Rule, RuleBook, SettingKey, make_rule_book, make_rules_of_entries
+from .rules import (
+    ADDED_UP,
+    NO_RULE,
+    SOURCE_ORDER,
+    Rule,
+    RuleBook,
+    SettingKey,
+    find_who,
+    make_rule_book,
+    make_rules_of_entries,
+)
 from .sums import find_unequal_sum
 
 __all__ = [
@@ -42,10 +52,13 @@ __all__ = [
     "fix_moment",
 ]
 
-E = TypeVar("E", Profile, Size, ImageChoice)
+E = TypeVar("E", Profile, Size, ImageChoice, Quota)
 
 IMAGE, SIZE, ORDER = "image", "size", "order of choices"
 """Sections of what may be chosen."""
+
+QUOTA = "quota"
+"""The section that says which quotas a server counts towards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +99,8 @@ class Change:
             for others that match the same entries.
         example: A server for which it is so.
         people: Those of a roster for whom it is so, in whatever groups they are, on some image; empty without a roster.
+        within: A group that these users, and the members of these groups, must be in, too; None if there is none. It is
+            that of a team, in whose ConfigMap they are named.
     """
 
     setting: SettingKey
@@ -97,6 +112,12 @@ class Change:
     images: tuple[ImageClass, ...]
     example: Example
     people: tuple[str, ...] = ()
+    within: str | None = None
+
+    def names(self, user: str | None, groups: AbstractSet[str]) -> bool:
+        """Whether the change names a person, or one of the groups."""
+        is_within = self.within is None or self.within in groups
+        return is_within and (user in self.users or not groups.isdisjoint(self.groups))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +165,13 @@ def fix_moment(document: Document, at: float) -> Document:
     def keep(entries: Iterable[E]) -> tuple[E, ...]:
         return tuple([replace(entry, period=ALWAYS) for entry in entries if entry.period.covers(at)])
 
-    return replace(document, profiles=keep(document.profiles), sizes=keep(document.sizes), images=keep(document.images))
+    return replace(
+        document,
+        profiles=keep(document.profiles),
+        sizes=keep(document.sizes),
+        images=keep(document.images),
+        quotas=keep(document.quotas),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +238,7 @@ class Comparer:
         old, new = self._documents
         yield from self._compare_choices(IMAGE, old.images, new.images)
         yield from self._compare_choices(SIZE, old.sizes, new.sizes)
+        yield from self._compare_entries(QUOTA, old.quotas, new.quotas)
         for choice in self.list_image_choices():
             yield from self._compare_books(self.base, choice)
             for size in self.sizes:
@@ -238,7 +266,7 @@ class Comparer:
             one = copy(self)
             one._person, one._settings = kind, settings
             for theirs in compare(one):
-                for change in _find_same(theirs, alike.get(_make_key(theirs), ())):
+                for change in _find_same(theirs, alike.get(_make_key(theirs), ()), *kind):
                     people.setdefault(id(change), set()).update(names)
         return tuple(replace(each, people=tuple(sorted(people.get(id(each), ())))) for each in changes)
 
@@ -279,7 +307,7 @@ class Comparer:
         """
         found = self._find_matching(rules, image)
         for position, rule in enumerate(found):
-            is_for_all = rule.users is None and rule.images is None
+            is_for_all = not rule.who and rule.images is None
             if is_for_all and rule.period.start <= self._since and rule.period.end == math.inf:
                 return found[: position + 1]
         return [*found, NO_RULE]
@@ -296,11 +324,7 @@ class Comparer:
         """The rules that match the only person, for whom they then are."""
         assert self._person is not None
         user, groups = self._person
-        return tuple(
-            replace(rule, users=None, groups=frozenset())
-            for rule in rules
-            if rule.users is None or user in rule.users or not rule.groups.isdisjoint(groups)
-        )
+        return tuple(replace(rule, who=()) for rule in rules if all(who.includes(user, groups) for who in rule.who))
 
     def make_deciders(self, lists: Iterable[Sequence[Rule]], choice: Choice) -> Deciders:
         """What finds the people for whom rules of these lists decide, with a choice."""
@@ -376,6 +400,18 @@ class Comparer:
     def _compare_choices(
         self, section: str, old: Sequence[Size | ImageChoice], new: Sequence[Size | ImageChoice]
     ) -> Iterator[Change]:
+        yield from self._compare_entries(section, old, new)
+        lists = [make_rules_of_entries(entries) for entries in (old, new)]
+        positions = {name: position for position, name in enumerate(lists[1])}
+        for one, other in combinations([name for name in lists[0] if name in positions], 2):
+            if positions[one] > positions[other]:
+                first = replace(lists[0][one], value=one)
+                both = Choice(needs=_unique(lists[0][one], lists[0][other]))
+                yield from self.compare_rules((ORDER, (one, other)), ((first,), ()), both)
+
+    def _compare_entries(
+        self, section: str, old: Sequence[Size | ImageChoice | Quota], new: Sequence[Size | ImageChoice | Quota]
+    ) -> Iterator[Change]:
         lists = [make_rules_of_entries(entries) for entries in (old, new)]
         values = [{entry.name or "": _describe(entry) for entry in entries} for entries in (old, new)]
         for name in {**lists[0], **lists[1]}:
@@ -385,12 +421,6 @@ class Comparer:
             ]
             if rules[0] != rules[1]:
                 yield from self.compare_rules((section, name), rules, Choice())
-        positions = {name: position for position, name in enumerate(lists[1])}
-        for one, other in combinations([name for name in lists[0] if name in positions], 2):
-            if positions[one] > positions[other]:
-                first = replace(lists[0][one], value=one)
-                both = Choice(needs=_unique(lists[0][one], lists[0][other]))
-                yield from self.compare_rules((ORDER, (one, other)), ((first,), ()), both)
 
     def _compare_sums(self, setting: SettingKey, lists: Sequence[Sequence[Rule]], choice: Choice) -> Iterator[Change]:
         """Every change of a setting whose values add up, with one example of a person on each image."""
@@ -450,17 +480,18 @@ class Comparer:
             first.everyone,
             images=() if choice.old_image is not None else tuple(each.image for each in found),
             example=self.make_example(first.image, first.person, first.at, choice),
+            within=first.within,
         )
 
 
 def _unite(found: Iterable[Deciding]) -> Iterable[Sequence[Deciding]]:
     """Puts together the images on which it is so for the same people.
 
-    People with several groups, or with a name and a group, are of interest only if it is so for nobody with less.
+    Where more names are needed than a rule asks for, people are of interest only if it is so for nobody with less.
     """
     alike: dict[Hashable, list[Deciding]] = {}
     for each in found:
-        alike.setdefault((each.at, each.users, each.groups, each.person), []).append(each)
+        alike.setdefault((each.at, each.users, each.groups, each.within, each.person), []).append(each)
     return [each for each in alike.values() if each[0].is_simple] or list(alike.values())[:1]
 
 
@@ -522,16 +553,19 @@ def _find_longest_increasing(pairs: Sequence[tuple[int, int]]) -> list[tuple[int
     return chain[::-1]
 
 
-def _find_same(theirs: Change, changes: Sequence[Change]) -> Sequence[Change]:
+def _find_same(
+    theirs: Change, changes: Sequence[Change], user: str | None, groups: AbstractSet[str]
+) -> Sequence[Change]:
     """Those of some changes of the same two rules that are what a person gets.
 
     A change is told apart by when it begins, and by its images. A person in several groups may get it at another
-    moment: then it is the last one that has begun.
+    moment: then it is the last one that has begun. Changes within different groups are told apart by who is named.
     """
     at = max((each.example.at for each in changes if each.example.at <= theirs.example.at), default=None)
     begun = [each for each in changes if each.example.at == at] or changes[:1]
     images = {image.entries for image in theirs.images}
-    return [each for each in begun if images & {image.entries for image in each.images}] or begun
+    there = [each for each in begun if images & {image.entries for image in each.images}] or begun
+    return [each for each in there if each.names(user, groups)] or there
 
 
 def _make_key(change: Change) -> Hashable:
@@ -549,10 +583,12 @@ def _unique(*rules: Rule) -> tuple[Rule, ...]:
     return tuple(dict.fromkeys(rules))
 
 
-def _describe(entry: Size | ImageChoice) -> tuple[object, ...]:
-    """What people see of a choice, and what an image brings with it."""
+def _describe(entry: Size | ImageChoice | Quota) -> tuple[object, ...]:
+    """What people see of a choice, and what an image brings with it; what a quota allows, and who shares that."""
     if isinstance(entry, ImageChoice):
         return entry.description, entry.image, entry.image_pull_secrets, entry.default_url
+    if isinstance(entry, Quota):
+        return frozenset(entry.hard.items()), find_who(entry) if entry.per == "all" else None
     return (entry.description,)
 
 

@@ -17,7 +17,7 @@ from ..document.templates import Template, may_expand_to
 from ..document.times import ALWAYS
 from .comparison import IMAGE, SIZE, Change, Choice, Comparer, Example, SizeBooks, fix_moment
 from .matching import MergeOrder, Roster
-from .rules import NO_RULE, UNSET, Rule, RuleBook, SettingKey, make_rule
+from .rules import NO_RULE, UNSET, Rule, RuleBook, SettingKey, Who, make_rule
 
 __all__ = ["KINDS", "PROFILE", "Kind", "Lacking", "Thing", "find_holders", "find_lacking", "list_references"]
 
@@ -90,7 +90,7 @@ def find_holders(
     """
     search = _Search(document, thing, order, at, since)
     users, groups = map(frozenset, outside)
-    bar = Rule(users, groups, None, ALWAYS, UNSET, NO_RULE.entry)
+    bar = Rule((Who(users, groups),), None, ALWAYS, UNSET, NO_RULE.entry)
     choices = [(replace(choice, bars=(*choice.bars, bar)), own) for choice, own, _ in search.list_choices()]
 
     def compare(comparer: Comparer) -> Iterator[Change]:

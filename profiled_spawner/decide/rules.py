@@ -9,9 +9,11 @@ variables comes last, or whether a volume stays. Only preferences of nodes add u
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import permutations
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..document.model import Document, Entry, EnvVarSource, Object, Profile, Size
 from ..document.times import ALWAYS, Period
@@ -26,6 +28,8 @@ __all__ = [
     "Rule",
     "RuleBook",
     "SettingKey",
+    "Who",
+    "find_who",
     "make_rule",
     "make_rule_book",
     "make_rules_of_entries",
@@ -43,8 +47,20 @@ ADDED_UP = "node_preferences"
 SOURCE_ORDER = "env_from order"
 """The section that says which of two sources in `env_from` overrides the other."""
 
+_NOBODY: frozenset[str] = frozenset()
 _EXPRESSIONS = ("matchExpressions", "matchFields")
 _NAMED = ("env", "limits", "requests", "node_selector", "labels", "annotations")
+
+
+class Who(NamedTuple):
+    """A condition on people: to be one of these users, or a member of one of these groups."""
+
+    users: frozenset[str]
+    groups: frozenset[str]
+
+    def includes(self, user: str | None, groups: AbstractSet[str]) -> bool:
+        """Whether it holds for a person."""
+        return user in self.users or not self.groups.isdisjoint(groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +70,8 @@ class Rule:
     Two rules are equal if they give the same to the same servers; the entry has no say.
 
     Attributes:
-        users: For these; None for everybody.
-        groups: And for members of these.
+        who: For those for whom all of these conditions hold: none for everybody, two at most. The second is a team's,
+            whose members alone get what its ConfigMaps say.
         images: On images that match one of these; None for every image.
         period: While this lasts.
         value: What the server gets. Of two equal values, pods have the same.
@@ -63,8 +79,7 @@ class Rule:
         thing: What it says, as the document has it: a value, an amount or an object.
     """
 
-    users: frozenset[str] | None
-    groups: frozenset[str]
+    who: tuple[Who, ...]
     images: frozenset[str] | None
     period: Period
     value: Hashable = field(repr=False)
@@ -72,7 +87,7 @@ class Rule:
     thing: Any = field(compare=False, repr=False, default=None)
 
 
-NO_RULE = Rule(None, frozenset(), None, ALWAYS, UNSET, Profile(-1))
+NO_RULE = Rule((), None, ALWAYS, UNSET, Profile(-1))
 """What decides where no rule of a list matches."""
 
 RuleBook: TypeAlias = Mapping[SettingKey, tuple[Rule, ...]]
@@ -99,17 +114,27 @@ def make_rule_book(document: Document, order: MergeOrder, size: Size | None = No
 
 
 def make_rules_of_entries(entries: Iterable[Entry]) -> Mapping[str, Rule]:
-    """Returns for each size or image that may be chosen, by name, who may choose it."""
+    """Returns for each size, image or quota, by name, for whom it is."""
     return {entry.name or "": make_rule(entry, None, entry) for entry in entries}
 
 
 def make_rule(entry: Entry, value: Hashable, thing: Any = None) -> Rule:
     """Returns what an entry says about a setting."""
-    users: frozenset[str] | None = entry.users or frozenset()
-    if not entry.names_who:
-        users = None
     images = frozenset(entry.images or ()) if isinstance(entry, Profile) and entry.names_what else None
-    return Rule(users, entry.groups or frozenset(), images, entry.period, value, entry, thing)
+    return Rule(find_who(entry), images, entry.period, value, entry, thing)
+
+
+def find_who(entry: Entry) -> tuple[Who, ...]:
+    """Returns for whom an entry is: the conditions of its own filters and of its team's, as `Rule` has them."""
+    own = () if entry.is_for_everyone else (Who(entry.users or _NOBODY, entry.groups or _NOBODY),)
+    if entry.team is None:
+        return own
+    found = *own, *find_who(entry.team)
+    # One may say it all: for whomever it holds, so does the other.
+    for one, other in permutations(found, 2):
+        if one.users <= other.users and one.groups <= other.groups:
+            return (one,)
+    return found
 
 
 def _list_values(profile: Profile) -> Iterator[tuple[SettingKey, Hashable, Any]]:

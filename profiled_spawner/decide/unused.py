@@ -11,7 +11,7 @@ from ..document.model import Document, Profile
 from ..errors import UndecidableError
 from .comparison import Comparer
 from .matching import MergeOrder
-from .rules import ADDED_UP, SOURCE_ORDER, SettingKey
+from .rules import ADDED_UP, SOURCE_ORDER, SettingKey, find_who
 
 __all__ = ["Unused", "find_unused"]
 
@@ -90,7 +90,7 @@ def _find_alive(document: Document, order: MergeOrder, since: float) -> dict[int
 
 
 def _is_for_nobody(profile: Profile) -> bool:
-    return profile.names_who and not profile.users and not profile.groups
+    return any(not who.users and not who.groups for who in find_who(profile))
 
 
 def _says_the_same(one: Profile, other: Profile) -> bool:

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from oracle.runner import parse
 from oracle.world import GROUPS, INSTANTS, LITERALS, USERS, make_pair
 from profiled_spawner.command.assertions import EverybodyAssertion, Person, SubjectAssertion, parse_test_file
 from profiled_spawner.command.assessment import Assessor, Verdict
@@ -480,7 +481,7 @@ def test_what_is_so_for_everybody_is_so_for_each(seed: int) -> None:
     """A server that breaks an assertion does so as a subject too; if none does, neither does a random one."""
     random = Random(seed)
     pair = make_pair(random)
-    document = parse_document(pair.old_text)
+    document = parse(pair.old_text)
     assessor = Assessor(document, pair.order, pair.since)
     subjects = [
         Person(

@@ -6,10 +6,10 @@ from datetime import UTC
 
 import pytest
 
+from oracle.runner import parse
 from profiled_spawner.command.differences import find_differences, format_text, summarize, to_json, to_markdown
 from profiled_spawner.command.terminal import Style
 from profiled_spawner.decide.comparison import Comparison, compare_documents
-from profiled_spawner.document.parser import parse_document
 
 OLD = """
 profiles:
@@ -25,9 +25,12 @@ profiles:
 """
 
 
+TEAM = "profiles: []\nteams: [{name: t, configmaps: [t], groups: [f]}]\n--- # t\n"
+
+
 def compare(old: str, new: str) -> Comparison:
     old, new = (text if "profiles:" in text else f"profiles: [{text}]" for text in (old, new))
-    return compare_documents(parse_document(old), parse_document(new), since=0)
+    return compare_documents(parse(old), parse(new), since=0)
 
 
 def lines_of(old: str, new: str) -> list[str]:
@@ -145,6 +148,43 @@ def test_nothing_is_one_line() -> None:
             "profiles: []\nsizes: [{name: M}, {name: L}]",
             ["everyone changes", "", "everyone", "  ~ order of L, M"],
             id="order of sizes",
+        ),
+        pytest.param(
+            "profiles: []\nquotas: [{name: a, hard: {pods: 1}}, {name: b, hard: {pods: 1}}]",
+            "profiles: []\nquotas: [{name: b, hard: {pods: 2}}, {name: c, per: user, hard: {pods: 1}}]",
+            ["everyone changes", "", "everyone", "  - quota a", "  + quota c", "  ~ quota b"],
+            id="quotas",
+        ),
+        pytest.param(
+            "profiles: []\nquotas: [{name: a, groups: [g], hard: {pods: 1}}]",
+            "profiles: []\nquotas: [{name: a, groups: [g, h], until: 2027-01-31, hard: {pods: 1}}]",
+            [
+                "1 group gains, 1 group changes, everyone else is unchanged",
+                "",
+                "members of g",
+                "  ~ quota a",
+                "",
+                "members of h",
+                "  + quota a",
+                "",
+                "members of g, from 1 February 2027",
+                "  - quota a",
+            ],
+            id="who shares a quota",
+        ),
+        pytest.param(
+            f"{TEAM}profiles: []",
+            f"{TEAM}profiles: [{{name: a, users: [ada, bo], groups: [s], env: {{A: b}}}}, {{name: b, env: {{B: c}}}}]",
+            [
+                "1 group gains, 3 combinations of groups gain, everyone else is unchanged",
+                "",
+                "members of f",
+                "  + variable B  from t/b",
+                "",
+                "members of s and ada, bo, if in f",
+                "  + variable A  from t/a",
+            ],
+            id="of a team",
         ),
     ],
 )

@@ -113,6 +113,44 @@ def test_text_tells_a_person_the_same() -> None:
     ]
 
 
+QUOTAS = """
+profiles: [{gpu: 1, resources: {mem_limit: 2Gi, mem_guarantee: 1Gi, cpu_limit: 500m}}]
+quotas:
+- {name: the GPUs, groups: [forecasters], hard: {requests.nvidia.com/gpu: 4, limits.memory: 256Gi, pods: 20}}
+- {name: kept, users: [ada], per: user, hard: {requests.memory: 4Gi, requests.cpu: 2, requests.ephemeral-storage: 0}}
+- {name: storage, hard: {limits.ephemeral-storage: 1Gi}}
+- {name: of others, users: [grace], hard: {pods: 1}}
+- {name: later, from: 2030-01-01, hard: {pods: 1}}
+"""
+
+
+def test_the_quotas_that_a_start_counts_towards_are_named() -> None:
+    explanation = explain(QUOTAS, groups=("forecasters",))
+    lines = lines_of(explanation)
+    assert lines[lines.index("Quotas") :] == [
+        "Quotas",
+        "  the GPUs  4 GPUs, 256 GiB of memory, 20 servers, together  "
+        "this server needs 1 GPU, 2 GiB of memory, 1 server",
+        "  kept      4 GiB of memory guaranteed, 2 CPUs guaranteed, no ephemeral-storage guaranteed, each  "
+        "this server needs 1 GiB of memory guaranteed, 0.5 CPU guaranteed",
+        "  storage   1 GiB of ephemeral-storage, together",
+    ]
+    assert to_json(explanation)["quotas"] == [
+        {
+            "name": "the GPUs",
+            "per": "all",
+            "hard": {"requests.nvidia.com/gpu": "4", "limits.memory": "256Gi", "pods": "20"},
+        },
+        {
+            "name": "kept",
+            "per": "user",
+            "hard": {"requests.memory": "4Gi", "requests.cpu": "2", "requests.ephemeral-storage": "0"},
+        },
+        {"name": "storage", "per": "all", "hard": {"limits.ephemeral-storage": "1Gi"}},
+    ]
+    assert "quotas" not in to_json(explain(QUOTAS.replace("storage,", "storage, users: [grace],"), user="edsger"))
+
+
 def test_values_are_only_told_on_request() -> None:
     explanation = explain()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 
 from oracle.answer import read, result
+from oracle.runner import parse
 from oracle.subjects import all_subjects, find_different_images
 from oracle.world import make_pair
+from profiled_spawner.command.differences import Strangers, count_who, find_differences
 from profiled_spawner.command.main import main
-from profiled_spawner.decide.comparison import compare_documents
+from profiled_spawner.decide.comparison import Comparison, compare_documents
+from profiled_spawner.decide.holders import Thing, find_holders
 from profiled_spawner.document.parser import parse_document
 
 DOCUMENT = """
@@ -37,6 +41,16 @@ images:
   - {name: Lab, image: lab/a, users: [grace]}
 """
 PEOPLE = {"ada": [], "bob": ["forecasters"], "eve": ["interns"], "zed": []}
+
+
+TEAM = """
+profiles: []
+teams: [{name: t, configmaps: [t], groups: [f, h], users: [cy]}]
+--- # t
+profiles:
+- {users: [ada, cy], groups: [s], env: {A: b}}
+- {users: ['*'], env: {B: c}}
+"""
 
 
 @pytest.fixture
@@ -122,6 +136,17 @@ def test_who_can_get_it_and_through_what(
     assert [line for line in lines if line not in found] == []
 
 
+def test_who_is_named_by_a_team_needs_to_be_a_member(tmp_path: Path) -> None:
+    document = parse(TEAM)
+    found = Comparison(find_holders(document, Thing("env", "A")))
+    holders = find_differences(found, UTC, 0)
+    assert count_who(found) == "1 user and 4 combinations of groups"
+    assert [each.who for each in holders] == ["cy", "members of s and ada, if in f", "members of s and ada, if in h"]
+    assert Strangers.find([document], {"cy": frozenset("f")}).to_json() == {
+        "unknown_users": ["ada"], "unknown_groups": ["h", "s"],
+    }  # fmt: skip
+
+
 def test_a_roster_adds_names_and_finds_who_is_missing(
     document: str, roster: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,9 +190,7 @@ def test_exactly_those_are_named_who_get_something_else(seed: int) -> None:
     subjects = list(all_subjects(documents, images=find_different_images(documents), **moment))
     people = sorted({(each.user, each.groups) for each in subjects}, key=str)
     chosen = dict(Random(seed).sample(people, min(4, len(people))))
-    comparison = compare_documents(
-        parse_document(pair.old_text), parse_document(pair.new_text), pair.order, roster=chosen, **moment
-    )
+    comparison = compare_documents(parse(pair.old_text), parse(pair.new_text), pair.order, roster=chosen, **moment)
     old, new = (read(each, pair.order) for each in documents)
     named = {name for change in comparison.changes for name in change.people}
     for user, groups in chosen.items():

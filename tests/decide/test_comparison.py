@@ -9,7 +9,7 @@ import pytest
 from oracle import Tally, run
 from profiled_spawner.decide.comparison import Comparison, compare_documents
 from profiled_spawner.decide.matching import MergeOrder
-from profiled_spawner.document.model import combine_documents
+from profiled_spawner.document.model import Document, combine_documents
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.document.times import parse_start
 
@@ -20,6 +20,17 @@ def compare(old: str, new: str, order: MergeOrder = "specificity") -> Comparison
     """Compares two lists of profiles, or two documents."""
     texts = [text if text.startswith("profiles:") else f"profiles: [{text}]" for text in (old, new)]
     return compare_documents(parse_document(texts[0]), parse_document(texts[1]), order, since=0)
+
+
+def with_teams(main: str, **profiles: str) -> Document:
+    """A main document, with profiles from the ConfigMaps of its teams, by the team's name."""
+    document = parse_document(main if "profiles:" in main else f"profiles: []\n{main}")
+    others = [
+        parse_document(f"profiles: [{profiles[team.name]}]").of_configmap(team.name, team)
+        for team in document.teams or ()
+        if team.name in profiles
+    ]
+    return combine_documents(document, others).document
 
 
 @pytest.mark.parametrize(
@@ -206,6 +217,131 @@ def test_the_profiles_of_several_configmaps_are_one_document() -> None:
     together = combine_documents(main, [other.of_configmap("team")]).document
     assert compare_documents(together, parse_document("profiles: [{env: {A: b}}, {groups: [g], env: {A: c}}]")).equal
     assert [change.groups for change in compare_documents(main, together).changes] == [("g",)]
+
+
+TEAM = "teams: [{name: t, configmaps: [t], users: [ada, bo], groups: [f, f2]}]"
+
+
+@pytest.mark.parametrize(
+    ("profile", "main"),
+    [
+        pytest.param("{env: {A: b}}", "{users: [bo, ada], groups: [f2, f], env: {A: b}}", id="whatever it says itself"),
+        pytest.param("{groups: [f], env: {A: b}}", "{groups: [f], env: {A: b}}", id="a part of the team"),
+        pytest.param("{groups: [], env: {A: b}}", "", id="nobody"),
+    ],
+)
+def test_what_a_team_gives_to_its_members_is_theirs(profile: str, main: str) -> None:
+    theirs = with_teams(TEAM, t=profile)
+    assert compare_documents(theirs, with_teams(f"profiles: [{main}]")).equal
+    other_name = TEAM.replace("name: t,", "name: other,")
+    assert compare_documents(theirs, with_teams(other_name, other=profile)).equal
+
+
+@pytest.mark.parametrize(
+    ("profile", "named"),
+    [
+        pytest.param(
+            "{groups: [s], env: {A: b}}", {(("ada", "bo"), (), "s"), ((), ("s",), "f"), ((), ("s",), "f2")}, id="in two"
+        ),
+        pytest.param("{users: [cy, di], env: {A: b}}", {(("cy", "di"), (), "f"), (("cy", "di"), (), "f2")}, id="users"),
+        pytest.param(
+            "{users: [ada, cy], groups: [f], env: {A: b}}",
+            {(("ada",), ("f",), None), (("cy",), (), "f2")},
+            id="some of them alone",
+        ),
+        pytest.param(
+            "{groups: [s], env: {A: b}}, {users: [ada], env: {A: null}}, {groups: [f], env: {A: null}}",
+            {(("bo",), (), "s"), ((), ("s",), "f2")},
+            id="less those for whom another decides",
+        ),
+    ],
+)
+def test_who_is_named_by_a_team_needs_what_makes_a_member(
+    profile: str, named: set[tuple[tuple[str, ...], tuple[str, ...], str | None]]
+) -> None:
+    comparison = compare_documents(with_teams(TEAM, t=profile.replace("A: b", "A: c")), with_teams(TEAM, t=profile))
+    assert {(change.users, change.groups, change.within) for change in comparison.changes} == named
+    for change in comparison.changes:
+        assert change.within is None or change.within in change.example.groups
+
+
+def test_two_names_at_once_may_be_those_of_somebody_for_whom_a_team_decides() -> None:
+    main = """
+        profiles: [{groups: [s], env: {A: CANARY}}]
+        images: [{name: I, image: i, groups: [f]}]
+        teams: [{name: t, configmaps: [t], groups: [f]}]
+    """
+    for profile, images in (("", [None, "I"]), ("{groups: [s], env: {A: c}}", [None])):
+        old, new = (with_teams(text, t=profile) for text in (main, main.replace("CANARY", "b")))
+        changes = compare_documents(old, new).changes
+        assert [change.example.image_choice for change in changes] == images
+
+
+def test_preferences_of_those_to_whom_a_team_offers_no_image() -> None:
+    main = """
+        profiles: [{groups: [s], node_affinity: {preferredDuringSchedulingIgnoredDuringExecution: [
+          {weight: 1, preference: {matchExpressions: [{key: CANARY, operator: Exists}]}}]}}]
+        teams: [{name: t, configmaps: [t], groups: [f]}]
+    """
+    theirs = parse_document("profiles: []\nimages: [{name: I, image: i, groups: [h]}]")
+    documents = []
+    for key in ("a", "b"):
+        document = parse_document(main.replace("CANARY", key))
+        (team,) = document.teams or ()
+        documents.append(combine_documents(document, [theirs.of_configmap("t", team)]).document)
+    found = {(change.example.image_choice, change.example.groups) for change in compare_documents(*documents).changes}
+    assert found == {(None, ("s",)), ("I", ("f", "h", "s"))}
+
+
+QUOTA = "{name: q, groups: [g], hard: {pods: 2, limits.memory: 1Gi}}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        pytest.param("", QUOTA, [("q", False, True, ("g",))], id="begins"),
+        pytest.param(QUOTA, "", [("q", True, False, ("g",))], id="ceases"),
+        pytest.param(QUOTA, QUOTA.replace("1Gi", "1024Mi"), [], id="notation"),
+        pytest.param(QUOTA, QUOTA.replace("1Gi", "2Gi"), [("q", True, True, ("g",))], id="amount"),
+        pytest.param(QUOTA, QUOTA.replace("pods: 2, ", ""), [("q", True, True, ("g",))], id="an amount less"),
+        pytest.param(QUOTA, QUOTA.replace("hard", "per: all, hard"), [], id="all is the default"),
+        pytest.param(QUOTA, QUOTA.replace("hard", "per: user, hard"), [("q", True, True, ("g",))], id="per user"),
+        pytest.param(
+            QUOTA, QUOTA.replace("[g]", "[g, h]"), [("q", True, True, ("g",)), ("q", False, True, ("h",))],
+            id="others share it",
+        ),
+        pytest.param(
+            QUOTA.replace("hard", "per: user, hard"), QUOTA.replace("hard", "per: user, hard").replace("[g]", "[g, h]"),
+            [("q", False, True, ("h",))], id="others have one of their own",
+        ),
+        pytest.param(
+            QUOTA, QUOTA.replace("name: q", "name: r"), [("q", True, False, ("g",)), ("r", False, True, ("g",))],
+            id="name",
+        ),
+        pytest.param(
+            f"{QUOTA}, {QUOTA.replace('q', 'r')}", f"{QUOTA.replace('q', 'r')}, {QUOTA}", [], id="order says nothing"
+        ),
+        pytest.param(
+            QUOTA.replace("groups: [g]", "users: ['*'], groups: [g]"), QUOTA.replace("groups: [g], ", ""), [],
+            id="everyone",
+        ),
+        pytest.param(QUOTA, QUOTA.replace("hard", "until: 2030-01-01, hard"), [("q", True, False, ("g",))], id="ends"),
+    ],
+)  # fmt: skip
+def test_quotas_are_compared_by_name(old: str, new: str, expected: list[tuple[object, ...]]) -> None:
+    before, after = (parse_document(f"profiles: []\nquotas: [{quotas}]") for quotas in (old, new))
+    found = [
+        (change.setting[1], bool(change.old), bool(change.new), change.groups)
+        for change in compare_documents(before, after, since=0).changes
+    ]
+    assert found == expected
+
+
+def test_at_a_moment_only_its_quotas_count() -> None:
+    old = parse_document("profiles: []")
+    new = parse_document("profiles: []\nquotas: [{name: q, from: 2030-01-01, hard: {pods: 1}}]")
+    assert compare_documents(old, new, at=BEGINS - 1).equal
+    assert not compare_documents(old, new, at=BEGINS).equal
 
 
 def test_everybody_for_whom_it_is_so_is_named() -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from oracle import Subject, holders
-from oracle.answer import read, result
-from oracle.subjects import all_subjects, find_different_images
+from oracle.answer import NO_SIZE, read, result
+from oracle.runner import parse
+from oracle.subjects import all_subjects, find_different_images, find_parts
 from oracle.world import make_pair
 from profiled_spawner.decide.comparison import Change
 from profiled_spawner.decide.holders import Kind, Thing, find_holders, find_lacking
+from profiled_spawner.document.model import combine_documents
 from profiled_spawner.document.parser import parse_document
 
 SECRET = "env: {S: {valueFrom: {secretKeyRef: {name: s, key: k}}}}"
@@ -129,6 +131,22 @@ def test_two_patterns_at_once_and_two_groups_at_once() -> None:
     assert [each.example.groups for each in find(text, "env", "A")] == [("g",), ("g", "h"), ("g", "k")]
 
 
+def test_people_of_a_roster_are_those_who_are_members_of_the_team() -> None:
+    main = parse_document("profiles: []\nteams: [{name: t, configmaps: [t], users: [di], groups: [f, h]}]")
+    (team,) = main.teams or ()
+    theirs = parse_document("profiles: [{name: p, users: [ada, bo], groups: [s], env: {A: b}}]").of_configmap("t", team)
+    roster = {
+        "ada": frozenset({"f"}), "bo": frozenset({"x"}), "cy": frozenset({"s", "h"}), "di": frozenset({"s"}),
+        "ed": frozenset({"s"}), "fay": frozenset({"f", "h"}),
+    }  # fmt: skip
+    found = find_holders(combine_documents(main, [theirs]).document, Thing("env", "A"), roster=roster)
+    assert [(each.users, each.groups, each.within, each.people) for each in found] == [
+        (("ada", "bo"), ("s",), "f", ("ada",)),
+        (("ada", "bo"), ("s",), "h", ("cy",)),
+        (("di",), (), "s", ("di",)),
+    ]
+
+
 def test_who_is_outside_is_not_looked_at() -> None:
     text = "{groups: [g, h], users: [ada], env: {A: b}}"
     assert describe(find(text, "env", "A", outside=((), ["g"]))) == [(None, ("ada",), ("h",), False)]
@@ -169,14 +187,15 @@ def list_things(raw: dict[str, Any]) -> Iterator[Thing]:
     yield from (Thing("resource", name) for name in ("memory", "cpu", "nvidia.com/gpu"))
     yield from (Thing("claim", name) for name in ("c1", "data"))
     for kind, key in (("profile", "profiles"), ("size", "sizes"), ("image-choice", "images")):
-        names = sorted({entry["name"] for entry in raw.get(key) or () if entry.get("name")})
+        entries = (entry for part in find_parts([raw]) for entry in part.get(key) or ())
+        names = sorted({entry["name"] for entry in entries if entry.get("name")})
         yield from (Thing(kind, name) for name in names)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(120))
 def test_random_documents_give_it_to_whom_they_do_by_brute_force(seed: int) -> None:
     pair = make_pair(Random(f"holders/{seed}"))
-    document = parse_document(pair.new_text)
+    document = parse(pair.new_text)
     subjects = list(all_subjects([pair.new], since=pair.since, images=find_different_images([pair.new])))
     entries = read(pair.new, pair.order)
     sample = Random(seed).sample(subjects, min(len(subjects), 1500))
@@ -194,7 +213,12 @@ def test_random_documents_give_it_to_whom_they_do_by_brute_force(seed: int) -> N
             )  # fmt: skip
             assert holders(pair.new, (kind, thing.name), pair.order, [subject]), (thing, change)
         for subject in have:
-            assert any(fits(change, subject) for change in found), (thing, subject)
+            holding = [change for change in found if fits(change, subject)]
+            assert holding, (thing, subject)
+            if subject.size == NO_SIZE and result(entries, subject, pair.order).runs is None:
+                # Nobody needs more names than the rule asks for: so all are named.
+                is_named = any(each.everyone or each.names(subject.user, subject.groups) for each in holding)
+                assert is_named, (thing, subject)
         lacking = find_lacking(document, thing, pair.order, since=pair.since)
         if kind not in ("size", "image"):  # Whoever is offered these may choose others.
             assert lacking is not None or len(have) == len(started), thing
@@ -209,5 +233,5 @@ def fits(change: Change, subject: Subject) -> bool:
     """Whether a holder is for a subject: the rule names it, and the choice is the same."""
     rule = change.new
     assert rule is not None
-    named = rule.users is None or subject.user in rule.users or not subject.groups.isdisjoint(rule.groups)
+    named = all(who.includes(subject.user, subject.groups) for who in rule.who)
     return named and rule.period.covers(subject.at)

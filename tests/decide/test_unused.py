@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from oracle.runner import parse
 from oracle.world import make_pair
 from profiled_spawner.decide.comparison import compare_documents
 from profiled_spawner.decide.unused import find_unused
@@ -43,10 +44,18 @@ def test_what_has_no_effect_is_found(text: str, expected: list[tuple[int, str | 
     assert find(text) == expected
 
 
+def test_what_a_team_gives_to_all_its_members_is_not_for_nobody() -> None:
+    main = parse_document("profiles: []\nteams: [{name: t, configmaps: [t], groups: [f]}]")
+    (team,) = main.teams or ()
+    theirs = parse_document("profiles: [{env: {A: b}}, {groups: [f], env: {A: c}}, {groups: [g], env: {A: d}}]")
+    (unused,) = find_unused(theirs.of_configmap("t", team), "specificity", 0)
+    assert (unused.profile.index, unused.same_as) == (0, None)
+
+
 @pytest.mark.parametrize("seed", range(80))
 def test_without_it_nobody_gets_anything_else(seed: int) -> None:
     pair = make_pair(Random(f"unused/{seed}"))
-    document = parse_document(pair.new_text)
+    document = parse(pair.new_text)
     for unused in find_unused(document, pair.order, pair.since):
         at = document.profiles.index(unused.profile)
         without = [profile for place, profile in enumerate(document.profiles) if place != at]

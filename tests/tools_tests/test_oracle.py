@@ -18,9 +18,23 @@ import yaml
 import oracle
 from oracle import runner, subjects
 from oracle.__main__ import main
-from oracle.answer import NO_NODE, Result, Subject, describe_image, fits_image, merge, read, read_term, result, to_text
+from oracle.answer import (
+    NO_NODE,
+    Result,
+    Subject,
+    describe_image,
+    describe_quota,
+    fits_image,
+    is_for,
+    merge,
+    names_who,
+    read,
+    read_term,
+    result,
+    to_text,
+)
 from oracle.planted import FAULTS, PACKAGE, is_found
-from oracle.runner import Finding, Tally, run, run_alone
+from oracle.runner import Finding, Tally, parse, run, run_alone
 from oracle.subjects import (
     all_subjects,
     find_difference,
@@ -28,15 +42,17 @@ from oracle.subjects import (
     find_different_images,
     find_images,
     find_moments,
+    find_parts,
     find_people,
     holders,
 )
-from oracle.world import Pair, load, make_pair
+from oracle.world import GROUPS, USERS, Pair, load, make_pair
 from profiled_spawner.decide.choices import choose, find_offer
 from profiled_spawner.decide.matching import Subject as Start
 from profiled_spawner.decide.matching import match_profiles
 from profiled_spawner.decide.merging import EffectiveProfile, merge_profiles
-from profiled_spawner.document.model import Document, EnvVarSource
+from profiled_spawner.decide.quotas import find_quotas
+from profiled_spawner.document.model import Document, EnvVarSource, Quota
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.errors import ChoiceError
 
@@ -168,6 +184,64 @@ def test_offers(old: str, new: str, different: bool) -> None:
     assert (find_difference(*documents, "specificity") is not None) is different
 
 
+TEAMS = """
+profiles: [{groups: [g], env: {A: main}}]
+teams: [{name: t, configmaps: [t], users: [ada], groups: [g, h]}]
+--- # t
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "different"),
+    [
+        pytest.param("profiles: []", "profiles: [{groups: [k], env: {A: 1}}]", True, id="members-in-a-group"),
+        pytest.param("profiles: []", "profiles: [{users: [], env: {A: 1}}]", False, id="nobody"),
+        pytest.param("profiles: [{env: {A: 1}}]", "profiles: [{users: ['*'], env: {A: 1}}]", False, id="every-member"),
+        pytest.param("profiles: [{env: {A: 1}}]", "profiles: [{groups: [g, h], users: [ada], env: {A: 1}}]", False,
+                     id="members-by-name"),
+        pytest.param("profiles: [{env: {A: 1}}]", "profiles: [{groups: [g, h], env: {A: 1}}]", True, id="some"),
+        pytest.param("profiles: []", "profiles: [{env: {A: main}, groups: [g]}]", False, id="what-the-main-one-gives"),
+        pytest.param("profiles: []\nsizes: [{name: S}]", "profiles: []\nsizes: [{name: S, groups: [h]}]", True,
+                     id="a-size"),
+    ],
+)  # fmt: skip
+def test_teams(old: str, new: str, different: bool) -> None:
+    documents = [load(f"{TEAMS}{document}") for document in (old, new)]
+
+    assert (find_difference(*documents, "specificity") is not None) is different
+
+
+def test_what_is_from_a_team_is_for_its_members() -> None:
+    document = load(f"{TEAMS}profiles: [{{env: {{A: theirs}}}}, {{groups: [k], env: {{B: theirs}}}}]")
+
+    env = {
+        (user, "".join(groups)): result(document, Subject(user, frozenset(groups), "x")).given["env"]
+        for user, groups in (("ada", ""), ("bo", ""), ("bo", "g"), ("bo", "h"), ("bo", "k"), ("bo", "hk"), ("ada", "k"))
+    }
+
+    theirs = {"A": "theirs"}
+    assert env[("bo", "")] == env[("bo", "k")] == {}
+    assert env[("ada", "")] == env[("bo", "g")] == env[("bo", "h")] == theirs
+    assert env[("bo", "hk")] == env[("ada", "k")] == {**theirs, "B": "theirs"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "different"),
+    [
+        pytest.param("groups: [g], hard: {pods: 1}", "groups: [g], hard: {pods: 1e0}, per: all", False, id="same"),
+        pytest.param("groups: [g], hard: {pods: 1}", "groups: [g], hard: {pods: 2}", True, id="amount"),
+        pytest.param("groups: [g], hard: {pods: 1}", "groups: [g], hard: {pods: 1}, per: user", True, id="per"),
+        pytest.param("hard: {pods: 1}", "hard: {pods: 1}, groups: [g]", True, id="who"),
+        pytest.param("hard: {pods: 1}", "hard: {pods: 1}, groups: [g], users: ['*']", False, id="everyone"),
+        pytest.param("users: [], hard: {pods: 1}", "groups: [], hard: {pods: 2}", False, id="nobody"),
+    ],
+)  # fmt: skip
+def test_quotas(old: str, new: str, different: bool) -> None:
+    documents = [load(f"profiles: []\nquotas: [{{name: Q, {quota}}}]") for quota in (old, new)]
+
+    assert (find_difference(*documents, "specificity") is not None) is different
+
+
 def test_profiles_are_matched_with_the_chosen_image_or_the_first() -> None:
     document = load("""
         profiles: [{images: [a], env: {A: first}}, {images: [b], env: {A: second}}, {images: [c], env: {A: hub}}]
@@ -248,14 +322,15 @@ def start(document: Document, subject: Subject, order: Any) -> Result:
         (each.name, each.description, each.image, each.default_url, each.image_pull_secrets) for each in offer.images
     )
     sizes = tuple((each.name, each.description) for each in offer.sizes)
+    quotas = frozenset(map(to_quota, find_quotas(document, start)))
     try:
         choice = choose(document, start, {"image": subject.image_choice, "size": subject.size})
     except ChoiceError:
-        return Result(images, sizes, refused=True, given={})
+        return Result(images, sizes, refused=True, given={}, quotas=quotas)
     run = Start(subject.user, subject.groups, choice.image_name or subject.image, subject.at)
     applied = match_profiles(document, run, order)
     effective = merge_profiles((*applied, choice.size) if choice.size else applied)
-    return Result(images, sizes, refused=False, given=to_form(effective))
+    return Result(images, sizes, refused=False, given=to_form(effective), quotas=quotas)
 
 
 def to_form(effective: EffectiveProfile) -> dict[str, Any]:
@@ -288,6 +363,12 @@ def to_form(effective: EffectiveProfile) -> dict[str, Any]:
     }
 
 
+def to_quota(quota: Quota) -> tuple[Any, ...]:
+    hard = frozenset((name, Fraction(quantity.amount)) for name, quantity in quota.hard.items())
+    named = (quota.users or frozenset(), quota.groups or frozenset()) if quota.names_who else None
+    return quota.name, hard, quota.per == "all", named if quota.per == "all" else None
+
+
 def to_value(value: Any) -> Any:
     return ("valueFrom", to_text(value.to_kubernetes())) if isinstance(value, EnvVarSource) else value
 
@@ -299,15 +380,15 @@ def test_the_oracle_gives_what_a_start_gets() -> None:
     for pair in make_pairs(400, "start"):
         subjects = [*all_subjects([pair.old, pair.new], images=find_different_images([pair.old, pair.new], 3))]
         for raw, text in ((pair.old, pair.old_text), (pair.new, pair.new_text)):
-            document, entries = parse_document(text), read(raw, pair.order)
+            document, entries = parse(text), read(raw, pair.order)
             for subject in random.sample(subjects, min(len(subjects), 30)):
                 found = result(entries, subject)
                 assert found == start(document, subject, pair.order), (subject, text)
                 given.update(section for section, value in found.given.items() if value)
-                given.update(refused=found.refused)
+                given.update(refused=found.refused, quotas=bool(found.quotas), teams="teams" in raw)
 
     # Every section was given to somebody, and somebody was refused.
-    assert {*merge([]), "refused"} <= {*given}
+    assert {*merge([]), "refused", "quotas", "teams"} <= {*given}
 
 
 @pytest.mark.parametrize(
@@ -412,7 +493,7 @@ def find_first_moment(documents: list[Any], **moment: Any) -> list[float]:
 
 
 def find_images_without_stars(documents: list[Any], pieces: int) -> list[str]:
-    profiles = [profile for document in documents for profile in document["profiles"]]
+    profiles = [profile for part in find_parts(documents) for profile in part["profiles"]]
     return ["other", *(image.replace("*", "") or "x" for profile in profiles for image in profile.get("images", ()))]
 
 
@@ -424,12 +505,13 @@ def find_images_without_stars(documents: list[Any], pieces: int) -> list[str]:
         pytest.param("find_different_images", find_images_without_stars, id="on-overlapping-patterns"),
         pytest.param("describe_size", lambda size: (size.raw["name"],), id="sizes-that-are-offered"),
         pytest.param("describe_image", lambda image: (image.raw["name"], None, image.raw.get("image")), id="images"),
+        pytest.param("describe_quota", lambda quota: quota.raw["name"], id="quotas"),
     ],
 )
 def test_differences_that_the_package_misses(
     name: str, instead: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    findings, _ = run_with(find_without(name, instead, monkeypatch), monkeypatch)
+    findings, _ = run_with(find_without(name, instead, monkeypatch), monkeypatch, pairs=600)
 
     assert findings
     assert all("missed" in finding.what and finding.subject for finding in findings)
@@ -496,7 +578,15 @@ def test_a_text_says_what_its_document_says() -> None:
                 assert [(each.start, each.end, each.sections) for each in entries] == [
                     (each.start, each.end, each.sections) for each in others
                 ]
+                assert [each.team and is_told(each.team) for each in entries] == [
+                    each.team and is_told(each.team) for each in others
+                ]
             assert [*map(describe_image, read_back.images)] == [*map(describe_image, known.images)]
+            assert [*map(describe_quota, read_back.quotas)] == [*map(describe_quota, known.quotas)]
+
+
+def is_told(team: Any) -> tuple[Any, ...]:
+    return names_who(team), [(user, is_for(team, user, frozenset({group}))) for user in USERS for group in GROUPS]
 
 
 def test_the_fast_search_finds_what_the_simple_one_finds() -> None:
@@ -524,7 +614,7 @@ def test_the_different_images_are_all_that_there_are() -> None:
     for pair in make_pairs(40, "images"):
         documents = [pair.old, pair.new]
         filters = sorted(
-            {image for each in documents for profile in each["profiles"] for image in profile.get("images", ())}
+            {image for part in find_parts(documents) for each in part["profiles"] for image in each.get("images", ())}
         )
         kinds = [
             {tuple(fits_image(each, image) for each in filters) for image in images}

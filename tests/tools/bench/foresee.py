@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ import yaml
 
 from profiled_spawner.decide.comparison import compare_documents
 from profiled_spawner.decide.holders import Thing, find_holders
+from profiled_spawner.document.model import Document, Team
 from profiled_spawner.document.parser import parse_document
 
 T = TypeVar("T")
@@ -31,11 +33,17 @@ def main() -> None:
     parser.add_argument("--profiles", type=int, default=3000)
     parser.add_argument("--groups", type=int, default=300)
     parser.add_argument("--patterns", type=int, default=200)
+    parser.add_argument("--teams", type=int, default=0, help="of which each other profile is (default: 0)")
     arguments = parser.parse_args()
     document = make_document(Random(1), arguments.profiles, arguments.groups, arguments.patterns)
     texts = [yaml.dump(each, Dumper=yaml.CSafeDumper) for each in (document, edit(document))]
     reading, (old, new) = _measure(lambda: [parse_document(text) for text in texts])
-    print(f"{arguments.profiles:,} profiles, {arguments.groups} groups, {arguments.patterns} patterns of images")
+    teams = make_teams(Random(2), arguments.teams, arguments.groups)
+    old, new = give_to_teams(old, teams), give_to_teams(new, teams)
+    print(
+        f"{arguments.profiles:,} profiles, {arguments.groups} groups, {arguments.patterns} patterns of images, "
+        f"{arguments.teams} teams"
+    )
     print(f"reading both      {reading:7.3f} s")
     for what, work in (
         ("diff", lambda: compare_documents(old, new, since=_NOW).changes),
@@ -79,6 +87,33 @@ def _make_profile(random: Random, number: int, groups: int, images: list[str]) -
     if random.random() < 0.1:
         profile["from"] = f"20{random.randint(30, 38)}-01-0{random.randint(1, 8)}"
     return profile
+
+
+def make_teams(random: Random, teams: int, groups: int) -> list[Team]:
+    """Teams of a few groups and users."""
+    return [
+        Team(
+            number,
+            f"t{number}",
+            frozenset(f"u{random.randrange(2000)}" for _ in range(5)),
+            frozenset(f"g{random.randrange(groups)}" for _ in range(3)),
+        )
+        for number in range(teams)
+    ]
+
+
+def give_to_teams(document: Document, teams: list[Team]) -> Document:
+    """The document, in which each other profile is from a team, if there are teams."""
+    if not teams:
+        return document
+    numbers = [int(profile.shown_name.removeprefix("p")) for profile in document.profiles]
+    return replace(
+        document,
+        profiles=tuple(
+            replace(profile, team=teams[number // 2 % len(teams)]) if number % 2 else profile
+            for number, profile in zip(numbers, document.profiles, strict=True)
+        ),
+    )
 
 
 def edit(document: dict[str, Any]) -> dict[str, Any]:

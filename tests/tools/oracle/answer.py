@@ -1,7 +1,8 @@
 """What one document gives to one subject: the docs' rules, applied one after the other.
 
 Written from docs/explanation.md and docs/reference.md, and from nothing else: it imports nothing of the package. A
-document is what its YAML says, as lists and mappings (see `world.load`). It must be valid.
+document is what its YAML says, as lists and mappings (see `world.load`). It must be valid. Documents of selected
+ConfigMaps, which the document's teams edit, stand under the key `configmaps`, by their names.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class Result:
         sizes: The sizes that are offered, in order: name, description.
         refused: Whether the choice is not offered.
         given: The merged settings by section; empty if the choice is refused. See `merge`.
+        quotas: The quotas that the server counts towards: see `describe_quota`.
         applied: Names of the profiles that fit. They do not count.
         runs: The name of the image entry that the server runs, if any. It follows from the choice and the offer.
     """
@@ -80,30 +82,33 @@ class Result:
     sizes: tuple[Any, ...]
     refused: bool
     given: Mapping[str, Any]
+    quotas: frozenset[Any] = frozenset()
     applied: tuple[str, ...] = field(default=(), compare=False)
     runs: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A profile, a size or an image of a document, in a normal form.
+    """A profile, a size, an image or a quota of a document, in a normal form.
 
     Attributes:
         raw: The entry as the document has it.
         start: When it begins.
         end: When it has ended.
         sections: What it gives, by section: see `read_sections`.
+        team: The team whose ConfigMap it is from, as the document has it; None for the document's own.
     """
 
     raw: Raw
     start: float
     end: float
     sections: Mapping[str, Any]
+    team: Raw | None = None
 
     @property
     def names_who(self) -> bool:
-        """Whether it names who it is for. `"*"` in users counts as not naming it."""
-        return ("users" in self.raw or "groups" in self.raw) and "*" not in self.raw.get("users", ())
+        """Whether it names who it is for, as all from teams does. `"*"` in users counts as not naming it."""
+        return self.team is not None or names_who(self.raw)
 
     @property
     def names_what(self) -> bool:
@@ -111,11 +116,8 @@ class Entry:
         return "images" in self.raw and "*" not in self.raw["images"]
 
     def fits_who(self, user: str, groups: frozenset[str]) -> bool:
-        """A listed user, or a member of a listed group. Without both keys, everyone."""
-        if "users" not in self.raw and "groups" not in self.raw:
-            return True
-        users, listed = self.raw.get("users", ()), self.raw.get("groups", ())
-        return user in users or "*" in users or any(group in groups for group in listed)
+        """Somebody whom it is for, and who is in its team."""
+        return is_for(self.raw, user, groups) and (self.team is None or is_for(self.team, user, groups))
 
     def fits_when(self, at: float) -> bool:
         """From the first instant on, and not at the end."""
@@ -134,6 +136,19 @@ class Entry:
         return self.is_offered(subject) and self.fits_what(image)
 
 
+def names_who(raw: Raw) -> bool:
+    """Whether an entry names users or groups, and not everybody."""
+    return ("users" in raw or "groups" in raw) and "*" not in raw.get("users", ())
+
+
+def is_for(raw: Raw, user: str, groups: frozenset[str]) -> bool:
+    """Whether an entry is for a person: a listed user, or a member of a listed group. Without both keys, everyone."""
+    if "users" not in raw and "groups" not in raw:
+        return True
+    users, listed = raw.get("users", ()), raw.get("groups", ())
+    return user in users or "*" in users or any(group in groups for group in listed)
+
+
 class Entries(NamedTuple):
     """A document in a normal form.
 
@@ -141,11 +156,13 @@ class Entries(NamedTuple):
         profiles: In merge order: the later wins.
         images: In the document's order.
         sizes: Likewise.
+        quotas: Likewise.
     """
 
     profiles: tuple[Entry, ...]
     images: tuple[Entry, ...]
     sizes: tuple[Entry, ...]
+    quotas: tuple[Entry, ...]
 
 
 def result(document: Raw | Entries, subject: Subject, order: str = "specificity") -> Result:
@@ -154,12 +171,13 @@ def result(document: Raw | Entries, subject: Subject, order: str = "specificity"
     images = [entry for entry in entries.images if entry.is_offered(subject)]
     sizes = [entry for entry in entries.sizes if entry.is_offered(subject)]
     offer = tuple(map(describe_image, images)), tuple(map(describe_size, sizes))
+    quotas = frozenset(describe_quota(entry) for entry in entries.quotas if entry.is_offered(subject))
 
     # The chosen image, or else the first.
     running = [each for each in images if subject.image_choice in (None, each.raw["name"])][:1]
     chosen = [each for each in sizes if each.raw["name"] == subject.size]
     if (subject.image_choice is not None and not running) or (subject.size != NO_SIZE and not chosen):
-        return Result(*offer, refused=True, given={})
+        return Result(*offer, refused=True, given={}, quotas=quotas)
 
     # An entry without an image leaves the hub's.
     image = running[0].raw.get("image", subject.image) if running else subject.image
@@ -168,6 +186,7 @@ def result(document: Raw | Entries, subject: Subject, order: str = "specificity"
         *offer,
         refused=False,
         given=merge([*applied, *chosen]),
+        quotas=quotas,
         applied=tuple(profile.raw["name"] for profile in applied if "name" in profile.raw),
         runs=running[0].raw["name"] if running else None,
     )
@@ -175,21 +194,44 @@ def result(document: Raw | Entries, subject: Subject, order: str = "specificity"
 
 def read(document: Raw, order: str = "specificity") -> Entries:
     """Reads a document: its profiles are then in merge order."""
-    zone = ZoneInfo(document.get("timezone", "UTC"))
-    profiles, images, sizes = (
-        [read_entry(raw, zone) for raw in document.get(key, ())] for key in ("profiles", "images", "sizes")
+    profiles, images, sizes, quotas = (
+        [
+            read_entry(raw, ZoneInfo(part.get("timezone", "UTC")), team)
+            for part, team in list_parts(document)
+            for raw in part.get(key, ())
+        ]
+        for key in ("profiles", "images", "sizes", "quotas")
     )
     if order == "specificity":
         # It keeps the document's order among equals.
         profiles.sort(key=lambda profile: profile.names_who + profile.names_what)
-    return Entries(tuple(profiles), tuple(images), tuple(sizes))
+    return Entries(tuple(profiles), keep_first(images), keep_first(sizes), tuple(quotas))
 
 
-def read_entry(raw: Raw, zone: ZoneInfo) -> Entry:
-    """Reads one profile, size or image."""
+def list_parts(document: Raw) -> list[tuple[Raw, Raw | None]]:
+    """The document itself, and those of its teams' ConfigMaps, each with the team. One of no team is left out."""
+    theirs = [
+        (part, team)
+        for name, part in document.get("configmaps", {}).items()
+        for team in document.get("teams", ())
+        if name in team["configmaps"]
+    ]
+    return [(document, None), *theirs]
+
+
+def keep_first(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Of those of the same name, the first."""
+    by_name: dict[str, Entry] = {}
+    for entry in entries:
+        by_name.setdefault(entry.raw["name"], entry)
+    return tuple(by_name.values())
+
+
+def read_entry(raw: Raw, zone: ZoneInfo, team: Raw | None) -> Entry:
+    """Reads one profile, size, image or quota."""
     start = read_time(raw["from"], zone, end=False) if "from" in raw else float("-inf")
     end = read_time(raw["until"], zone, end=True) if "until" in raw else float("inf")
-    return Entry(raw, start, end, read_sections(raw))
+    return Entry(raw, start, end, read_sections(raw), team)
 
 
 def describe_image(entry: Entry) -> tuple[Any, ...]:
@@ -202,6 +244,15 @@ def describe_image(entry: Entry) -> tuple[Any, ...]:
 def describe_size(entry: Entry) -> tuple[Any, ...]:
     """What a person is offered."""
     return entry.raw["name"], entry.raw.get("description")
+
+
+def describe_quota(entry: Entry) -> tuple[Any, ...]:
+    """What a quota allows, and who shares it, if people do."""
+    raw = entry.raw
+    amounts = frozenset((name, read_amount(amount)) for name, amount in raw["hard"].items())
+    shared = raw.get("per", "all") == "all"
+    named = (frozenset(raw.get("users", ())), frozenset(raw.get("groups", ()))) if names_who(raw) else None
+    return raw["name"], amounts, shared, named if shared else None
 
 
 # Times

@@ -35,11 +35,25 @@ FAULTS = (
     Fault("deciders", "for name in names if not blockers.has_group(name)", "for name in names"),
     Fault("deciders", "for name in self.users if not blockers.has_user(name)", "for name in self.users"),
     Fault("deciders", "for user in (None, *users):", "for user in (None,):"),
-    Fault("deciders", "if rule.users is None:", "if rule.users is None and not rule.images:"),
+    Fault("deciders", "if not rule.who:", "if not rule.who and not rule.images:"),
+    # Of teams
+    Fault("sums", "if bar is None:", "if True:"),
+    Fault("rules", "found = *own, *find_who(entry.team)", "found = own"),
+    Fault("rules", "if one.users <= other.users and one.groups <= other.groups:", "if one.groups <= other.groups:"),
+    Fault("deciders", "bool(first & other_second | second & other_first)", "bool(first & other_second)"),
+    Fault("deciders", "first << len(each.rules) | one & rules", "one & rules"),
+    Fault("deciders", "_leave((None, name), others, blockers)", "others"),
+    Fault("deciders", "missing if user is None else _leave((user, None), missing, blockers)", "missing"),
+    Fault("deciders", "reduce(and_, names) for names", "reduce(or_, names) for names"),
+    Fault("deciders", "if person not in found and not self.blockers.has_both(one, other):", "if person not in found:"),
+    # Of quotas
+    Fault("comparison", "frozenset(entry.hard.items()), find_who(entry)", "None, find_who(entry)"),
+    Fault("comparison", 'find_who(entry) if entry.per == "all" else None', "find_who(entry)"),
+    Fault("comparison", "quotas=keep(document.quotas)", "quotas=document.quotas"),
     # Which rules
     Fault("comparison", "for other in range(pairing[one]) if other not in back", "for other in ()"),
     Fault("comparison", "if back.get(other, old) > one", "if other not in back"),
-    Fault("comparison", "is_for_all = rule.users is None and rule.images is None", "is_for_all = rule.users is None"),
+    Fault("comparison", "is_for_all = not rule.who and rule.images is None", "is_for_all = not rule.who"),
     Fault("comparison", "if rule.period.end > self._since]", "if rule.period.covers(self._since)]"),
     Fault("comparison", "if positions[one] > positions[other]:", "if positions[one] < positions[other]:"),
     Fault("comparison", ", entry.image_pull_secrets, entry.default_url", ""),
@@ -51,7 +65,7 @@ FAULTS = (
     Fault("image_automaton", "tag if tag and _LATEST.startswith(tag) else None", "None"),
     # What a document says
     Fault("rules", 'volume["mountPath"].rstrip("/")', 'volume["mountPath"]'),
-    Fault("rules", "users = None\n", "pass\n"),
+    Fault("rules", "if entry.is_for_everyone else", "if entry.users is None and entry.groups is None else"),
     Fault("rules", "profiles.reverse()", "pass"),
 )
 

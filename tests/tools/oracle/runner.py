@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from .answer import Subject, result
 from .subjects import find_difference
-from .world import Pair, make_pair
+from .world import Pair, make_pair, split
 
 FOLDER = Path(__file__).parents[3] / "build" / "oracle"
 
@@ -170,11 +170,21 @@ def check_pair(number: int, pair: Pair, compare: Compare, pieces: int, tally: Ta
 
 
 def _compare(pair: Pair, compare: Compare) -> Comparison:
-    from profiled_spawner.document.parser import parse_document
-
-    old, new = parse_document(pair.old_text), parse_document(pair.new_text)
+    old, new = parse(pair.old_text), parse(pair.new_text)
     moment = {"since": pair.since} if pair.at is None else {"at": pair.at}
     return compare(old, new, pair.order, **moment)
+
+
+def parse(text: str) -> Any:
+    """Reads a document with the package, and those of its teams, as `world.to_text` writes them."""
+    from profiled_spawner.document.model import combine_documents
+    from profiled_spawner.document.parser import parse_document
+
+    main_text, others = split(text)
+    main = parse_document(main_text)
+    teams = {name: team for team in main.teams or () for name in team.configmaps}
+    theirs = [parse_document(each, is_selected=True).of_configmap(name, teams[name]) for name, each in others.items()]
+    return combine_documents(main, theirs).document
 
 
 def _to_subject(example: Any) -> Subject:

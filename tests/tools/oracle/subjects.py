@@ -15,9 +15,11 @@ from .answer import (
     Raw,
     Subject,
     describe_image,
+    describe_quota,
     describe_size,
     fits_image,
     gets,
+    list_parts,
     merge,
     read,
     result,
@@ -61,10 +63,14 @@ def find_moments(documents: Sequence[Raw], *, at: float | None = None, since: fl
 
 
 def find_entries(documents: Iterable[Raw]) -> list[Raw]:
-    """The profiles, images and sizes of all documents."""
-    return [
-        entry for document in documents for key in ("profiles", "images", "sizes") for entry in document.get(key, ())
-    ]
+    """The profiles, images, sizes, quotas and teams of all documents."""
+    keys = ("profiles", "images", "sizes", "quotas", "teams")
+    return [entry for part in find_parts(documents) for key in keys for entry in part.get(key, ())]
+
+
+def find_parts(documents: Iterable[Raw]) -> list[Raw]:
+    """The documents, and those of their teams."""
+    return [part for document in documents for part, _ in list_parts(document)]
 
 
 # Images
@@ -83,7 +89,7 @@ def find_different_images(documents: Sequence[Raw], pieces: int = 4) -> list[str
 
 def _find_filters(documents: Sequence[Raw]) -> tuple[str, ...]:
     """The entries of `images` that the documents' profiles have."""
-    profiles = (profile for document in documents for profile in document["profiles"])
+    profiles = (profile for part in find_parts(documents) for profile in part["profiles"])
     return tuple(sorted({entry for profile in profiles for entry in profile.get("images", ())}))
 
 
@@ -174,7 +180,7 @@ def all_subjects(
 
 
 def _find_names(documents: Sequence[Raw], key: str) -> list[str]:
-    return sorted({entry["name"] for document in documents for entry in document.get(key, ())})
+    return sorted({entry["name"] for part in find_parts(documents) for entry in part.get(key, ())})
 
 
 def holders(
@@ -232,7 +238,7 @@ def find_difference(
         if offer != other.offer(fits[1]):
             return Subject(*person, next(iter(images.values())), at=moment)
         # The offer is the same, and so is the image that each choice leads to. What is not offered is refused.
-        offered_images, offered_sizes = offer
+        offered_images, offered_sizes, _ = offer
         for choice in (None, *(each[0] for each in offered_images)):
             runs = next((each[2] for each in offered_images if choice in (None, each[0])), None)
             shown = images if runs is None else {(one.what(runs), other.what(runs)): next(iter(images.values()))}
@@ -253,11 +259,11 @@ def _unite(found: Iterable[T], key: Callable[[T], tuple[int, int]]) -> dict[tupl
 
 
 class _Fits:
-    """Which entries of a document fit, as the bits of a number: first the profiles, then the images, then the sizes."""
+    """Which entries of a document fit, as the bits of a number: first profiles, then images, quotas and sizes."""
 
     def __init__(self, entries: Entries) -> None:
         self.entries = entries
-        self.all = [*entries.profiles, *entries.images, *entries.sizes]
+        self.all = [*entries.profiles, *entries.images, *entries.quotas, *entries.sizes]
         self._merged: dict[int, dict[str, Any]] = {}
 
     def who(self, user: str, groups: frozenset[str]) -> int:
@@ -269,13 +275,17 @@ class _Fits:
     def what(self, image: str) -> int:
         return sum(entry.fits_what(image) << bit for bit, entry in enumerate(self.entries.profiles))
 
-    def offer(self, fits: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """The images and the sizes that are offered."""
+    def offer(self, fits: int) -> tuple[tuple[Any, ...], tuple[Any, ...], frozenset[Any]]:
+        """The images and the sizes that are offered, and the quotas that count."""
         first_image = len(self.entries.profiles)
-        first_size = first_image + len(self.entries.images)
+        first_quota = first_image + len(self.entries.images)
+        first_size = first_quota + len(self.entries.quotas)
         return (
             tuple(describe_image(each) for bit, each in enumerate(self.entries.images, first_image) if fits >> bit & 1),
             tuple(describe_size(each) for bit, each in enumerate(self.entries.sizes, first_size) if fits >> bit & 1),
+            frozenset(
+                describe_quota(each) for bit, each in enumerate(self.entries.quotas, first_quota) if fits >> bit & 1
+            ),
         )
 
     def size(self, name: str) -> int:

@@ -1,7 +1,8 @@
 """Random small worlds: documents and edited copies of them, of few names, so that they get into each other's way.
 
 A document is what its YAML says, as lists and mappings, in which texts are texts. `to_text` writes it as YAML, in one
-of many ways; `load` reads YAML as the package does: text stays text.
+of many ways; `load` reads YAML as the package does: text stays text. The documents of its teams' ConfigMaps stand under
+the key `configmaps`, by name, and in the text one behind the other.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, pairwise
@@ -28,10 +29,13 @@ Order = Literal["specificity", "document"]
 USERS = ("ada", "bo")
 GROUPS = ("g", "h", "k")
 VARIABLES = ("A", "B", "C")
+ENTRIES = ("profiles", "sizes", "images", "quotas")
 SECTIONS = (
     *("env", "resources", "gpu", "env_from", "node_selector", "node_tolerations", "node_affinity"),
     *("volumes", "labels", "annotations"),
 )
+#: What teams may ever give.
+OF_TEAMS = ("env", "resources", "gpu", "env_from")
 LITERALS = ("a", "a:latest", "a:b", "a/b", "a/b:latest", "b", "a@b", "a:b@b", "a:latest@b", "a/a:b", "ab", "a:a/b")
 PATTERNS = (
     *("a*", "*a", "*b*", "a/*", "*/b", "*:latest", "*:*", "*@*", "a*b", "b*a", "a*b*a", "*a*b", "*b*a*", "a:*"),
@@ -42,6 +46,14 @@ AMOUNTS = {
     "cpu": (("1", "1000m"), ("500m", "0.5"), ("2",)),
     GPU: (("1", "1e0"), ("2",), ("0",)),
     "ephemeral-storage": (("1Gi", "1024Mi"), ("2Gi",)),
+    "pods": (("1", "1e0"), ("2",), ("0",)),
+}
+#: Of quotas, by their names.
+HARD = {
+    "pods": "pods",
+    **{f"{kind}.{resource}": resource for kind in ("limits", "requests") for resource in ("memory", "cpu")},
+    f"requests.{GPU}": GPU,
+    "requests.ephemeral-storage": "ephemeral-storage",
 }
 RESOURCES = (
     *(("mem_limit", "limits", "memory"), ("cpu_limit", "limits", "cpu")),
@@ -141,8 +153,14 @@ def make_pair(random: Random) -> Pair:
 
 
 def _edit(world: _World, document: Document, order: Order, kinds: Sequence[_Edit]) -> list[str]:
-    """Makes one edit; some do not apply to a document."""
-    is_empty = not any(document.get(key) for key in ("profiles", "sizes", "images"))
+    """Makes one edit; some do not apply to a document. Where there are teams, it is often one of theirs."""
+    theirs = document.get("configmaps", {})
+    if theirs and world.chance(0.5):
+        name = world.random.choice([*theirs])
+        return [f"in {name}: {each}" for each in _edit(world.of_team(), theirs[name], order, kinds)]
+    if (theirs or "quotas" in document) and world.chance(0.5):
+        kinds = NEUTRAL_OF_MAIN if kinds is NEUTRAL else CHANGES_OF_MAIN
+    is_empty = not any(document.get(key) for key in ENTRIES)
     for _ in range(20):
         edit = world.random.choice((_add_for_nobody, _add) if is_empty else kinds)
         if edit(world, document, order):
@@ -198,7 +216,45 @@ class _World:
             document["sizes"] = [self.make_size(name) for name in random.sample(("S", "L"), random.choice((1, 2)))]
         if self.chance(0.3):
             document["images"] = [self.make_image(name) for name in random.sample(("I", "J"), random.choice((1, 2)))]
+        if self.chance(0.2):
+            document["quotas"] = [self.make_quota(name) for name in random.sample(("Q", "R"), random.choice((1, 2)))]
+        if self.chance(0.3):
+            names = ("t", "u")[: random.choice((1, 1, 2))]
+            document["teams"] = [{"name": name, "configmaps": [f"of-{name}"], **self.make_members()} for name in names]
+            document["configmaps"] = {f"of-{name}": self.of_team().make_part() for name in names}
         return document
+
+    def of_team(self) -> _World:
+        """The same world, of what teams may give."""
+        theirs = copy(self)
+        theirs.sections = [section for section in self.sections if section in OF_TEAMS] or ["env"]
+        return theirs
+
+    def make_part(self) -> Document:
+        """The document of a team's ConfigMap."""
+        random = self.random
+        part: Document = {} if self.zone == "UTC" else {"timezone": self.zone}
+        part["profiles"] = [self.make_profile() for _ in range(random.choice((1, 2, 2, 3)))]
+        if self.chance(0.2):
+            part["sizes"] = [self.make_size(name) for name in random.sample(("S", "T"), random.choice((1, 2)))]
+        if self.chance(0.2):
+            part["images"] = [self.make_image(name) for name in random.sample(("I", "U"), random.choice((1, 2)))]
+        return part
+
+    def make_members(self) -> Entry:
+        """Who is in a team."""
+        return self.make_who() or {"groups": [self.random.choice(self.groups)]}
+
+    def make_quota(self, name: str) -> Entry:
+        quota = {"name": name, **self.make_who(), "hard": self.make_hard()}
+        self.set_period(quota)
+        if self.chance(0.5):
+            quota["per"] = self.random.choice(("all", "user"))
+        return quota
+
+    def make_hard(self) -> Entry:
+        names = self.random.sample([*HARD], self.random.choice((1, 1, 2, 3)))
+        return {name: self.random.choice(self.random.choice(AMOUNTS[HARD[name]])) for name in names}
 
     def make_profile(self) -> Entry:
         profile: Entry = {}
@@ -393,7 +449,7 @@ def _pick(world: _World, document: Document, key: str = "profiles") -> Entry | N
 
 
 def _pick_any(world: _World, document: Document) -> Entry:
-    return world.random.choice([each for key in ("profiles", "sizes", "images") for each in document.get(key, ())])
+    return world.random.choice([each for key in ENTRIES for each in document.get(key, ())])
 
 
 def _rename(world: _World, document: Document, order: Order) -> bool:
@@ -616,7 +672,7 @@ def _shuffle_lists(world: _World, document: Document, order: Order) -> bool:
     """The order of users, groups, images and tolerations says nothing, nor that of volumes."""
     lists = [
         entry[key]
-        for each in ("profiles", "sizes", "images")
+        for each in (*ENTRIES, "teams")
         for entry in document.get(each, ())
         for key in ("users", "groups", "images", "node_tolerations", "volumes")
         if len(entry.get(key, ())) > 1
@@ -693,6 +749,8 @@ def _find_amounts(document: Document) -> Iterator[tuple[Entry, str, str]]:
         places += [(resources[kind], each, each) for kind in ("limits", "requests") for each in resources.get(kind, ())]
         places += [(entry, "gpu", GPU)] if "gpu" in entry else []
         yield from (each for each in places if each[0][each[1]] is not None)
+    for quota in document.get("quotas", ()):
+        yield from ((quota["hard"], name, HARD[name]) for name in quota["hard"])
 
 
 def _write_resources(world: _World, document: Document, order: Order) -> bool:
@@ -720,7 +778,7 @@ def _write_env(world: _World, document: Document, order: Order) -> bool:
 def _write_times(world: _World, document: Document, order: Order) -> bool:
     """The same instants in other words, or none where a period begins before everything."""
     zone = ZoneInfo(document.get("timezone", "UTC"))
-    entries = [each for key in ("profiles", "sizes", "images") for each in document.get(key, ())]
+    entries = [each for key in ENTRIES for each in document.get(key, ())]
     found = [(each, key) for each in entries for key in ("from", "until") if key in each]
     if not found:
         return False
@@ -752,6 +810,70 @@ NEUTRAL: tuple[_Edit, ...] = (
     *(_split_user_from_groups, _join_who, _split_sections, _split_sections, _write_latest, _list_more_images),
     *(_leave_out_images, _leave_out_who, _shuffle_lists, _add_for_nobody, _add_overridden, _add_overridden),
     *(_write_amounts, _write_resources, _write_env, _write_times, _remove_overridden),
+)
+
+
+def _rename_team(world: _World, document: Document, order: Order) -> bool:
+    team = _pick(world, document, "teams")
+    if team is None or any(each["name"] == "renamed" for each in document["teams"]):
+        return False
+    team["name"] = "renamed"
+    return True
+
+
+def _reverse_what_has_no_order(world: _World, document: Document, order: Order) -> bool:
+    """Neither teams nor quotas have an order."""
+    found = [key for key in ("teams", "quotas") if len(document.get(key, ())) > 1]
+    for key in found:
+        document[key].reverse()
+    return bool(found)
+
+
+def _say_all_or_nothing(world: _World, document: Document, order: Order) -> bool:
+    """`per: all` is what a quota is without `per`; an empty list of users or groups beside another says nothing."""
+    quota = _pick(world, document, "quotas")
+    if quota is None or quota.get("per") == "user":
+        return False
+    if quota.pop("per", None) is None:
+        quota["per"] = "all"
+    if "users" in quota:
+        quota.setdefault("groups", [])
+    return True
+
+
+def _say_who_is_in_the_team(world: _World, document: Document, order: Order) -> bool:
+    """What is for all of a team may name all of it, or everybody."""
+    found = [
+        (team, entry)
+        for team in document.get("teams", ())
+        for name in team["configmaps"]
+        for key in ("profiles", "sizes", "images")
+        for entry in document["configmaps"][name].get(key, ())
+        if not {*entry} & {"users", "groups"}
+    ]
+    if not found:
+        return False
+    team, entry = world.random.choice(found)
+    entry |= (
+        {"users": ["*"]} if world.chance(0.3) else {key: [*team[key]] for key in ("users", "groups") if key in team}
+    )
+    return True
+
+
+def _take_over(world: _World, document: Document, order: Order) -> bool:
+    """What a team has for all its members becomes what the main document has for them."""
+    for team in document.get("teams", ()):
+        theirs = document["configmaps"][team["configmaps"][0]]["profiles"]
+        if theirs and team["configmaps"] == [*document["configmaps"]][:1] and not {*theirs[0]} & {"users", "groups"}:
+            who = {key: [*team[key]] for key in ("users", "groups") if key in team}
+            document["profiles"].append({**theirs.pop(0), **who})
+            return True
+    return False
+
+
+NEUTRAL_OF_MAIN: tuple[_Edit, ...] = (
+    *(_rename_team, _reverse_what_has_no_order, _reverse_what_has_no_order, _say_all_or_nothing, _say_all_or_nothing),
+    *(_say_who_is_in_the_team, _say_who_is_in_the_team, _take_over, _take_over, _write_amounts, _shuffle_lists),
 )
 
 
@@ -878,7 +1000,7 @@ def _rename_group(world: _World, document: Document, order: Order) -> bool:
     """One group becomes another one, everywhere."""
     one, other = world.random.sample(GROUPS, 2)
     changed = False
-    for key in ("profiles", "sizes", "images"):
+    for key in (*ENTRIES, "teams"):
         for entry in document.get(key, ()):
             if one in entry.get("groups", ()):
                 entry["groups"] = list(dict.fromkeys(other if each == one else each for each in entry["groups"]))
@@ -906,6 +1028,56 @@ CHANGES: tuple[_Edit, ...] = (
     *(_remove, _add, _add_choice, _move, _move, _change_who, _change_who, _change_images, _change_one_image),
     *(_change_period, _change_section, _change_section, _drop_section, _change_one_value, _change_one_value),
     *(_reverse_sources, _rename_group, *([_change_choice] * 5)),
+)
+
+
+def _change_team(world: _World, document: Document, order: Order) -> bool:
+    team = _pick(world, document, "teams")
+    if team is None:
+        return False
+    team.pop("users", None)
+    team.pop("groups", None)
+    team |= world.make_members()
+    return True
+
+
+def _change_quota(world: _World, document: Document, order: Order) -> bool:
+    quota = _pick(world, document, "quotas")
+    if quota is None:
+        return False
+    changed = world.random.choice(("name", "per", "hard", "hard", "who", "who", "period"))
+    if changed == "name":
+        names = [each["name"] for each in document["quotas"]]
+        quota["name"] = next(each for each in ("P", "Q", "R") if each not in names)
+    elif changed == "per":
+        quota["per"] = "all" if quota.get("per") == "user" else "user"
+    elif changed == "hard":
+        name = world.random.choice([*HARD])
+        quota["hard"][name] = world.random.choice(world.random.choice(AMOUNTS[HARD[name]]))
+    elif changed == "who":
+        quota.pop("users", None)
+        quota.pop("groups", None)
+        quota |= world.make_who()
+    else:
+        world.set_period(quota)
+    return True
+
+
+def _add_or_remove_quota(world: _World, document: Document, order: Order) -> bool:
+    quotas = document.setdefault("quotas", [])
+    if quotas and world.chance(0.5):
+        quotas.pop(world.random.randrange(len(quotas)))
+    else:
+        names = [each["name"] for each in quotas]
+        free = [each for each in ("P", "Q", "R", "S") if each not in names]
+        quotas.insert(world.random.randint(0, len(quotas)), world.make_quota(free[0]))
+    return True
+
+
+CHANGES_OF_MAIN: tuple[_Edit, ...] = (
+    *NEUTRAL_OF_MAIN,
+    *(_change_team, _change_team, _change_team, _change_quota, _change_quota, _change_quota, _add_or_remove_quota),
+    *(_rename_group, _change_period),
 )
 
 
@@ -951,7 +1123,17 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(?:T[0-9:+-]+Z?)?")
 def to_text(document: Document, random: Random) -> str:
     """The document as YAML: some texts are quoted and some are not, keys are in any order, what is the same may be an
     alias, and an `env` that has more than an earlier one may merge that in."""
-    return _Writer(random).write(document)
+    main = {key: value for key, value in document.items() if key != "configmaps"}
+    others = document.get("configmaps", {})
+    return "".join(
+        [_Writer(random).write(main), *(f"--- # {name}\n{_Writer(random).write(others[name])}" for name in others)]
+    )
+
+
+def split(text: str) -> tuple[str, dict[str, str]]:
+    """The text of the document itself, and those of the others, by the names of their ConfigMaps."""
+    main, *others = re.split(r"^--- # (.*)\n", text, flags=re.MULTILINE)
+    return main, dict(zip(others[::2], others[1::2], strict=True))
 
 
 class _Writer:
@@ -1018,5 +1200,8 @@ class _TextLoader(yaml.SafeLoader):
 
 def load(text: str) -> Document:
     """Reads a document as `to_text` writes it."""
-    document: Document = yaml.load(text, Loader=_TextLoader)
+    main, others = split(text)
+    document: Document = yaml.load(main, Loader=_TextLoader)
+    if others:
+        document["configmaps"] = {name: yaml.load(each, Loader=_TextLoader) for name, each in others.items()}
     return document
