@@ -18,7 +18,7 @@ from ..document.templates import Template, list_shapes
 from ..errors import MAX_ERRORS
 from .matching import matches_pattern
 
-__all__ = ["Violation", "find_team", "find_violations"]
+__all__ = ["Violation", "find_violations", "map_teams"]
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -46,9 +46,11 @@ class Violation:
     what: str
 
 
-def find_team(document: Document, configmap: str) -> Team | None:
-    """Returns the team whose ConfigMap this is; None if it is no team's."""
-    return next((team for team in document.teams or () if configmap in team.configmaps), None)
+def map_teams(document: Document) -> Mapping[str, Team] | None:
+    """Returns the teams of a main document, by the ConfigMaps that they may edit; None if it has no teams."""
+    if document.teams is None:
+        return None
+    return {name: team for team in document.teams for name in team.configmaps}
 
 
 def find_violations(document: Document, team: Team) -> tuple[Violation, ...]:

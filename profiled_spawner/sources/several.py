@@ -19,6 +19,7 @@ from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from .. import metrics
+from ..decide.teams import map_teams
 from ..document.model import Combination, Document, Team, combine_documents
 from ..errors import SourceError
 from .cache import (
@@ -91,10 +92,10 @@ class _Answer:
 
 
 class _Bounds:
-    """What the teams of a main document may do; everything if it has no teams."""
+    """Which team of a main document has which ConfigMap."""
 
-    def __init__(self, teams: Sequence[Team] | None) -> None:
-        self._teams = None if teams is None else {name: team for team in teams for name in team.configmaps}
+    def __init__(self, main: Document) -> None:
+        self._teams = map_teams(main)
 
     def find_team(self, cache: DocumentCache) -> Team | None:
         return (self._teams or {}).get(cache.configmap or "")
@@ -261,7 +262,7 @@ class Selection:
             file: The file that keeps the last good documents over a restart; None for no such file.
             restores: Whether to use the last good documents of an earlier hub.
         """
-        bounds = _Bounds(main.teams)
+        bounds = _Bounds(main)
         unfinished: Fault | None = None
         try:
             async with asyncio.timeout(timeout_seconds):
