@@ -17,6 +17,7 @@ FUZZ_SECONDS ?= 3600
 WORST_SECONDS ?= 600
 GATE = lint docs release mutants bench
 ORACLE_PAIRS ?= 100000
+TEAM_DOCUMENTS ?= 10000
 DOCUMENT ?=
 # What `make lock` may move. To move one alone: make lock UPGRADE='--upgrade-package aiohttp'
 UPGRADE ?= --upgrade
@@ -27,7 +28,7 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.1
 	--generate-hashes --no-header $(UPGRADE)
 
 .PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz fuzz-short worst canary
-.PHONY: oracle oracle-faults test-faults mutants mutants-short bench bench-short lint wheel lock clean
+.PHONY: oracle oracle-faults teams teams-faults test-faults mutants mutants-short bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -93,6 +94,14 @@ canary: $(NEWEST)
 ## Compares 100,000 pairs of documents with the package and by brute force, over everybody; findings stand under build/oracle
 oracle: $(NEWEST)
 	.venv/bin/python -m oracle --pairs $(ORACLE_PAIRS) $(ARGS)
+
+## Compares what 10,000 documents of teams give with what their bounds allow, over everybody
+teams: $(NEWEST)
+	.venv/bin/python -m teams --documents $(TEAM_DOCUMENTS) $(ARGS)
+
+## Plants faults in what bounds teams, one at a time, and sees the oracle find each
+teams-faults: $(NEWEST)
+	.venv/bin/python -m teams.planted $(ARGS)
 
 ## Runs the tests on mutants of document, decide and pod, and says which survive; with --draw, draws them anew
 mutants: .venv/mutants-installed

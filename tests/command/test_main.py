@@ -1665,9 +1665,7 @@ class TestTeams:
 
     def test_assertions_are_about_documents_within_their_bounds(self, run: Run, write: Write) -> None:
         write(TEAMS, "main.yaml")
-        tests = (
-            "document: [main.yaml, aviation.yaml]\nassertions: [{for: {user: ada, image: x}, has: {env: {A: false}}}]"
-        )
+        tests = "document: [main.yaml, aviation.yaml]\nassertions: [{nobody_has: {resource: gpu}}]"
         write(tests, "a.test.yaml")
         write(WITHIN, "aviation.yaml")
         assert "mem_limit" not in run("test", "a.test.yaml")[2]

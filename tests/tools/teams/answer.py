@@ -7,18 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-__all__ = [
-    "Start",
-    "expand",
-    "find_entries",
-    "is_member",
-    "list_amounts",
-    "list_names",
-    "may_refer",
-    "merge",
-    "read_amount",
-    "why_not",
-]
+__all__ = ["Start", "find_entries", "is_member", "may_refer", "merge", "read_amount", "why_not"]
 
 Said = dict[str, Any]
 

@@ -23,12 +23,8 @@ from .world import IMAGES, USERS, Case, make_case
 
 __all__ = ["STARTS", "Finding", "Tally", "run"]
 
-STARTS = tuple(
-    Start(user, frozenset(groups), image)
-    for user, groups, image in product(
-        USERS, ((), ("forecasters",), ("staff",), ("forecasters", "staff"), ("*",)), IMAGES
-    )
-)
+_GROUPS: tuple[tuple[str, ...], ...] = ((), ("forecasters",), ("staff",), ("forecasters", "staff"), ("*",))
+STARTS = tuple(Start(user, frozenset(groups), image) for user, groups, image in product(USERS, _GROUPS, IMAGES))
 
 
 @dataclass(frozen=True, slots=True)

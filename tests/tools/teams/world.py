@@ -14,26 +14,15 @@ GROUPS = ("forecasters", "staff", "*")
 IMAGES = ("nb", "nb:1", "lab")
 PATTERNS = ("nb", "*", "n*", "lab")
 SECTIONS = ("env", "env_from", "resources", "sizes", "images")
-NAMES = ("t-s3", "t-", "t", "other", "shared", "x-t-s3", "t-s3-x")
+NAMES = ("t-s3", "t", "other", "shared", "x-t-s3", "t-s3-x")
 TEMPLATES = (
     *("t-{username}", "{username}", "{username}-t", "t-{servername}", "t-{username}--{servername}"),
-    *("t-{user_server}-x", "shared-{username}", "{username}-x", "t-{username}-{servername}-{servername}"),
+    *("t-{user_server}-x", "shared-{username}", "{username}-x", "t-{username}--{servername}--{servername}"),
 )
 REFERS = ("t-*", "*", "shared", "t", "*-t", "t-*-x", "t-s3", "t-*-*", "s*d", "*-x")
 AMOUNTS = {
     "memory": (
-        "1Gi",
-        "1024Mi",
-        1073741824,
-        "2Gi",
-        "2G",
-        2.5e9,
-        "4Gi",
-        "4194304Ki",
-        "4294967296000m",
-        "8Gi",
-        "9G",
-        "1e10",
+        *("1Gi", "1024Mi", 1073741824, "2Gi", "2G", 2.5e9, "4Gi", "4194304Ki", "4294967296000m", "8Gi", "9G", "1e10"),
     ),
     "cpu": ("500m", "0.5", 0.5, 1, "1", "1000m", "1001m", 2, "2e0", "4"),
     "ephemeral-storage": ("1Gi", "1G", "2Gi", 1000),
@@ -117,10 +106,8 @@ def make_case(number: int, seed: int) -> Case:
 
 def make_team(random: Random) -> dict[str, Any]:
     team: dict[str, Any] = {"name": "t", "configmaps": ["team"]}
-    who = random.choice(
-        [{"users": ["ada"]}, {"groups": ["forecasters"]}, {"users": ["*"]}, {"users": [], "groups": ["*"]}]
-    )
-    team |= random.choice([who, who, {"users": ["ada"], "groups": ["staff"]}])
+    whom: list[dict[str, Any]] = [{"users": ["ada"]}, {"groups": ["forecasters"]}, {"users": ["*"]}]
+    team |= random.choice([*whom, {"users": [], "groups": ["*"]}, {"users": ["ada"], "groups": ["staff"]}])
     if random.random() < 0.9:
         team["may"] = [section for section in SECTIONS if random.random() < 0.85]
     if random.random() < 0.9:
@@ -173,6 +160,8 @@ class _Maker:
         if before and self.does(0.15):
             position = self.random.randrange(len(before))
             base = before[position]
+            if {"gpu", "resources"} & base.said.keys() and {"gpu", "resources"} & said.keys():
+                return Entry(said, text)  # the two could give the same resource twice
             # What is merged in has an anchor.
             if not base.text.startswith("&"):
                 base.text = f"&{anchor}x{position} {base.text}"
@@ -201,7 +190,7 @@ class _Maker:
         return {"name": name, **self.make_filters(), **self.make_sections()}
 
     def make_image(self, position: int) -> dict[str, Any]:
-        name = self.random.choice(["Lab", f"{self.whose}-{position}"]) if position == 0 else f"{self.whose}-{position}"
+        name = "Lab" if position == 0 and self.does(0.5) else f"{self.whose}-{position}"
         image: dict[str, Any] = {"name": name, **self.make_filters()}
         if self.does(0.7):
             image["image"] = self.random.choice(IMAGES)
@@ -226,7 +215,7 @@ class _Maker:
             found["env"] = self.make_env()
         if self.does(0.3 if self.may("env_from") else 0.03):
             found["env_from"] = self.make_env_from()
-        if self.does(0.6 if self.may("resources") else 0.05):
+        if self.does(0.6 if self.may("resources") else 0.2):
             found |= self.make_resources()
         if self.does(0.3 if self.team is None else 0.03):
             found |= self.random.choice(FORBIDDEN)
