@@ -81,7 +81,10 @@ def read_main(arguments: argparse.Namespace) -> Input | None:
     Raises:
         SourceError: It cannot be read.
     """
-    return None if arguments.main is None else _read_path(arguments.main, arguments.key)
+    if arguments.main is None:
+        return None
+    (main,) = read_source(argparse.Namespace(key=arguments.key, label_selector=None), arguments.main)
+    return main
 
 
 def read_source(arguments: argparse.Namespace, source: str) -> list[Input]:

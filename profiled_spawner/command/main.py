@@ -140,10 +140,10 @@ def make_parser() -> argparse.ArgumentParser:
     _add_source(validate, several=True)
     validate.add_argument(
         "--main",
-        metavar="FILE",
-        type=_text,
+        metavar="MAIN",
+        type=_source,
         help="a main document: with --team, check SOURCE as a ConfigMap of that team; with --configmap and "
-        "--label-selector, check the ConfigMaps as if this were the main one",
+        f"--label-selector, check the ConfigMaps as if this were the main one; {_SOURCES}",
     )
     validate.add_argument("--team", metavar="NAME", type=_text, help="with --main: the team whose ConfigMap SOURCE is")
     validate.add_argument("--strict", action="store_true", help="exit with 1 on warnings too")
