@@ -151,6 +151,7 @@ class DocumentCache:
         kept: Of a selected ConfigMap, the newest version that a start got: it was valid, and kept to its bounds at that
             time.
         told: Why the newest valid version is not used, if the log has that already.
+        reported: The version that is in use, as the metrics have it.
     """
 
     def __init__(self, name: str, configmap: str | None = None, uid: str = "") -> None:
@@ -168,6 +169,7 @@ class DocumentCache:
         self.last_good: GoodVersion | None = None
         self.kept: GoodVersion | None = None
         self.told: Fault | None = None
+        self.reported: GoodVersion | None = None
         self._newest: Outcome | None = None
         self._last_logged: DocumentError | None = None
         self._parsing = SingleFlight[Hashable, Outcome]()
@@ -311,7 +313,7 @@ class DocumentCache:
 
     def report(self) -> None:
         """Sets the metrics of what is in use."""
-        in_use = self.in_use
+        self.reported = in_use = self.in_use
         if self._newest is not None:
             is_valid = self._newest.document is not None and in_use is not None and in_use is self.last_good
             metrics.DOCUMENT_VALID.labels(self.name).set(is_valid)

@@ -269,10 +269,8 @@ class Selection:
                 await self._bound(caches, bounds)
                 # The only version that keeps to its bounds may be that of an earlier hub.
                 if restores and any(bounds.has_team(cache) and not cache.kept and not cache.in_use for cache in caches):
-                    lookup_seconds = self._lookup.reserve_seconds(file, timeout_seconds)
-                    for saved, (_, outcome) in await self._lookup.find(file, lookup_seconds, log):
-                        if cache := self._caches.get((saved.configmap, saved.uid)):
-                            cache.restore(saved, outcome, log)
+                    seconds = self._lookup.reserve_seconds(file, timeout_seconds)
+                    self._restore(await self._lookup.find(file, seconds, log), log)
                     await self._bound(caches, bounds)
         except TimeoutError:
             what = "whether it keeps to the bounds of its team is still being checked"
@@ -285,10 +283,12 @@ class Selection:
                 _log_left_out(cache.name, unfinished, purpose, log)
                 continue
             self._log_bounds(cache, purpose, log)
-            cache.report()
-            if cache.in_use is not None:
-                cache.kept = cache.in_use
-                found.append(_take(cache.kept))
+            in_use = cache.in_use
+            if in_use is not cache.reported:
+                cache.report()
+            if in_use is not None:
+                cache.kept = in_use
+                found.append(_take(in_use))
         if file is not None and unfinished is None and self._list.raw is not None:
             good = tuple(cache.kept.saved for cache in self._caches.values() if cache.kept is not None)
             file.save(self._saved_as, good, log)
@@ -340,11 +340,15 @@ class Selection:
         self._replace_list(found)
         answer = _Answer(await self._parse_each(caller))
         if any(cache.last_good is None for cache in self._caches.values()):
-            for saved, (_, outcome) in await self._find_saved(caller):
-                # By uid too: a new ConfigMap must not get the version of a deleted one with the same name.
-                if cache := self._caches.get((saved.configmap, saved.uid)):
-                    cache.restore(saved, outcome, caller.log)
+            self._restore(await self._find_saved(caller), caller.log)
         return answer
+
+    def _restore(self, found: Sequence[tuple[Saved, tuple[DocumentCache, Outcome]]], log: Log) -> None:
+        """Gives each ConfigMap the version that an earlier hub saved of it."""
+        for saved, (_, outcome) in found:
+            # By uid too: a new ConfigMap must not get the version of a deleted one with the same name.
+            if cache := self._caches.get((saved.configmap, saved.uid)):
+                cache.restore(saved, outcome, log)
 
     def _replace_list(self, new: _List) -> None:
         for key in self._caches.keys() - new.found.keys():
