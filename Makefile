@@ -18,6 +18,7 @@ WORST_SECONDS ?= 600
 GATE = lint docs release mutants bench
 ORACLE_PAIRS ?= 100000
 QUOTA_STEPS ?= 100000
+TEAM_DOCUMENTS ?= 10000
 DOCUMENT ?=
 # What `make lock` may move. To move one alone: make lock UPGRADE='--upgrade-package aiohttp'
 UPGRADE ?= --upgrade
@@ -28,7 +29,7 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.1
 	--generate-hashes --no-header $(UPGRADE)
 
 .PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz fuzz-short worst canary
-.PHONY: oracle oracle-faults quotas test-faults mutants mutants-short bench bench-short lint wheel lock clean
+.PHONY: oracle oracle-faults quotas teams teams-faults test-faults mutants mutants-short bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -98,6 +99,14 @@ oracle: $(NEWEST)
 ## Starts, stops and breaks servers on a real hub in QUOTA_STEPS random steps, and asks a model what should have come of it
 quotas: $(NEWEST)
 	.venv/bin/python -m quotas --steps $(QUOTA_STEPS) $(ARGS)
+
+## Compares what 10,000 documents of teams give with what their bounds allow, over everybody
+teams: $(NEWEST)
+	.venv/bin/python -m teams --documents $(TEAM_DOCUMENTS) $(ARGS)
+
+## Plants faults in what bounds teams, one at a time, and sees the oracle find each
+teams-faults: $(NEWEST)
+	.venv/bin/python -m teams.planted $(ARGS)
 
 ## Runs the tests on mutants of document, decide and pod, and says which survive; with --draw, draws them anew
 mutants: .venv/mutants-installed

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..document.model import Combination, Document, combine_documents
+from ..decide.teams import map_teams
+from ..document.model import Combination, Document, Team, combine_documents
 from ..document.parser import ValidationResult, validate_document
 from ..errors import Diagnostic, DocumentError, SourceError
+from ..sources.bounds import NO_TEAM, bound_document
 from ..sources.extract import MAX_MANIFEST_BYTES, Text, decode_text, find_document
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "check_inputs",
     "read_files",
     "read_inputs",
+    "read_main",
     "read_source",
     "read_text",
 ]
@@ -44,6 +47,7 @@ class Input:
         file: The path, for diagnostics that name a file; None if the input is not a file.
         text: The text of the document, or an error if the input has none.
         configmap: The name of the ConfigMap, if a label selector selected it; None for the main one, or a file.
+        team: The name of the team that it is checked for; None for the team that has the ConfigMap.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Input:
     file: str | None
     text: Text | DocumentError
     configmap: str | None = None
+    team: str | None = None
 
 
 def read_inputs(arguments: argparse.Namespace, source: str) -> list[Input]:
@@ -68,6 +73,18 @@ def read_inputs(arguments: argparse.Namespace, source: str) -> list[Input]:
         namespace, name = arguments.configmap
         return _read_configmaps(namespace, name, arguments.key, arguments.label_selector or "")
     return [_read_path(source, arguments.key)]
+
+
+def read_main(arguments: argparse.Namespace) -> Input | None:
+    """Reads the main document that the arguments name for the check of a team's; None if they name none.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
+    if arguments.main is None:
+        return None
+    (main,) = read_source(argparse.Namespace(key=arguments.key, label_selector=None), arguments.main)
+    return main
 
 
 def read_source(arguments: argparse.Namespace, source: str) -> list[Input]:
@@ -180,12 +197,21 @@ def _read_configmaps(namespace: str, name: str, key: str, label_selector: str) -
 
 
 def check_inputs(sources: Sequence[Input]) -> list[ValidationResult]:
-    """Checks each document, and whether the selected ones fit together within the limits.
+    """Checks each document, whether the selected ones keep to their teams' bounds, and fit together within the limits.
+
+    Args:
+        sources: The main document, and the selected ones.
 
     Returns:
-        A result for each input, in the same order.
+        A result for each input, in the same order. The entries of selected documents name their ConfigMap and team.
+
+    Raises:
+        SourceError: The main document does not have the team that an input names.
     """
     checks = [_check_one(source) for source in sources]
+    main = checks[0].document
+    if main is not None:
+        checks[1:] = [_bound(source, each, main) for source, each in zip(sources[1:], checks[1:], strict=True)]
     good = [(position, checked.document) for position, checked in enumerate(checks) if position and checked.document]
     for left_out in combine_documents(Document(), [document for _, document in good]).left_out:
         checks[good[left_out][0]] = _refuse(DocumentError([Diagnostic(Combination.REASON)]))
@@ -198,6 +224,33 @@ def _check_one(source: Input) -> ValidationResult:
         return _refuse(text)
     offsets = {"line_offset": text.line_offset, "column_offset": text.column_offset}
     return validate_document(text.text, **offsets, at=time.time(), is_selected=source.configmap is not None)
+
+
+def _bound(source: Input, checked: ValidationResult, main: Document) -> ValidationResult:
+    """What a hub makes of a selected document that is valid, as the teams of the main one say."""
+    document, text, name = checked.document, source.text, source.configmap or ""
+    team = _find_team(source, main)
+    if document is None or isinstance(text, DocumentError):
+        return checked
+    if main.teams is None:
+        return replace(checked, document=document.of_configmap(name))
+    if team is None:
+        return replace(_refuse(DocumentError([Diagnostic(NO_TEAM)])), warnings=checked.warnings)
+    try:
+        return replace(checked, document=bound_document(document, name, team, text, source=source.name))
+    except DocumentError as error:
+        return replace(_refuse(error), warnings=checked.warnings)
+
+
+def _find_team(source: Input, main: Document) -> Team | None:
+    teams = main.teams or ()
+    if source.team is None:
+        return (map_teams(main) or {}).get(source.configmap or "")
+    for team in teams:
+        if team.name == source.team:
+            return team
+    known = ", ".join(team.shown_name for team in teams) or "none"
+    raise SourceError(f"the main document has no team {source.team!r}; its teams are: {known}", outcome="missing")
 
 
 def _refuse(error: DocumentError) -> ValidationResult:

@@ -100,8 +100,19 @@ def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> No
             parser.error("one of the arguments --user --roster --hub is required")
         if has_roster and given["group"]:
             parser.error("argument --group: not allowed with a roster, which says who is in which groups")
+    if arguments.command == "validate":
+        _check_teams(arguments, parser)
     if given.get("complete") and not given["roster"]:
         parser.error("argument --complete: needs --roster")
+
+
+def _check_teams(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    if arguments.team and (arguments.configmap or not arguments.main):
+        parser.error("argument --team: needs --main and SOURCE")
+    if arguments.main and not (arguments.team or arguments.label_selector):
+        parser.error("argument --main: needs --team, or --configmap and --label-selector")
+    if [arguments.main, *arguments.source].count("-") > 1:
+        parser.error("only one of --main and SOURCE can be the standard input")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -127,6 +138,14 @@ def make_parser() -> argparse.ArgumentParser:
 
     validate = add_command("validate", "list every error and warning of a document")
     _add_source(validate, several=True)
+    validate.add_argument(
+        "--main",
+        metavar="MAIN",
+        type=_source,
+        help="a main document: with --team, check SOURCE as a ConfigMap of that team; with --configmap and "
+        f"--label-selector, check the ConfigMaps as if this were the main one; {_SOURCES}",
+    )
+    validate.add_argument("--team", metavar="NAME", type=_text, help="with --main: the team whose ConfigMap SOURCE is")
     validate.add_argument("--strict", action="store_true", help="exit with 1 on warnings too")
     _add_merge_order(validate)
     validate.add_argument(

@@ -129,7 +129,7 @@ def _combine_inputs(sources: Sequence[Input]) -> LoadedDocuments | None:
             errors = replace(checked, warnings=())
             print(format_text(source.name, errors, choose_style(sys.stderr)), file=sys.stderr)
         else:
-            documents.append(document if source.configmap is None else document.of_configmap(source.configmap))
+            documents.append(document)
             revisions.append(source.revision)
         if not documents:
             return None

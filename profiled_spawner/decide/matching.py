@@ -27,6 +27,7 @@ __all__ = [
     "fits",
     "fits_person",
     "match_profiles",
+    "matches_pattern",
     "order_profiles",
 ]
 
@@ -86,25 +87,28 @@ def match_profiles(document: Document, subject: Subject, order: MergeOrder = "sp
     """
     index = document.index
     images = _equivalent_images(subject.image)
+    # What a team gives to others than its members must not count: it could keep their servers from starting.
+    foreign = [positions for team, positions in index.teams if not _is_for(team, subject)]
     # A profile with a single filter fits if it is found by that filter.
     one_filter: set[int] = set()
     for positions in chain(_lookup_user(index.who, subject), _lookup_image(index.what, images)):
-        one_filter |= positions
+        one_filter |= _subtract(positions, foreign)
         check_profile_count(len(one_filter))
-    who = set[int]().union(*_lookup_user(index.both, subject))
+    who = set[int]().union(*(_subtract(positions, foreign) for positions in _lookup_user(index.both, subject)))
     both = set[int]().union(*(who & what for what in _lookup_image(index.both, images)))
     check_profile_count(len(index.neither) + len(one_filter) + len(both))
     found = [index.neither, one_filter, both] if order == "specificity" else [index.neither | one_filter | both]
     profiles = document.profiles
     at = subject.at
     in_order = (profiles[position] for positions in found for position in sorted(positions))
-    return tuple(
-        [
-            profile
-            for profile in in_order
-            if profile.period.covers(at) and (profile.team is None or _is_for(profile.team, subject))
-        ]
-    )
+    return tuple([profile for profile in in_order if profile.period.covers(at)])
+
+
+def _subtract(positions: AbstractSet[int], others: Iterable[AbstractSet[int]]) -> AbstractSet[int]:
+    # By the operator, which takes no longer for a large set of others; `difference_update` does.
+    for each in others:
+        positions = positions - each
+    return positions
 
 
 def check_profile_count(profiles: int) -> None:
@@ -240,19 +244,19 @@ def _find_matching_entry(entries: Iterable[str], image: str) -> str | None:
     """The first entry of a profile's `images` that matches the image."""
     images = _equivalent_images(image)
     for entry in entries:
-        if entry == EVERYONE or any(_matches_pattern(entry, each) for each in images):
+        if entry == EVERYONE or any(matches_pattern(entry, each) for each in images):
             return entry
     return None
 
 
-def _matches_pattern(pattern: str, image: str) -> bool:
-    """Whether the whole image matches; a star matches any run of characters."""
+def matches_pattern(pattern: str, name: str) -> bool:
+    """Whether the whole name, such as that of an image, matches; a star matches any run of characters."""
     if EVERYONE not in pattern:
-        return pattern == image
+        return pattern == name
     first, *between, last = pattern.split(EVERYONE)
-    begin, end = len(first), len(image) - len(last)
-    ends_match = begin <= end and image.startswith(first) and image.endswith(last)
-    return ends_match and _contains_in_order(between, image, begin, end)
+    begin, end = len(first), len(name) - len(last)
+    ends_match = begin <= end and name.startswith(first) and name.endswith(last)
+    return ends_match and _contains_in_order(between, name, begin, end)
 
 
 def _contains_in_order(parts: Iterable[str], image: str, begin: int, end: int) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from .sections import EVERYONE
 
 if TYPE_CHECKING:
-    from .model import Profile
+    from .model import Profile, Team
 
 __all__ = ["NameIndex", "ProfileIndex"]
 
@@ -78,20 +78,25 @@ class ProfileIndex:
         who: Those with users or groups only.
         what: Those with images only.
         both: Those with both.
+        teams: Those that are from ConfigMaps of teams, by team.
     """
 
-    __slots__ = ("both", "neither", "what", "who")
+    __slots__ = ("both", "neither", "teams", "what", "who")
 
     def __init__(self, profiles: Iterable[Profile]) -> None:
         apart: dict[tuple[bool, bool], list[tuple[int, Profile]]] = {}
         neither: list[int] = []
+        teams: dict[int, tuple[Team, list[int]]] = {}
         for position, profile in enumerate(profiles):
+            if profile.team is not None:
+                teams.setdefault(id(profile.team), (profile.team, []))[1].append(position)
             names = profile.names_who, profile.names_what
             if any(names):
                 apart.setdefault(names, []).append((position, profile))
             else:
                 neither.append(position)
         self.neither = frozenset(neither)
+        self.teams = tuple([(team, frozenset(positions)) for team, positions in teams.values()])
         self.who = NameIndex(apart.get((True, False), ()))
         self.what = NameIndex(apart.get((False, True), ()))
         self.both = NameIndex(apart.get((True, True), ()))

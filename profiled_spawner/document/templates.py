@@ -29,6 +29,7 @@ __all__ = [
     "find_templates",
     "identifies_only_server",
     "is_unique_per_user",
+    "list_shapes",
     "may_expand_to",
 ]
 
@@ -77,6 +78,7 @@ TEMPLATE_PATTERN = rf"(?=[^{{}}]*[{{}}])(?:[^{{}}]|\{{\{{|\}}\}}|\{{(?:{'|'.join
 """Matches a text that contains a field or a doubled brace, for JSON Schema."""
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_LAST_FIELD = re.compile(r"\{([^{}]*)\}\Z")
 _TWO_HYPHENS = re.compile(r"(?<!-)--(?!-)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -173,6 +175,20 @@ def may_expand_to(template: str, text: str) -> bool:
     pattern = "".join(re.escape(piece) + field for piece, field in zip(pieces, [*fields, ""], strict=True))
     # An empty field at the end leaves a hyphen before it, which KubeSpawner drops.
     return any(re.fullmatch(pattern, text + hyphens) for hyphens in ("", "-", "--"))
+
+
+def list_shapes(template: str, value: str) -> list[str]:
+    """Returns the template with `value` for each field; then, without the names of servers at its end, if it has such.
+
+    A person's default server has an empty name, and KubeSpawner drops the hyphens that this leaves at the end.
+
+    Example:
+        ``keys-{username}-{servername}`` and ``*`` give ``keys-*-*`` and ``keys-*``.
+    """
+    texts = [template]
+    while (last := _LAST_FIELD.search(texts[-1])) and TEMPLATE_FIELDS[last[1]].identifies == "server":
+        texts.append(texts[-1][: last.start()].rstrip("-"))
+    return [_PLACEHOLDER.sub(lambda match: value if match[1] else match[0][0], text) for text in texts]
 
 
 def is_unique_per_user(template: str) -> bool:

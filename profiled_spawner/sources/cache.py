@@ -10,16 +10,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 from .. import metrics
-from ..document.model import Document
+from ..document.model import Document, Team
 from ..document.parser import parse_document
 from ..errors import Diagnostic, DocumentError, SourceError
 from ..escaping import printable
+from .bounds import NO_TEAM, bound_document
 from .last_good import LastGoodFile, LastGoodLookup, Saved
 from .shared_requests import SharedRequests
 from .source import ByteSource, Revision, Source
@@ -30,6 +32,7 @@ __all__ = [
     "EscapingLog",
     "FailurePolicy",
     "Fault",
+    "GoodVersion",
     "Log",
     "Outcome",
     "Purpose",
@@ -103,13 +106,52 @@ class Outcome:
     fault: Fault | None
 
 
+@dataclass(eq=False, slots=True)
+class GoodVersion:
+    """A version of a document that is valid.
+
+    Attributes:
+        document: The document.
+        saved: The same, as the file of last good documents holds it.
+        read_at: When it was last read, by the monotonic clock.
+        is_restored: Whether an earlier hub read it.
+        bounded: Of a selected ConfigMap, the team by which it was last bounded, and what came of it: the document as a
+            start gets it, or why it is not used. None if the main document has no teams.
+    """
+
+    document: Document
+    saved: Saved
+    read_at: float
+    is_restored: bool = False
+    bounded: tuple[Team | None, Document | Fault] | None = None
+
+    @property
+    def source(self) -> str:
+        """The name of its revision."""
+        return self.saved.revision
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it does not keep to its team's bounds, as they were last seen."""
+        return self.bounded is not None and not isinstance(self.bounded[1], Document)
+
+    def describe(self) -> str:
+        """Returns its name and age, for the log."""
+        return f"{self.source}, read {describe_age(self.read_at, self.is_restored)}"
+
+
 class DocumentCache:
     """The cache of one document: its newest version, and the last good one.
 
     Attributes:
         name: The source's name in messages.
-        last_good: The last good version, as a start gets it; None if there was none.
-        saved: The same, as the file of last good documents holds it.
+        configmap: The name of a selected ConfigMap; None for the main document.
+        uid: The uid of that ConfigMap.
+        last_good: The newest valid version; None if there was none.
+        kept: Of a selected ConfigMap, the newest version that a start got: it was valid, and kept to its bounds at that
+            time.
+        told: Why the newest valid version is not used, if the log has that already.
+        reported: The version that is in use, as the metrics have it.
     """
 
     def __init__(self, name: str, configmap: str | None = None, uid: str = "") -> None:
@@ -122,12 +164,12 @@ class DocumentCache:
             uid: The uid of that ConfigMap.
         """
         self.name = name
-        self._configmap = configmap
-        self._uid = uid
-        self.last_good: Snapshot | None = None
-        self.saved: Saved | None = None
-        self._last_good_at = 0.0
-        self._is_restored = False
+        self.configmap = configmap
+        self.uid = uid
+        self.last_good: GoodVersion | None = None
+        self.kept: GoodVersion | None = None
+        self.told: Fault | None = None
+        self.reported: GoodVersion | None = None
         self._newest: Outcome | None = None
         self._last_logged: DocumentError | None = None
         self._parsing = SingleFlight[Hashable, Outcome]()
@@ -136,6 +178,16 @@ class DocumentCache:
     def is_parsing(self) -> bool:
         """Whether a thread is parsing a version that was not given up."""
         return self._parsing.is_busy
+
+    @property
+    def versions(self) -> tuple[GoodVersion, ...]:
+        """The versions that a start may get, the first that keeps to its bounds."""
+        return tuple(dict.fromkeys(version for version in (self.last_good, self.kept) if version is not None))
+
+    @property
+    def in_use(self) -> GoodVersion | None:
+        """The one that it gets, by the bounds as they were last seen; None if it gets none."""
+        return next((version for version in self.versions if not version.is_refused), None)
 
     async def parse_in_thread(self, key: Hashable, extract: Callable[[], Revision], log: Log) -> Outcome:
         """Returns the outcome of parsing a version in a thread. Never raises.
@@ -160,9 +212,9 @@ class DocumentCache:
             self.name,
             GIVE_UP_SECONDS,
         )
-        return Outcome(None, None, self._explain_defect(f"not parsed within {GIVE_UP_SECONDS:g} s"))
+        return Outcome(None, None, self.explain_defect(f"not parsed within {GIVE_UP_SECONDS:g} s"))
 
-    def _explain_defect(self, what: str) -> DocumentError:
+    def explain_defect(self, what: str) -> DocumentError:
         what = f"could not be read, because of a defect of this package ({what}); please report it"
         return DocumentError([Diagnostic(what)], source=self.name)
 
@@ -173,7 +225,7 @@ class DocumentCache:
         except (SourceError, DocumentError) as fault:
             return Outcome(None, None, fault.without_traceback())
         except Exception as error:  # noqa: BLE001  a defect must not stop the hub, nor quote the text
-            return Outcome(None, None, self._explain_defect(type(error).__name__))
+            return Outcome(None, None, self.explain_defect(type(error).__name__))
         newest = self._newest
         # Compares the text too: a cluster that is restored from a backup issues the same versions again.
         return newest if newest is not None and newest.revision == revision else revision
@@ -191,14 +243,14 @@ class DocumentCache:
                     source=revision.name,
                     line_offset=text.line_offset,
                     column_offset=text.column_offset,
-                    is_selected=self._configmap is not None,
+                    is_selected=self.configmap is not None,
                 )
-                if self._configmap is not None:
-                    document = document.of_configmap(self._configmap)
+                if self.configmap is not None:
+                    document = document.of_configmap(self.configmap)
         except DocumentError as fault:
             return Outcome(revision, None, fault.without_traceback())
         except Exception as error:  # noqa: BLE001  as in `look_up`
-            return Outcome(revision, None, self._explain_defect(type(error).__name__))
+            return Outcome(revision, None, self.explain_defect(type(error).__name__))
         return Outcome(revision, document, None)
 
     def update(self, outcome: Outcome, log: Log) -> None:
@@ -217,35 +269,59 @@ class DocumentCache:
                     ", ".join(outcome.document.ignored),
                 )
         self._newest = outcome
-        metrics.DOCUMENT_VALID.labels(self.name).set(outcome.document is not None)
         if outcome.document is not None and outcome.revision is not None:
-            self.last_good = Snapshot(outcome.document, outcome.revision.name)
-            text = outcome.revision.text
-            if self.saved is None or (self.saved.revision, self.saved.text) != (outcome.revision.name, text):
-                self.saved = Saved(outcome.revision.name, text, time.time(), self._configmap or "", self._uid)
-            self._set_age(0)
-            self._is_restored = False
+            self._set_last_good(outcome.document, outcome.revision)
+        self.report()
+
+    def _set_last_good(self, document: Document, revision: Revision) -> None:
+        last = self.last_good
+        if last is None or last.document is not document:
+            saved = Saved(revision.name, revision.text, time.time(), self.configmap or "", self.uid)
+            # Without its time, which is that of the first reading.
+            self.last_good = last = GoodVersion(document, last.saved if last and last.saved == saved else saved, 0)
+        last.read_at, last.is_restored = time.monotonic(), False
 
     def restore(self, saved: Saved, outcome: Outcome, log: Log) -> None:
         """Uses a version that an earlier hub saved as the last good one, unless there is one already."""
-        if self.last_good is not None:
+        if self.last_good is not None and self.kept is not None:
             return
         if outcome.document is None:
             log.warning("Not using the last good profiles of an earlier hub, because %s", outcome.fault)
             return
-        self.last_good = Snapshot(outcome.document, saved.revision)
-        self.saved = saved
-        self._set_age(saved.age_seconds)
-        self._is_restored = True
+        version = GoodVersion(outcome.document, saved, time.monotonic() - saved.age_seconds, is_restored=True)
+        self.kept = self.kept or version
+        self.last_good = self.last_good or version
+        self.report()
 
-    def _set_age(self, age_seconds: float) -> None:
-        self._last_good_at = last = time.monotonic() - age_seconds
-        metrics.DOCUMENT_AGE.labels(self.name).set_function(lambda: time.monotonic() - last)
+    def bound(self, version: GoodVersion, team: Team | None) -> Document | Fault:
+        """Returns what a start gets of a version, or why nothing. Runs in a thread, changes nothing, never raises.
 
-    def describe_last_good(self) -> str:
-        """Returns the last good version's name and age, for the log."""
-        assert self.last_good is not None
-        return f"{self.last_good.source}, read {describe_age(self._last_good_at, self._is_restored)}"
+        Args:
+            version: The version of a selected ConfigMap.
+            team: The team that has it; None if none has it, so that it is not used.
+        """
+        text = version.saved.text
+        try:
+            if team is None:
+                return SourceError(NO_TEAM, outcome="refused")
+            with low_latency(len(text.text)):
+                return bound_document(version.document, self.configmap or "", team, text, source=version.source)
+        except DocumentError as fault:
+            return fault.without_traceback()
+        except Exception as error:  # noqa: BLE001  as in `look_up`
+            return self.explain_defect(type(error).__name__)
+
+    def report(self) -> None:
+        """Sets the metrics of what is in use."""
+        self.reported = in_use = self.in_use
+        if self._newest is not None:
+            is_valid = self._newest.document is not None and in_use is not None and in_use is self.last_good
+            metrics.DOCUMENT_VALID.labels(self.name).set(is_valid)
+        if in_use is not None:
+            metrics.DOCUMENT_AGE.labels(self.name).set_function(lambda: time.monotonic() - in_use.read_at)
+        else:
+            with suppress(KeyError):
+                metrics.DOCUMENT_AGE.remove(self.name)
 
     def describe_fault(self, fault: Fault) -> Fault | str:
         """Returns the fault for the log: with all its errors the first time, then with the first error only."""
@@ -356,8 +432,8 @@ class Store:
         self._cache.update(outcome, caller.log)
         if outcome.document is None:
             await self._restore(caller)
-        elif caller.file is not None and self._cache.saved is not None:
-            caller.file.save(self._saved_as, (self._cache.saved,), caller.log)
+        elif caller.file is not None and self._cache.last_good is not None:
+            caller.file.save(self._saved_as, (self._cache.last_good.saved,), caller.log)
         return outcome
 
     async def _restore(self, caller: _Caller) -> None:
@@ -375,7 +451,7 @@ class Store:
     def _log_fault(self, fault: Fault, policy: FailurePolicy, purpose: Purpose, log: Log) -> None:
         last_good = None
         if policy == "last-good" and self._cache.last_good:
-            last_good = self._cache.describe_last_good()
+            last_good = self._cache.last_good.describe()
         if purpose == "page":
             log_fault_for_page(f"the last good sizes, {last_good}" if last_good else "no sizes", fault, log)
             return

@@ -3,6 +3,9 @@
 Each selected ConfigMap is isolated from the others. If it is broken, or takes too long to parse, its last good version
 is used, or it is left out. That neither affects the others nor fails a start. Only the main document can fail a start
 (see `cache`).
+
+If the main document has teams, each is also bounded by its team (see `bounds`), as the main document of this start has
+it. One that exceeds its bounds counts as broken.
 """
 
 from __future__ import annotations
@@ -10,18 +13,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from .. import metrics
-from ..document.model import Combination, Document, combine_documents
+from ..decide.teams import map_teams
+from ..document.model import Combination, Document, Team, combine_documents
 from ..errors import SourceError
 from .cache import (
     DocumentCache,
     FailurePolicy,
     Fault,
+    GoodVersion,
     Log,
     Outcome,
     Purpose,
@@ -43,6 +48,7 @@ __all__ = ["TURN_SECONDS", "Selection", "all_selections", "get_selection", "read
 
 
 _Key: TypeAlias = tuple[str, str, str | None]
+_Bounded: TypeAlias = tuple[GoodVersion, Team | None, Document | Fault]
 
 # How long the parse of one ConfigMap may delay the next one. So a hundred that were edited at once are parsed one after
 # another, and one that hangs does not block the rest.
@@ -85,6 +91,38 @@ class _Answer:
     fault: SourceError | None = None
 
 
+class _Bounds:
+    """Which team of a main document has which ConfigMap."""
+
+    def __init__(self, main: Document) -> None:
+        self._teams = map_teams(main)
+
+    def find_team(self, cache: DocumentCache) -> Team | None:
+        return (self._teams or {}).get(cache.configmap or "")
+
+    def has_team(self, cache: DocumentCache) -> bool:
+        return self.find_team(cache) is not None
+
+    def are_checked(self, cache: DocumentCache, version: GoodVersion) -> bool:
+        """Whether a version was bounded by the team that it has now. Where there are no teams, it needs no check."""
+        if self._teams is None:
+            version.bounded = None
+            return True
+        team = self.find_team(cache)
+        # By identity first: two teams take longer to compare.
+        return version.bounded is not None and (version.bounded[0] is team or version.bounded[0] == team)
+
+    def make_work(
+        self, cache: DocumentCache, version: GoodVersion
+    ) -> tuple[Callable[[], _Bounded], Callable[[], _Bounded]]:
+        """Returns what bounds a version in a thread, and what is to be had if that takes too long."""
+        team = self.find_team(cache)
+        return (
+            lambda: (version, team, cache.bound(version, team)),
+            lambda: (version, team, cache.explain_defect(f"not bounded within {GIVE_UP_SECONDS:g} s")),
+        )
+
+
 class Selection:
     """The documents that a label selector selects, for the spawns of one event loop. Get it with `get_selection`."""
 
@@ -108,6 +146,7 @@ class Selection:
         # The newest versions that are not parsed yet.
         self._unparsed: dict[tuple[str, str], Revision] = {}
         self._extracting = SingleFlight[bytes, _List | SourceError](caches=False)
+        self._bounding = SingleFlight[tuple[int, int], _Bounded]()
         self._combining = SingleFlight[tuple[int, ...], tuple[tuple[Document, ...], Combination | None]]()
         self._last_logged: Combination | None = None
 
@@ -162,11 +201,11 @@ class Selection:
         purpose: Purpose = "start",
         file: LastGoodFile | None = None,
         restores: bool = False,
-    ) -> tuple[Snapshot, ...]:
-        """Returns the current document of each ConfigMap, in order of the ConfigMaps' names. Logs every fault.
+    ) -> tuple[DocumentCache, ...]:
+        """Returns the cache of each ConfigMap, in order of the ConfigMaps' names. Logs every fault.
 
-        For a ConfigMap that is broken, or not parsed in time, its last good version is returned, if there is one. If
-        the list cannot be read, the last good version of every ConfigMap of the last list is returned.
+        The cache of a ConfigMap that is broken, or not parsed in time, has its last good version, if there is one. If
+        the list cannot be read, the caches of the last list are returned.
 
         Args:
             source: The source, equal to that of every other caller of this selection.
@@ -195,10 +234,100 @@ class Selection:
                 # Only the first of several callers that waited for this parse stores its outcome.
                 if self._unparsed.get(key) is revision:
                     self._update(key, outcome, log)
-                    self._save(caller)
                     if outcome.fault is not None:
                         self._log_fault_of_one(cache, outcome.fault, purpose, log)
-        return tuple(cache.last_good for cache in self._caches.values() if cache.last_good is not None)
+        return tuple(self._caches.values())
+
+    async def choose(
+        self,
+        main: Document,
+        caches: Sequence[DocumentCache],
+        *,
+        timeout_seconds: float,
+        log: Log,
+        purpose: Purpose,
+        file: LastGoodFile | None = None,
+        restores: bool = False,
+    ) -> tuple[Snapshot, ...]:
+        """Returns what counts of each ConfigMap: its newest version that is valid and keeps to its team's bounds.
+
+        Nothing is bounded twice, as long as neither the version nor the team changes.
+
+        Args:
+            main: The main document, whose teams count.
+            caches: What `read` returned.
+            timeout_seconds: How long to wait.
+            log: Where to log what exceeds its bounds.
+            purpose: What the documents are for.
+            file: The file that keeps the last good documents over a restart; None for no such file.
+            restores: Whether to use the last good documents of an earlier hub.
+        """
+        bounds = _Bounds(main)
+        unfinished: Fault | None = None
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._bound(caches, bounds)
+                # The only version that keeps to its bounds may be that of an earlier hub.
+                if restores and any(bounds.has_team(cache) and not cache.kept and not cache.in_use for cache in caches):
+                    seconds = self._lookup.reserve_seconds(file, timeout_seconds)
+                    self._restore(await self._lookup.find(file, seconds, log), log)
+                    await self._bound(caches, bounds)
+        except TimeoutError:
+            what = "whether it keeps to the bounds of its team is still being checked"
+            unfinished = SourceError(what, outcome="unavailable")
+        except SourceError as fault:
+            unfinished = fault.without_traceback()
+        found = []
+        for cache in caches:
+            if unfinished is not None and not all(bounds.are_checked(cache, version) for version in cache.versions):
+                _log_left_out(cache.name, unfinished, purpose, log)
+                continue
+            self._log_bounds(cache, purpose, log)
+            in_use = cache.in_use
+            if in_use is not cache.reported:
+                cache.report()
+            if in_use is not None:
+                cache.kept = in_use
+                found.append(_take(in_use))
+        if file is not None and unfinished is None and self._list.raw is not None:
+            good = tuple(cache.kept.saved for cache in self._caches.values() if cache.kept is not None)
+            file.save(self._saved_as, good, log)
+        return tuple(found)
+
+    async def _bound(self, caches: Sequence[DocumentCache], bounds: _Bounds) -> None:
+        """Bounds every version by its team, each in a thread; the smallest first, so that none waits for a large one.
+
+        Raises:
+            SourceError: No thread could be started.
+        """
+
+        def list_new() -> list[tuple[int, DocumentCache, GoodVersion]]:
+            return [
+                (len(version.saved.text.text), cache, version)
+                for cache in caches
+                for version in cache.versions
+                if not bounds.are_checked(cache, version)
+            ]
+
+        # Listed anew each time, since a start with another main document may do the same in the meantime.
+        while new := list_new():
+            _, cache, version = min(new, key=lambda each: each[0])
+            work, give_up = bounds.make_work(cache, version)
+            # By identity, as in `combine`.
+            key = id(version), id(bounds.find_team(cache))
+            _, team, result = await self._bounding.run(key, work, give_up)
+            version.bounded = team, result
+
+    def _log_bounds(self, cache: DocumentCache, purpose: Purpose, log: Log) -> None:
+        """Logs why the newest valid version is not used, once for each such version and its bounds."""
+        version = cache.last_good
+        fault = version.bounded[1] if version is not None and version.bounded is not None else None
+        if fault is None or isinstance(fault, Document):
+            cache.told = None
+        elif purpose == "page" or fault is not cache.told:
+            self._log_use(cache, fault, fault, purpose, log)
+            if purpose != "page":
+                cache.told = fault
 
     async def _read(self, caller: _Caller) -> _Answer:
         raw = await fetch(caller.source)
@@ -211,12 +340,15 @@ class Selection:
         self._replace_list(found)
         answer = _Answer(await self._parse_each(caller))
         if any(cache.last_good is None for cache in self._caches.values()):
-            for saved, (_, outcome) in await self._find_saved(caller):
-                # By uid too: a new ConfigMap must not get the version of a deleted one with the same name.
-                if cache := self._caches.get((saved.configmap, saved.uid)):
-                    cache.restore(saved, outcome, caller.log)
-        self._save(caller)
+            self._restore(await self._find_saved(caller), caller.log)
         return answer
+
+    def _restore(self, found: Sequence[tuple[Saved, tuple[DocumentCache, Outcome]]], log: Log) -> None:
+        """Gives each ConfigMap the version that an earlier hub saved of it."""
+        for saved, (_, outcome) in found:
+            # By uid too: a new ConfigMap must not get the version of a deleted one with the same name.
+            if cache := self._caches.get((saved.configmap, saved.uid)):
+                cache.restore(saved, outcome, log)
 
     def _replace_list(self, new: _List) -> None:
         for key in self._caches.keys() - new.found.keys():
@@ -290,11 +422,6 @@ class Selection:
             self._list.found[key] = cache, outcome
         cache.update(outcome, log)
 
-    def _save(self, caller: _Caller) -> None:
-        if caller.file is not None:
-            good = tuple(cache.saved for cache in self._caches.values() if cache.saved is not None)
-            caller.file.save(self._saved_as, good, caller.log)
-
     async def _restore_all(self, caller: _Caller) -> None:
         """Uses the ConfigMaps of an earlier hub's last list, if this hub has read no list yet."""
         if self._read_at is not None:
@@ -318,13 +445,16 @@ class Selection:
                     self._log_fault_of_one(cache, outcome.fault, purpose, log)
 
     def _log_fault_of_one(self, cache: DocumentCache, fault: Fault, purpose: Purpose, log: Log) -> None:
-        last_good = None if cache.last_good is None else cache.describe_last_good()
+        why = fault if purpose == "page" else cache.describe_fault(fault)
+        self._log_use(cache, fault, why, purpose, log)
+
+    def _log_use(self, cache: DocumentCache, fault: Fault, why: Fault | str, purpose: Purpose, log: Log) -> None:
+        """Logs what is used in place of a newer version, and why."""
+        last_good = None if cache.in_use is None else cache.in_use.describe()
         if purpose == "page":
             shown = f"the last good version, {last_good}" if last_good else f"nothing of {cache.name}"
             log_fault_for_page(shown, fault, log)
-            return
-        why = cache.describe_fault(fault)
-        if last_good:
+        elif last_good:
             does = "Using the last good version, %s, because %s"
             would = "Would use the last good version, %s, because %s"
             log_fault(log, purpose, logging.WARNING, does, would, last_good, why)
@@ -355,6 +485,13 @@ class Selection:
 def _log_left_out(name: str | None, why: object, purpose: Purpose, log: Log) -> None:
     does, would = "Leaving out %s, because %s", "Would leave out %s, because %s"
     log_fault(log, purpose, logging.ERROR, does, would, name, why)
+
+
+def _take(version: GoodVersion) -> Snapshot:
+    """What a start gets of a version that is in use."""
+    bounded = version.document if version.bounded is None else version.bounded[1]
+    assert isinstance(bounded, Document)
+    return Snapshot(bounded, version.source)
 
 
 def _count_names(document: Document) -> int:
@@ -420,13 +557,25 @@ async def read_documents(
     )
     try:
         main = await reading_main
-        others = await reading_others
+        if main.source is None:
+            # Without a main document, nothing says what the others may do.
+            return main
+        caches = await reading_others
     finally:
         reading_others.cancel()
+    others = await selection.choose(
+        main.document,
+        caches,
+        timeout_seconds=max(combining_seconds, deadline - loop.time()) / 2,
+        log=log,
+        purpose=purpose,
+        file=file,
+        restores=policy == "last-good",
+    )
     combination = await selection.combine(
         main.document,
         others,
-        timeout_seconds=max(combining_seconds, deadline - loop.time()),
+        timeout_seconds=max(combining_seconds / 2, deadline - loop.time()),
         log=log,
         purpose=purpose,
     )

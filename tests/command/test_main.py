@@ -1581,3 +1581,138 @@ def test_validate_warns_of_what_has_no_effect(tmp_path: Path, capsys: pytest.Cap
         "4 profiles, no errors, 2 warnings",
     ]
     assert main(["validate", "--strict", "--merge-order", "document", str(path)]) == 1
+
+
+TEAMS = """\
+profiles: []
+sizes: [{name: Small}]
+teams:
+  - name: forecasting
+    configmaps: [aviation]
+    groups: [forecasters]
+    may: [env, resources, sizes]
+    hard: {limits.memory: 8Gi}
+"""
+WITHIN = "profiles: [{name: a, resources: {mem_limit: 8Gi}}]"
+BEYOND = "profiles:\n  - name: a\n    resources: {mem_limit: 9Gi}\n"
+TOO_MUCH = (
+    ":3:28: error: profiles[0].resources.mem_limit: 9Gi is more than the team forecasting may give a server, which is "
+    "8Gi (limits.memory)"
+)
+
+
+class TestTeams:
+    @pytest.fixture
+    def check(self, run: Run, write: Write) -> Callable[..., tuple[int, str, str]]:
+        """Checks a team's document against a main one."""
+
+        def check(text: str, *arguments: str, main: str = TEAMS, team: str = "forecasting") -> tuple[int, str, str]:
+            paths = write(text, "team.yaml"), write(main, "main.yaml")
+            return run("validate", paths[0], "--main", paths[1], "--team", team, *arguments)
+
+        return check
+
+    def test_a_document_is_checked_for_its_team(self, check: Callable[..., tuple[int, str, str]]) -> None:
+        assert check(WITHIN) == (0, "✔ team.yaml: 1 profile, no errors\n", "")
+        code, out, err = check(BEYOND)
+        assert (code, err) == (1, "")
+        assert out.splitlines()[0] == f"team.yaml{TOO_MUCH}"
+        code, out, _ = check(BEYOND, "--format", "json")
+        assert (code, json.loads(out)["errors"][0]["path"]) == (1, "profiles[0].resources.mem_limit")
+        assert check(BEYOND, "--format", "github")[1].startswith("::error file=team.yaml,line=3,col=28,")
+
+    def test_it_is_a_selected_one(self, check: Callable[..., tuple[int, str, str]]) -> None:
+        code, out, _ = check("profiles: []\nquotas: []\n")
+        assert code == 1
+        assert "team.yaml:2:1: error: quotas: only the main ConfigMap can have this" in out
+
+    def test_a_name_that_the_main_document_has_is_told(self, check: Callable[..., tuple[int, str, str]]) -> None:
+        assert check("profiles: []\nsizes: [{name: Large}, {name: Small}]")[:2] == (
+            0,
+            "team.yaml:2:31: warning: sizes[1].name: is never offered: the main document has a size of this name; "
+            "rename it\nno profiles, no errors, 1 warning\n",
+        )
+
+    @pytest.mark.parametrize(
+        ("main", "team", "told"),
+        [
+            (TEAMS, "other", "the main document has no team 'other'; its teams are: forecasting"),
+            ("profiles: []", "other", "the main document has no team 'other'; its teams are: none"),
+            ("profiles: [{nmae: x}]", "forecasting", "main.yaml:1:13: error: profiles[0].nmae"),
+        ],
+    )
+    def test_a_main_document_that_cannot_say_is_told(
+        self, check: Callable[..., tuple[int, str, str]], main: str, team: str, told: str
+    ) -> None:
+        code, out, err = check(WITHIN, main=main, team=team)
+        assert (code, out) == (2, "")
+        assert err.removeprefix("profiled-spawner: ").startswith(told)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("x.yaml", "--team", "t"),
+            ("x.yaml", "--main", "y.yaml"),
+            ("--configmap", "c", "--main", "y.yaml"),
+            ("--configmap", "c", "--label-selector", "a=b", "--main", "y.yaml", "--team", "t"),
+            ("-", "--main", "-", "--team", "t"),
+        ],
+    )
+    def test_arguments_that_do_not_go_together(self, run: Run, arguments: tuple[str, ...]) -> None:
+        code, out, err = run("validate", *arguments)
+        assert (code, out) == (2, "")
+        assert "error: argument --" in err or "standard input" in err
+
+    def test_assertions_are_about_documents_within_their_bounds(self, run: Run, write: Write) -> None:
+        write(TEAMS, "main.yaml")
+        tests = "document: [main.yaml, aviation.yaml]\nassertions: [{nobody_has: {resource: gpu}}]"
+        write(tests, "a.test.yaml")
+        write(WITHIN, "aviation.yaml")
+        assert "mem_limit" not in run("test", "a.test.yaml")[2]
+        write(BEYOND, "aviation.yaml")
+        assert f"aviation.yaml{TOO_MUCH}" in run("test", "a.test.yaml")[2]
+
+
+@pytest.mark.usefixtures("api")
+class TestTeamsOnACluster:
+    @pytest.fixture
+    def run_on(self, run: Run, write_profiles: WriteProfiles) -> Callable[..., Any]:
+        async def run_on(command: str, *arguments: str, main: str = TEAMS) -> tuple[int, str, str]:
+            write_profiles(main)
+            write_profiles(WITHIN, name="aviation", labels={"team": "yes"})
+            write_profiles("profiles: [{name: b}]", name="zoology", labels={"team": "yes"})
+            options = ("--configmap", CONFIGMAP, "--label-selector", "team=yes", *arguments)
+            return await asyncio.to_thread(run, command, *options)
+
+        return run_on
+
+    async def test_each_is_checked_under_its_team(self, run_on: Callable[..., Any]) -> None:
+        code, out, err = await run_on("validate")
+        assert (code, err) == (1, "")
+        assert out.splitlines() == [
+            f"✔ configmap/jhub/{CONFIGMAP}: no profiles, no errors",
+            "✔ configmap/jhub/aviation: 1 profile, no errors",
+            "configmap/jhub/zoology: error: no team of the main ConfigMap has it; name it under 'configmaps' of its "
+            "team, or take its label away",
+            SUMMARY.replace("2 errors, 1 warning", "1 error"),
+        ]
+        code, out, err = await run_on("validate", main=TEAMS.replace("8Gi", "7Gi"))
+        assert "configmap/jhub/aviation:1:45: error: profiles[0].resources.mem_limit: 8Gi is more than the team" in out
+
+    async def test_new_bounds_can_be_tried(self, run_on: Callable[..., Any], write: Write) -> None:
+        path = write(TEAMS.replace("8Gi", "7Gi").replace("aviation", "aviation, zoology"), "new.yaml")
+        code, out, err = await run_on("validate", "--main", path)
+        assert (code, err) == (1, "")
+        lines = out.splitlines()
+        assert lines[0] == "✔ new.yaml: no profiles, no errors"
+        assert lines[1].startswith("configmap/jhub/aviation:1:45: error: profiles[0].resources.mem_limit: 8Gi is more")
+        assert lines[3:] == ["✔ configmap/jhub/zoology: 1 profile, no errors"]
+        assert (await run_on("validate", "--main", write("profiles: [{nmae: x}]", "new.yaml")))[0] == 1
+
+    async def test_a_person_gets_it_as_a_member_of_the_team(self, run_on: Callable[..., Any]) -> None:
+        for groups, applied in (((), []), (("--group", "forecasters"), ["a"])):
+            code, out, err = await run_on("explain", "--user", "ada", *groups, "--image", "x", "--format", "json")
+            told = json.loads(out)
+            assert [told["profiles"][position]["name"] for position in told["applied"]] == applied
+            assert "configmap/jhub/zoology: error: no team" in err
+            assert code == 1

@@ -20,6 +20,7 @@ from profiled_spawner.decide.matching import (
 from profiled_spawner.document.model import Document, Profile
 from profiled_spawner.document.parser import parse_document
 from profiled_spawner.document.times import ALWAYS, Period, parse_start
+from profiled_spawner.errors import PodError
 
 ADA = Subject("ada", frozenset({"forecasters", "staff"}), "quay.io/example/nb:3.6", 0)
 DIGEST = "sha256:" + "0f4bb1c5" * 8
@@ -386,3 +387,26 @@ def test_a_period_says_when_it_applies(at: str, fitting: bool, reason: str) -> N
 )
 def test_of_a_period_the_next_bound_is_told(period: Period, expected: str) -> None:
     assert explain_period(period, UTC, 0) == expected
+
+
+def of_team(team: str, document: str) -> Document:
+    """A document of a team's ConfigMap."""
+    (found,) = parse_document(f"profiles: []\nteams: [{{name: t, configmaps: [c], {team}}}]").teams or ()
+    return parse_document(document).of_configmap("c", found)
+
+
+@pytest.mark.parametrize("filters", ["users: [ada]", "groups: [staff]", "users: [ada], images: [nb]", "images: [nb]"])
+@pytest.mark.parametrize(("team", "fitting"), [("users: [grace]", 0), ("users: [ada]", 3)])
+def test_profiles_of_another_team_do_not_count(filters: str, team: str, fitting: int) -> None:
+    subject = Subject("ada", frozenset({"staff"}), "nb", 0)
+    profiles = f"profiles: [{', '.join([f'{{{filters}}}'] * 3)}]"
+
+    assert len(match_profiles(of_team(team, profiles), subject)) == fitting
+
+    # Nobody can keep somebody else's servers from starting by many profiles that name them.
+    many = of_team(team, f"profiles: [{', '.join([f'{{{filters}}}'] * 501)}]")
+    if fitting:
+        with pytest.raises(PodError, match="more than 500 profiles fit"):
+            match_profiles(many, subject)
+    else:
+        assert match_profiles(many, subject) == ()

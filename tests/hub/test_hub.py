@@ -695,6 +695,42 @@ class TestImages:
             assert image_hub.app.tornado_application.settings.get("failure_count", 0) == 0
 
 
+class TestTeams:
+    pytestmark = pytest.mark.usefixtures("label_selectors")
+
+    async def test_what_a_team_offers_is_for_its_members_only(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(
+            "profiles: []\nsizes: [{name: Small}]\nteams: [{name: t, configmaps: [team], groups: [forecasters], "
+            "may: [resources, sizes], hard: {limits.memory: 4Gi}}]"
+        )
+        write_profiles(
+            "profiles: []\nsizes: [{name: Large, users: ['*'], resources: {mem_limit: 4Gi}}, {name: Small, gpu: 0}]",
+            name="team",
+            labels={"team": "yes"},
+        )
+        config = Config()
+        config.ProfiledKubeSpawner.configmap_label_selector = "team=yes"
+        hub = await make_hub(config)
+        await hub.add_user("grace", "forecasters")
+        await hub.add_user("eve", "staff")
+        for user in ("grace", "eve"):
+            async with hub.browser(user) as browser:
+                # The team's document gives GPUs, which it may not: nothing of it counts.
+                assert offered(await look(hub, browser, user)) == ["default", "Small"]
+        text = "profiles: []\nsizes: [{name: Large, users: ['*'], resources: {mem_limit: 4Gi}}, {name: Small}]"
+        write_profiles(text, name="team", labels={"team": "yes"})
+        for user, expected in (("grace", ["Small", "Large"]), ("eve", ["Small"])):
+            async with hub.browser(user) as browser:
+                assert offered(await look(hub, browser, user)) == ["default", *expected]
+        pod = await started(api, hub, "grace", {"profiled": {"size": "Large"}})
+        assert resources_of(pod)["limits"] == {"memory": "4Gi"}
+        refused = await hub.api("POST", "/users/eve/server", json={"profiled": {"size": "Large"}})
+        assert refused.status == 400
+        assert "there is no size 'Large' for eve" in await refused.text()
+
+
 class TestObserving:
     """With `observe_only`, people meet KubeSpawner alone; the admins learn what would be."""
 

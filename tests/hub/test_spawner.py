@@ -898,3 +898,83 @@ async def test_a_selected_configmap_harms_only_whom_it_reaches(
     )
     assert created(api) == []
     assert env_of(await start(api, make_spawner("bob", **settings)))["GIVEN"] == "main"
+
+
+TEAM_BOUNDS = """
+teams:
+  - name: forecasting
+    configmaps: [forecasting]
+    groups: [forecasters]
+    may: [env, env_from, resources, sizes, images]
+    hard: {limits.memory: 4Gi, requests.nvidia.com/gpu: 1}
+    refers: ['forecasting-*']
+"""
+
+
+@pytest.mark.usefixtures("label_selectors")
+@pytest.mark.parametrize(
+    ("document", "given"),
+    [
+        pytest.param("profiles: [{env: {FOO: team}}]", True, id="what-it-may"),
+        pytest.param("profiles: [{users: ['*'], env: {FOO: team}, resources: {mem_limit: 4Gi}}]", True, id="star"),
+        pytest.param("profiles: [{groups: [staff], env: {FOO: team}}]", False, id="for-another-group"),
+        pytest.param("profiles: [{users: [eve], env: {FOO: team}}]", False, id="for-another-user"),
+        pytest.param("profiles: [{env: {FOO: team}, resources: {mem_limit: 4097Mi}}]", False, id="too-much"),
+        pytest.param("profiles: [{env: {FOO: team}, resources: {mem_limit: null}}]", False, id="without-a-limit"),
+        pytest.param("profiles: [{env: {FOO: team}, gpu: 2}]", False, id="too-many-gpus"),
+        pytest.param("profiles: [&a {env: {FOO: team}}, {<<: *a, labels: {team: other}}]", False, id="a-label"),
+        pytest.param(
+            "profiles: [{env: {FOO: team, A: {valueFrom: {secretKeyRef: {name: 'forecasting-{username}', key: k}}}}}]",
+            True,
+            id="a-secret-of-its-own",
+        ),
+        pytest.param(
+            "profiles: [{env: {FOO: team, A: {valueFrom: {secretKeyRef: {name: '{username}', key: k}}}}}]",
+            False,
+            id="a-secret-of-whoever-is-called-so",
+        ),
+        pytest.param(
+            # The default server has no name, and KubeSpawner drops the hyphen.
+            "profiles: [{env: {FOO: team}, env_from: [{secretRef: {name: 'forecasting-{servername}'}}]}]",
+            False,
+            id="a-secret-without-its-hyphen",
+        ),
+        pytest.param(
+            "profiles: [{env: {FOO: team}}]\nimages: [{name: x, image: evil, users: [eve]}]", True, id="image"
+        ),
+        pytest.param(
+            "profiles: [{env: {FOO: team}}]\nimages: [{name: x, image: evil, image_pull_secrets: [hub]}]",
+            False,
+            id="an-image-with-the-hubs-secret",
+        ),
+        pytest.param(
+            f"profiles: [{', '.join(['{users: [eve], images: [x*], env: {FOO: team}}'] * 501)}]", False, id="many"
+        ),
+    ],
+)
+async def test_a_teams_configmap_gives_only_what_it_may_and_only_to_the_team(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles, document: str, given: bool
+) -> None:
+    write_profiles(f"profiles: [{{env: {{FOO: main}}, resources: {{mem_limit: 1Gi}}}}]{TEAM_BOUNDS}")
+    write_profiles(document, name="forecasting", labels={"team": "yes"})
+    write_profiles("profiles: [{env: {FOO: teamless}}]", name="teamless", labels={"team": "yes"})
+    settings: dict[str, Any] = {"configmap_label_selector": "team=yes", "image": "xyz"}
+    others = await start(api, make_spawner("eve", groups=("staff",), **settings))
+    assert env_of(others)["FOO"] == "main"
+    assert resources_of(others)["limits"] == {"memory": "1Gi"}
+    assert others["spec"]["containers"][0]["image"] == "xyz"
+    members = await start(api, make_spawner("ada", groups=("forecasters",), **settings))
+    assert env_of(members)["FOO"] == ("team" if given else "main")
+    assert resources_of(members)["limits"]["memory"] == ("4Gi" if "4Gi" in document else "1Gi")
+    assert members["spec"]["containers"][0]["image"] == "xyz"
+
+
+@pytest.mark.usefixtures("label_selectors")
+async def test_a_lower_bound_holds_from_the_next_start_on(
+    api: EmbeddedAPI, make_spawner: MakeSpawner, write_profiles: WriteProfiles
+) -> None:
+    write_profiles("profiles: [{resources: {mem_limit: 2Gi}}]", name="forecasting", labels={"team": "yes"})
+    for bound, limit in (("4Gi", "2Gi"), ("1Gi", None), ("2Gi", "2Gi")):
+        write_profiles(f"profiles: []{TEAM_BOUNDS.replace('4Gi', bound)}")
+        spawner = make_spawner("ada", groups=("forecasters",), configmap_label_selector="team=yes")
+        assert resources_of(await start(api, spawner)).get("limits", {}).get("memory") == limit
