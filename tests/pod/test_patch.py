@@ -21,7 +21,7 @@ from profiled_spawner.pod.patch import (
     OBSERVED,
     SOURCE,
     Injection,
-    annotate_observation,
+    annotate,
     expand_together,
     find_env_values,
     find_image,
@@ -594,7 +594,7 @@ def test_an_observation_is_one_annotation_more_and_nothing_else(own: dict[str, s
     pod = make(annotations=own, labels={"hub": "own"})
     before = send(pod)
 
-    after = send(annotate_observation(pod, "what would have come of it"))
+    after = send(annotate(pod, OBSERVED, "what would have come of it"))
 
     assert send(pod) == before
     assert after.pop("metadata") == before.pop("metadata") | {
