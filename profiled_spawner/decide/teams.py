@@ -6,11 +6,11 @@ For whom a team's entries are, is not asked here: whatever they say, they are fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..document.model import Document, Entry, EnvVarSource, ImageChoice, Profile, Team
 from ..document.quantity import Quantity, is_whole_and_equal
@@ -25,7 +25,14 @@ Path: TypeAlias = tuple[str | int, ...]
 # What an entry may have beside what is checked: by whom and when it is got, and how it is called. Whatever else there
 # is, or will be, a team may not have.
 _HARMLESS = frozenset({*(each.name for each in fields(Entry)), "images", "description", "image", "default_url"})
-_AMOUNTS = frozenset({"limits", "requests"})
+# To which section the rest belongs, by attribute. Secrets of images go with the whole list.
+_SECTIONS: Mapping[str, str] = {
+    "env": "env",
+    "env_from": "env_from",
+    "limits": "resources",
+    "requests": "resources",
+    "image_pull_secrets": "images",
+}
 # What these refer to is the server itself.
 _OF_THE_POD = frozenset({"fieldRef", "resourceFieldRef"})
 # Stands for what a field of a template becomes. No pattern has it, so only a star matches it.
@@ -71,48 +78,48 @@ class _Bounds:
         self._called = f"the team {team.shown_name}"
         # One name is often referred to many times.
         self._may_refer = lru_cache(maxsize=4096)(self._find_pattern)
+        self._checks: Mapping[str, Callable[[Any, Path], Iterator[Violation]]] = {
+            "env": self._check_env,
+            "env_from": self._check_env_from,
+            "limits": partial(self._check_amounts, "limits"),
+            "requests": partial(self._check_amounts, "requests"),
+            "image_pull_secrets": self._check_pull_secrets,
+        }
 
     def check(self, document: Document) -> Iterator[Violation]:
         for profile in document.profiles:
-            yield from self._check_profile(profile, ("profiles", profile.index))
+            yield from self._check_entry(profile, ("profiles", profile.index))
         for key, choices in (("sizes", document.sizes), ("images", document.images)):
             if choices and key not in self._team.may:
                 yield self._refuse_section((key,), key)
-        for size in document.sizes:
-            yield from self._check_profile(size, ("sizes", size.index))
-        for image in document.images:
-            yield from self._check_image(image, ("images", image.index))
+            for choice in choices:
+                yield from self._check_entry(choice, (key, choice.index))
 
-    def _check_profile(self, profile: Profile, path: Path) -> Iterator[Violation]:
-        for field in fields(profile):
-            name = field.name
-            if name in _HARMLESS or not getattr(profile, name):
+    def _check_entry(self, entry: Entry, path: Path) -> Iterator[Violation]:
+        for field in fields(entry):
+            name, given = field.name, getattr(entry, field.name)
+            if name in _HARMLESS or not given:
                 continue
-            if name in _AMOUNTS:
-                if "resources" in self._team.may:
-                    yield from self._check_amounts(profile, name, (*path, "resources", name))
-                elif name == "limits" or not profile.limits:
-                    yield self._refuse_section((*path, "resources"), "resources")
-            elif name not in ("env", "env_from"):
-                yield Violation((*path, name), "cannot be in a team's ConfigMap; the main one can have it")
-            elif name not in self._team.may:
-                yield self._refuse_section((*path, name), name)
-            elif name == "env":
-                yield from self._check_env(profile, (*path, name))
-            else:
-                yield from self._check_env_from(profile, (*path, name))
+            section = _SECTIONS.get(name)
+            here = (*path, "resources" if section == "resources" else name)
+            if section is None:
+                yield Violation(here, "cannot be in a team's ConfigMap; the main one can have it")
+            elif section in self._team.may or section == "images":
+                yield from self._checks[name](entry, here)
+            elif name != "requests" or not getattr(entry, "limits", None):
+                yield self._refuse_section(here, section)
 
     def _refuse_section(self, path: Path, section: str) -> Violation:
         allowed = ", ".join(sorted(self._team.may)) or "nothing"
         what = f"{self._called} may not have {section}; in the main document, its 'may' lists {allowed}"
         return Violation(path, what)
 
-    def _check_amounts(self, profile: Profile, kind: str, path: Path) -> Iterator[Violation]:
+    def _check_amounts(self, kind: str, profile: Profile, path: Path) -> Iterator[Violation]:
         amounts: Mapping[str, Quantity | None] = getattr(profile, kind)
         for resource, amount in amounts.items():
             what = self._explain_amount(kind, resource, amount, is_alone=profile.requests.get(resource) is None)
             if what is not None:
-                yield Violation((*path, resource), what)
+                yield Violation((*path, kind, resource), what)
 
     def _explain_amount(self, kind: str, resource: str, amount: Quantity | None, *, is_alone: bool) -> str | None:
         """Says what is wrong with an amount; None if nothing is.
@@ -154,12 +161,9 @@ class _Bounds:
                 if kind != "prefix":
                     yield from self._check_reference(reference.get("name"), (*path, position, kind, "name"))
 
-    def _check_image(self, image: ImageChoice, path: Path) -> Iterator[Violation]:
-        for field in fields(image):
-            if field.name not in _HARMLESS and field.name != "image_pull_secrets" and getattr(image, field.name):
-                yield Violation((*path, field.name), "cannot be in a team's ConfigMap; the main one can have it")
+    def _check_pull_secrets(self, image: ImageChoice, path: Path) -> Iterator[Violation]:
         for position, name in enumerate(image.image_pull_secrets or ()):
-            yield from self._check_reference(name, (*path, "image_pull_secrets", position))
+            yield from self._check_reference(name, (*path, position))
 
     def _check_reference(self, name: str | None, path: Path) -> Iterator[Violation]:
         if name is None or not self._may_refer(name, isinstance(name, Template)):

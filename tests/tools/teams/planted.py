@@ -39,10 +39,10 @@ FAULTS = (
     Fault("document/model", "sizes.setdefault(size.name, size)", "sizes[size.name] = size"),
     # Which sections
     Fault("decide/teams", "if choices and key not in self._team.may:", "if False:"),
-    Fault("decide/teams", "for size in document.sizes:", "for size in ():"),
+    Fault("decide/teams", '("sizes", document.sizes), ("images"', '("sizes", ()), ("images"'),
     Fault("decide/teams", '"images", "description",', '"images", "description", "labels",'),
-    Fault("decide/teams", 'elif name == "limits" or not profile.limits:', 'elif name == "limits":'),
-    Fault("decide/teams", "name in _HARMLESS or not getattr(profile, name)", "name in _HARMLESS"),
+    Fault("decide/teams", 'elif name != "requests" or not getattr(entry, "limits", None):', 'elif name != "requests":'),
+    Fault("decide/teams", "if name in _HARMLESS or not given:", "if name in _HARMLESS:"),
     Fault("sources/bounds", "if not violations:", "if len(violations) < 2:"),
     # How much
     Fault("decide/teams", "if amount > hard[name]:", "if amount >= hard[name]:"),
