@@ -229,9 +229,10 @@ class Ledger(Generic[K]):
     def find_most_used(self, quotas: tuple[Quota, ...]) -> list[Amounts]:
         """Returns what is used of each quota; of one per user, the highest amounts that one person uses."""
         self._use(quotas)
-        each = _Index([quota for quota in quotas if quota.per != "all"])
+        per_user = [quota for quota in quotas if quota.per != "all"]
+        each = _Index(per_user)
         of_one: dict[int, dict[str, int]] = {}
-        for its in self._by_user.values():
+        for its in self._by_user.values() if per_user else ():
             if len(its) == 1:
                 (server,) = its.values()
                 _raise(of_one.setdefault(each.find(server), {}), server.amounts)

@@ -82,7 +82,9 @@ class Reservations:
     def reserve(
         self, spawner: CountedSpawner, server: Server, quotas: tuple[Quota, ...], covering: tuple[Quota, ...]
     ) -> Shortage | None:
-        """Counts a server if it fits; whatever its spawner had reserved before is given up first.
+        """Counts a server if it fits, or if it needs no more than its spawner has reserved already.
+
+        The document may have changed since: then others may have been given more than the quotas of this start allow.
 
         Args:
             spawner: Its spawner.
@@ -93,6 +95,12 @@ class Reservations:
         Returns:
             Why it does not fit; None if it does.
         """
+        reserved = self.find(spawner)
+        if reserved is not None and all(
+            amount <= reserved.amounts.get(name, 0) for name, amount in server.amounts.items()
+        ):
+            self.put(spawner, server)
+            return None
         self.release(spawner)
         shortage = self._find_shortage(server, quotas, covering)
         if shortage is not None and self._release_stopped():

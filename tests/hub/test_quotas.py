@@ -21,6 +21,7 @@ from traitlets.config import Config
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.inprocess import InProcessHub
 from sandbox.paperkubelet import PaperKubelet
+from sandbox.waiting import until
 
 from ..conftest import API_SERVERS, NAMESPACE, WriteProfiles, make_api_server
 from .test_hub import MakeHub, look, offered, selected, started, stopped, with_defaults
@@ -205,6 +206,26 @@ class TestWhatCounts:
         await stopped(hub, "grace")
         write_profiles(GPUS.replace("gpu: 2}}", "gpu: 3}}"))
         assert (await ask(hub, "grace", ONE))[0] == 201
+
+    async def test_what_is_reserved_stays_reserved_when_an_edit_gives_others_more(
+        self, api: EmbeddedAPI, make_hub: MakeHub, write_profiles: WriteProfiles
+    ) -> None:
+        write_profiles(GPUS)
+        config = Config()
+        config.KubeSpawner.storage_pvc_ensure = True
+        config.KubeSpawner.storage_capacity = "1Gi"
+        hub = await make_hub(config)
+        for user in ("ada", "grace"):
+            await hub.add_user(user, "forecasters")
+        may_go_on = asyncio.Event()
+        # Where KubeSpawner waits between our two looks at the quotas.
+        api.faults.append(Fault(gate=may_go_on, verb="create", resource="persistentvolumeclaims", times=1))
+        starting = asyncio.ensure_future(ask(hub, "ada", TWO))
+        await until(lambda: any(request.resource == "persistentvolumeclaims" for request in api.requests))
+        write_profiles(GPUS.replace("gpu: 2}}", "gpu: 4}}"))
+        assert (await ask(hub, "grace", TWO))[0] == 201
+        may_go_on.set()
+        assert await starting == (201, "")
 
     async def test_named_servers_count_and_each_person_has_a_quota(
         self, make_hub: MakeHub, write_profiles: WriteProfiles

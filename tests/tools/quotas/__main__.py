@@ -13,7 +13,7 @@ from .machine import QuotaMachine
 
 __all__ = ["STEPS_OF_ONE", "run"]
 
-STEPS_OF_ONE = 100
+STEPS_OF_ONE = 250
 """How many steps happen to one hub, before the next one starts with an empty database."""
 
 

@@ -125,7 +125,7 @@ class QuotaMachine(RuleBasedStateMachine):
         self.stops: dict[Key, asyncio.Task[Any]] = {}
         # Creations that nobody waits for any more: their start has timed out.
         self.late: set[Key] = set()
-        # A restart takes as long as a dozen other steps.
+        # A restart takes as long as dozens of other steps.
         self.since_restart = 0
         replaced: list[tuple[object, str, object]] = [
             (kubespawner_spawner, "shared_client", lambda _: self.cluster),
@@ -269,7 +269,7 @@ class QuotaMachine(RuleBasedStateMachine):
         """An admin edits the quotas."""
         self._write(quotas)
 
-    @precondition(lambda self: self.model.servers and not self.late and self.since_restart >= 40)
+    @precondition(lambda self: self.model.servers and not self.late and self.since_restart >= 80)
     @rule()
     def kill_the_hub(self) -> None:
         """The hub is killed, and starts again."""
