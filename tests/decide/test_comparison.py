@@ -277,12 +277,22 @@ def test_two_names_at_once_may_be_those_of_somebody_for_whom_a_team_decides() ->
         assert [change.example.image_choice for change in changes] == images
 
 
-def test_preferences_of_those_to_whom_a_team_offers_no_image() -> None:
-    main = """
-        profiles: [{groups: [s], node_affinity: {preferredDuringSchedulingIgnoredDuringExecution: [
-          {weight: 1, preference: {matchExpressions: [{key: CANARY, operator: Exists}]}}]}}]
-        teams: [{name: t, configmaps: [t], groups: [f]}]
-    """
+@pytest.mark.parametrize(
+    ("groups", "without", "with_it"),
+    [
+        pytest.param(["s"], ("s",), ("f", "h", "s"), id="whoever is in no team"),
+        pytest.param(["f", "h"], ("f",), ("f", "h"), id="members who are not offered it"),
+    ],
+)
+def test_preferences_of_those_to_whom_a_team_offers_an_image_or_none(
+    groups: list[str], without: tuple[str, ...], with_it: tuple[str, ...]
+) -> None:
+    profiles = [
+        f"{{groups: [{group}], node_affinity: {{preferredDuringSchedulingIgnoredDuringExecution: ["
+        "{weight: 1, preference: {matchExpressions: [{key: CANARY, operator: Exists}]}}]}}"
+        for group in groups
+    ]
+    main = f"profiles: [{', '.join(profiles)}]\nteams: [{{name: t, configmaps: [t], groups: [f]}}]"
     theirs = parse_document("profiles: []\nimages: [{name: I, image: i, groups: [h]}]")
     documents = []
     for key in ("a", "b"):
@@ -290,7 +300,7 @@ def test_preferences_of_those_to_whom_a_team_offers_no_image() -> None:
         (team,) = document.teams or ()
         documents.append(combine_documents(document, [theirs.of_configmap("t", team)]).document)
     found = {(change.example.image_choice, change.example.groups) for change in compare_documents(*documents).changes}
-    assert found == {(None, ("s",)), ("I", ("f", "h", "s"))}
+    assert found == {(None, without), ("I", with_it)}
 
 
 QUOTA = "{name: q, groups: [g], hard: {pods: 2, limits.memory: 1Gi}}"

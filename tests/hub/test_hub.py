@@ -861,7 +861,7 @@ async def test_the_hubs_metrics_have_all_that_the_docs_list_and_what_the_alerts_
     hub = await make_hub()
     for user in ("ada", "grace"):
         await hub.add_user(user)
-    write_profiles(DOCUMENT)
+    write_profiles(f"{DOCUMENT}quotas: [{{name: enough, hard: {{pods: 9}}}}]")
     await started(api, hub, "ada")
     before = await metrics(hub)
     write_profiles("profiles: [{nmae: a}]")

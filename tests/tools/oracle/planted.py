@@ -37,7 +37,6 @@ FAULTS = (
     Fault("deciders", "for user in (None, *users):", "for user in (None,):"),
     Fault("deciders", "if not rule.who:", "if not rule.who and not rule.images:"),
     # Of teams
-    Fault("sums", "if bar is None:", "if True:"),
     Fault("rules", "found = *own, *find_who(entry.team)", "found = own"),
     Fault("rules", "if one.users <= other.users and one.groups <= other.groups:", "if one.groups <= other.groups:"),
     Fault("deciders", "bool(first & other_second | second & other_first)", "bool(first & other_second)"),
