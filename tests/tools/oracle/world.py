@@ -95,7 +95,7 @@ OF_CHOICES: dict[str, tuple[Any, ...]] = {
     "default_url": ("/lab", "/tree"),
 }
 VOLUME_NAMES = ("v", "w")
-PATHS = ("/v", "/w", "/w/", "/x")
+PATHS = ("/v", "/w", "/w/")
 
 #: No clock changes near them.
 INSTANTS = tuple(
