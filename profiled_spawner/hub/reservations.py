@@ -80,9 +80,15 @@ class Reservations:
                     self.put(spawner, spawner.describe_server(measure_pod(pod)))
 
     def reserve(
-        self, spawner: CountedSpawner, server: Server, quotas: tuple[Quota, ...], covering: tuple[Quota, ...]
+        self,
+        spawner: CountedSpawner,
+        server: Server,
+        quotas: tuple[Quota, ...],
+        covering: tuple[Quota, ...],
+        *,
+        reserved: Server | None = None,
     ) -> Shortage | None:
-        """Counts a server if it fits, or if it needs no more than its spawner has reserved already.
+        """Counts a server if it fits, or if it needs no more than the same start has reserved before.
 
         The document may have changed since: then others may have been given more than the quotas of this start allow.
 
@@ -91,11 +97,11 @@ class Reservations:
             server: What it needs.
             quotas: All quotas of the document.
             covering: Those that cover its owner now.
+            reserved: What this start has reserved before; None if it has not.
 
         Returns:
             Why it does not fit; None if it does.
         """
-        reserved = self.find(spawner)
         if reserved is not None and all(
             amount <= reserved.amounts.get(name, 0) for name, amount in server.amounts.items()
         ):

@@ -232,10 +232,12 @@ class ProfiledKubeSpawner(HostSpawner):
     def _configmap_namespace_default(self) -> str:
         return find_hub_namespace(self)
 
-    # Of the current spawn: when it began, its snapshot, and what was chosen. Nothing of it is kept for the next.
+    # Of the current spawn: when it began, its snapshot, what was chosen, and what is reserved for it. Nothing of it is
+    # kept for the next.
     _began: float | None = None
     snapshot: Snapshot | None = None
     _choice: Choice = Choice()
+    _reserved: Server | None = None
     # The spawn's outcome as the metrics name it, and whether the pod has profiles or a size in it.
     _outcome = "current"
     _has_profiles = False
@@ -270,7 +272,7 @@ class ProfiledKubeSpawner(HostSpawner):
                 self.snapshot = await self.read_profiles()
             return await super().start()
         finally:
-            self.snapshot = self._began = None
+            self.snapshot = self._began = self._reserved = None
             self._choice = Choice()
             self._is_starting = False
             if self._is_abandoned:
@@ -598,9 +600,10 @@ class ProfiledKubeSpawner(HostSpawner):
         if not covering:
             self.reservations.put(self, server)
             return
-        shortage = self.reservations.reserve(self, server, document.quotas, covering)
+        shortage = self.reservations.reserve(self, server, document.quotas, covering, reserved=self._reserved)
         if shortage is not None:
             raise self._explain_shortage(shortage)
+        self._reserved = server
 
     def _observe_quotas(self, pod: V1Pod, snapshot: Snapshot) -> None:
         """Says whether the server would fit, and reserves nothing.

@@ -17,7 +17,7 @@ from traitlets.config import Config
 from profiled_spawner.hub.spawner import ProfilesUnavailableError, StartRefusedError
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
-from sandbox.waiting import until
+from sandbox.waiting import SHORT_SECONDS, Clock, until
 
 from ..conftest import API_SERVERS, MakeSpawner, WriteProfiles, make_api_server
 from .test_spawner import created, env_of, start
@@ -495,11 +495,13 @@ class TestNothingRemains:
         api: EmbeddedAPI,
         make_spawner: MakeSpawner,
         write_profiles: WriteProfiles,
+        clock: Clock,
         failing: str,
         error: type[BaseException],
     ) -> None:
         write_profiles(IMAGES)
         config = Config(KubeSpawner={"image_pull_secrets": ["the-hubs"], "default_url": "/lab"})
+        config.KubeSpawner.k8s_api_request_timeout = SHORT_SECONDS
         config.KubeSpawner.volumes = [{"name": "home", "emptyDir": {}}]
         spawner = make_spawner("ada", groups=FORECASTERS, config=config)
         during: list[str] = []
@@ -525,6 +527,10 @@ class TestNothingRemains:
             starting = asyncio.create_task(spawner.start())
             await until(lambda: not hanging.times)
             starting.cancel()
+            await asyncio.sleep(0)
+            # It waits for the request, which may have been taken.
+            assert not starting.done()
+            clock.forward(2 * SHORT_SECONDS)
             with pytest.raises(error):
                 await starting
         else:
