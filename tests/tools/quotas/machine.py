@@ -193,6 +193,8 @@ class QuotaMachine(RuleBasedStateMachine):
         for key in _order(room, {key: (key[0], groups[key], SIZES[before[key]]) for key in admitted}):
             room.servers[key] = self.model.servers[key]
         for key in refused:
+            error = self.starts[key].exception()
+            assert getattr(error, "status_code", None) == 429, error
             assert not self.model.fits(key[0], groups[key], SIZES[before[key]]), (
                 f"{key} was refused while there is room"
             )
@@ -268,6 +270,7 @@ class QuotaMachine(RuleBasedStateMachine):
     def edit(self, quotas: list[dict[str, Any]]) -> None:
         """An admin edits the quotas."""
         self._write(quotas)
+        self._run(self._read())
 
     @precondition(lambda self: self.model.servers and not self.late and self.since_restart >= 80)
     @rule()
@@ -355,6 +358,11 @@ class QuotaMachine(RuleBasedStateMachine):
             self.hub.app.db.add_all(orm.Spawner(name=name, user=owner) for name in NAMES if name)
         self.hub.app.db.commit()
         self._find_users()
+        await self._read()
+
+    async def _read(self) -> None:
+        # Parsing takes a thread, which would be given up if the clock was put forward meanwhile.
+        await self.users[USERS[0]].spawner.read_profiles()
 
     def _find_users(self) -> None:
         # Once for each hub, because it asks the database.
@@ -453,7 +461,6 @@ class QuotaMachine(RuleBasedStateMachine):
                 await asyncio.sleep(0)
             if all(self._waits(key, task) for tasks in (self.starts, self.stops) for key, task in tasks.items()):
                 return
-            # Parsing takes a thread.
             await asyncio.sleep(0.0005)
         raise TimeoutError("something goes on for ever")
 
