@@ -5,7 +5,6 @@ Amounts are whole numbers of billionths, by the names of a ResourceQuota: sums a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,7 +15,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from ..document.hard import split_name
 from ..document.model import Document, Quota, Size
-from ..document.quantity import Quantity, format_billionths, is_whole_and_equal, to_billionths
+from ..document.quantity import BILLION, Quantity, format_billionths, is_whole_and_equal, to_billionths
 from .choices import describe_hard
 from .matching import Subject, fits_person
 
@@ -36,7 +35,6 @@ K = TypeVar("K", bound=Hashable)
 Amounts: TypeAlias = Mapping[str, int]
 """Amounts in billionths, by the names of a ResourceQuota, such as ``limits.memory``."""
 
-_ONE = 10**9
 _NOBODY = Quota(-1, groups=frozenset())
 _COUNT_BYTES = ("memory", "ephemeral-storage")
 _UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
@@ -97,7 +95,7 @@ class Shortage:
         if self.used < self.hard:
             used = describe_amount(self.name, self.used)
             return f"it needs {needed}, and {quota} allows {hard}{each}, with {used} in use already"
-        if self.hard == _ONE:
+        if self.hard == BILLION:
             return f"the only {hard.removeprefix('1 ')} that {quota} allows{each} is in use"
         return f"all {hard} that {quota} allows{each} are in use"
 
@@ -165,7 +163,7 @@ def describe_amount(name: str, amount: int) -> str:
 
 def _format_bytes(amount: int) -> str:
     """In the largest unit of which there is at least one, to two digits behind the point."""
-    number = amount / _ONE
+    number = amount / BILLION
     unit = 0
     while number >= 1024 and unit < len(_UNITS) - 1:
         number /= 1024
@@ -324,15 +322,9 @@ def _list_bits(bits: int) -> list[int]:
 
 
 def _sum(amounts: Iterable[Amounts]) -> dict[str, int]:
-    # Many servers use the same, and share the object that says so.
-    found: dict[int, Amounts] = {}
-    times: Counter[int] = Counter()
-    for each in amounts:
-        found[id(each)] = each
-        times[id(each)] += 1
     total: dict[str, int] = {}
-    for key, each in found.items():
-        _add(total, each, times[key])
+    for each in amounts:
+        _add(total, each, 1)
     return total
 
 

@@ -1,6 +1,6 @@
 """Finds the place in a text of something that a document has, to say where it is.
 
-A document does not know its places. Only what has to be told is looked for, in the text's tree, which is parsed again.
+A document does not keep the places of what it says. So its text is parsed again, if there is something to report.
 """
 
 from __future__ import annotations

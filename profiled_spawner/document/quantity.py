@@ -16,6 +16,7 @@ from ..errors import QuantityError
 
 __all__ = [
     "AMOUNT_PATTERN",
+    "BILLION",
     "Quantity",
     "check_resource",
     "describe_amounts",
@@ -39,6 +40,9 @@ _MOST_UNITS = _LARGEST // 1000
 _HUGE_PAGES = "hugepages-"
 # Enough digits for the exact product of an accepted number (at most 64 characters) and a suffix.
 _EXACT = Context(prec=128)
+
+BILLION = 10**9
+"""How many billionths a unit has. Kubernetes has nothing finer, so amounts in these are whole numbers."""
 
 AMOUNT_PATTERN = (
     r"(?:\+|-(?=[0.]+(?:[A-Za-z]|$)))?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?"
@@ -201,7 +205,7 @@ def to_billionths(quantity: Quantity) -> int:
 
 def format_billionths(amount: int) -> str:
     """Returns a whole number of billionths as a decimal number of the base unit, such as ``0.5``."""
-    whole, rest = divmod(amount, 10**9)
+    whole, rest = divmod(amount, BILLION)
     return f"{whole}.{rest:09}".rstrip("0") if rest else f"{whole}"
 
 
@@ -214,7 +218,7 @@ def parse_billionths(text: str) -> int:
     whole, _, rest = text.partition(".")
     if not whole.isdecimal() or len(text) > 64 or (rest and not rest.isdecimal()) or len(rest) > 9:
         raise QuantityError("not an amount")
-    return int(whole) * 10**9 + int(rest.ljust(9, "0"))
+    return int(whole) * BILLION + int(rest.ljust(9, "0"))
 
 
 def format_cores(quantity: Quantity) -> str:

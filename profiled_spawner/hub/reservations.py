@@ -16,13 +16,11 @@ from weakref import ReferenceType, WeakKeyDictionary, WeakSet, ref
 from .. import metrics
 from ..decide.quotas import Amounts, Ledger, Server, Shortage, find_shortage
 from ..document.model import Quota
-from ..document.quantity import format_billionths, parse_billionths
+from ..document.quantity import BILLION, format_billionths, parse_billionths
 from ..errors import QuantityError
 from ..pod.amounts import measure_pod
 
 __all__ = ["CountedSpawner", "Reservations", "all_reservations", "from_state", "get_reservations", "to_state"]
-
-_BILLION = 10**9
 
 
 class CountedSpawner(Protocol):
@@ -108,12 +106,16 @@ class Reservations:
             self.put(spawner, server)
             return None
         self.release(spawner)
-        shortage = self._find_shortage(server, quotas, covering)
+        shortage = self.find_shortage(server, quotas, covering)
         if shortage is not None and self._release_stopped():
-            shortage = self._find_shortage(server, quotas, covering)
+            shortage = self.find_shortage(server, quotas, covering)
         if shortage is None:
             self.put(spawner, server)
         return shortage
+
+    def find_shortage(self, server: Server, quotas: tuple[Quota, ...], covering: tuple[Quota, ...]) -> Shortage | None:
+        """Returns why a server does not fit now; None if it does. It counts nothing."""
+        return find_shortage(covering, self.add_up(quotas, covering, server.user), server.amounts)
 
     def add_up(self, quotas: tuple[Quota, ...], covering: tuple[Quota, ...], user: str) -> list[Amounts]:
         """Returns what is used of some quotas now, in their order."""
@@ -129,10 +131,7 @@ class Reservations:
         for quota, used in zip(self.quotas, self._ledger.find_most_used(self.quotas), strict=True):
             if quota.period.covers(now):
                 for name, hard in quota.hard.items():
-                    yield metrics.QuotaUse(quota.shown_name, name, used.get(name, 0) / _BILLION, float(hard.amount))
-
-    def _find_shortage(self, server: Server, quotas: tuple[Quota, ...], covering: tuple[Quota, ...]) -> Shortage | None:
-        return find_shortage(covering, self.add_up(quotas, covering, server.user), server.amounts)
+                    yield metrics.QuotaUse(quota.shown_name, name, used.get(name, 0) / BILLION, float(hard.amount))
 
     def _release_stopped(self) -> bool:
         """Stops counting servers whose stop went unnoticed, and returns whether there were any.

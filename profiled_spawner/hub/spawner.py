@@ -26,7 +26,7 @@ from ..decide.matching import Subject, match_profiles
 from ..decide.merging import EffectiveProfile, check_merge_input, merge_profiles
 from ..decide.quotas import Amounts, Server, Shortage, describe_amount, find_quotas, find_shortage, measure_size
 from ..document.limits import MAX_IMAGE
-from ..document.model import Document, Profile
+from ..document.model import Document, Profile, Quota
 from ..errors import ChoiceError, DocumentError, PodError, ProfiledSpawnerError, QuotaError, SourceError
 from ..pod.amounts import measure_pod
 from ..pod.patch import (
@@ -366,7 +366,7 @@ class ProfiledKubeSpawner(HostSpawner):
         try:
             pod, effective, injection = await self._make_pod(snapshot)
             # What the pod needs is usually what is reserved already.
-            self._reserve(injection.pod, snapshot)
+            covering = self._reserve(injection.pod, snapshot)
         except PodError as error:
             raise self._refuse_pod(error) from None
         self._has_profiles = bool(effective.applied)
@@ -374,7 +374,6 @@ class ProfiledKubeSpawner(HostSpawner):
         self._log_outcome(pod, effective, injection, snapshot)
         self.summary = _summarize(effective, injection)
         self._summary_ready.set()
-        covering = find_quotas(snapshot.document, self._subject())
         made = annotate(injection.pod, QUOTAS, format_quotas(covering)) if covering else injection.pod
         return MaskedPod.of(made)
 
@@ -589,8 +588,8 @@ class ProfiledKubeSpawner(HostSpawner):
         pod = set_image(pod, self._choice.image_name)
         return pod, *await self._decide(pod, snapshot, self._choice)
 
-    def _reserve(self, pod: V1Pod, snapshot: Snapshot) -> None:
-        """Counts the server from now on, if it fits into the quotas that cover its owner.
+    def _reserve(self, pod: V1Pod, snapshot: Snapshot) -> tuple[Quota, ...]:
+        """Counts the server from now on, if it fits into the quotas that cover its owner, and returns these.
 
         Raises:
             QuotaError: It does not fit.
@@ -599,11 +598,12 @@ class ProfiledKubeSpawner(HostSpawner):
         covering = find_quotas(document, self._subject())
         if not covering:
             self.reservations.put(self, server)
-            return
+            return ()
         shortage = self.reservations.reserve(self, server, document.quotas, covering, reserved=self._reserved)
         if shortage is not None:
             raise self._explain_shortage(shortage)
         self._reserved = server
+        return covering
 
     def _observe_quotas(self, pod: V1Pod, snapshot: Snapshot) -> None:
         """Says whether the server would fit, and reserves nothing.
@@ -613,8 +613,7 @@ class ProfiledKubeSpawner(HostSpawner):
         """
         server, document = self.describe_server(measure_pod(pod)), snapshot.document
         covering = find_quotas(document, self._subject())
-        used = self.reservations.add_up(document.quotas, covering, server.user) if covering else []
-        shortage = find_shortage(covering, used, server.amounts)
+        shortage = self.reservations.find_shortage(server, document.quotas, covering)
         if shortage is not None:
             raise self._explain_shortage(shortage)
 

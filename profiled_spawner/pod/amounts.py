@@ -7,12 +7,10 @@ from typing import Any
 
 from ..decide.quotas import Amounts
 from ..document.hard import PODS
-from ..document.quantity import is_whole_and_equal, to_billionths
+from ..document.quantity import BILLION, is_whole_and_equal, to_billionths
 from .patch import get_field, parse_quantities
 
 __all__ = ["measure_pod"]
-
-_ONE = 10**9
 
 
 def measure_pod(pod: Any) -> Amounts:
@@ -48,7 +46,7 @@ def measure_pod(pod: Any) -> Amounts:
     found = {name: max(amount, largest.get(name, 0)) for name, amount in counted.items()}
     found |= {name: amount for name, amount in largest.items() if name.startswith("requests.") and name not in found}
     # What is set for the whole pod replaces the sum, as Kubernetes does it since 1.34.
-    return {PODS: _ONE, **found, **_find_amounts(spec)}
+    return {PODS: BILLION, **found, **_find_amounts(spec)}
 
 
 def _find_amounts(container: Any) -> dict[str, int]:
