@@ -104,11 +104,13 @@ class InProcessHub:
     Args:
         directory: Where it may write: its database is in memory, but for the cookie secret.
         config: What to set beyond what makes it run here; KubeSpawner's way to an API server is the caller's.
+        pods: The address that pods answer at; 0.0.0.0 if each has a loopback address of its own.
     """
 
-    def __init__(self, directory: Path, config: Config) -> None:
+    def __init__(self, directory: Path, config: Config, *, pods: str = "127.0.0.1") -> None:
         self._directory = directory
         self._config = config
+        self._pods = pods
         self._token = secrets.token_hex(16)
 
     async def __aenter__(self) -> Self:
@@ -185,7 +187,7 @@ class InProcessHub:
         runner = web.AppRunner(application)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, self._pods, 0).start()
         return int(runner.addresses[0][1])
 
     async def api(self, method: str, path: str, **kwargs: Any) -> ClientResponse:

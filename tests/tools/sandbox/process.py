@@ -44,6 +44,11 @@ class Process:
         process.stdin.write(json.dumps(command).encode() + b"\n")
         return cls(process)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the command has ended."""
+        return self._shim.returncode is not None
+
     async def wait(self) -> int:
         """Wait for the end.
 
