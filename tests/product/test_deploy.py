@@ -20,10 +20,12 @@ from traitlets.config import Config
 from cluster.apiserver import ControlPlane
 from profiled_spawner import ProfiledKubeSpawner, __version__
 from profiled_spawner.command.main import main
+from profiled_spawner.document.parser import validate_document
 from sandbox.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+EXAMPLE = ROOT / "docs" / "example.yaml"
 VALUES = yaml.safe_load((DEPLOY / "chart" / "values.yaml").read_text())
 RELEASE = Version(__version__).base_version
 PIN = f"jupyterhub-profiled-spawner=={RELEASE}"
@@ -69,6 +71,31 @@ def test_the_configmap_is_the_one_that_the_values_name(trait: str) -> None:
     wanted = VALUES["hub"]["config"]["ProfiledKubeSpawner"][trait]
     found = {"configmap_name": configmap["metadata"]["name"], "configmap_key": next(iter(configmap["data"]))}
     assert found[trait] == wanted
+
+
+def deployed_document() -> str:
+    (configmap,) = objects(DEPLOY / "configmap.yaml")
+    (document,) = configmap["data"].values()
+    return str(document)
+
+
+def test_the_configmap_to_begin_with_changes_nothing_for_anybody() -> None:
+    result = validate_document(deployed_document())
+    assert result.document is not None
+    assert (result.document.profiles, result.warnings) == ((), ())
+
+
+def test_the_example_in_the_configmap_works_as_its_comment_says() -> None:
+    before, _, example = deployed_document().partition("profiles: []\n")
+    explained, _, commented = example.partition("\n")
+    assert explained == "# An example. To use it, delete the line above, and the '# ' of each line below."
+    result = validate_document(before + re.sub("^# ", "", commented, flags=re.MULTILINE))
+    assert result.document is not None
+    (profile,) = result.document.profiles
+    assert (profile.name, result.warnings) == ("forecasting", ())
+    # It is for one group alone, and needs nothing that no step of the guide creates.
+    assert profile.groups == {"forecasters"}
+    assert "valueFrom" not in commented
 
 
 def test_the_image_is_the_charts_with_this_release_pinned() -> None:
@@ -139,7 +166,7 @@ def test_the_charts_own_configuration_makes_servers_with_profiles(
     chart_config: Path, hub_environment: dict[str, str]
 ) -> None:
     rendered = run(
-        *[sys.executable, "-m", "profiled_spawner", "render", DEPLOY / "configmap.yaml", *GRACE],
+        *[sys.executable, "-m", "profiled_spawner", "render", EXAMPLE, *GRACE],
         *["--config", chart_config, "--show-values"],
         env=hub_environment,
     )
