@@ -59,12 +59,12 @@ test-latest:
 	@.venv-latest/bin/python -m pip install --quiet --editable '.[test]'
 	.venv-latest/bin/python -m locks.latest $(ARGS)
 
-## Runs the tests on a real kube-apiserver and etcd; where there are none and no Go to build them with, it skips them
+## Runs the tests on a real control plane; where there is none and no Go to build it with, it skips them
 test-cluster: $(NEWEST)
 	@.venv/bin/python -m cluster.assets || test $$? -eq 2
 	.venv/bin/python -m pytest -m cluster $(ARGS)
 
-## Builds kube-apiserver and etcd with Go, once, into a cache outside the checkout
+## Builds a control plane, KWOK, kubectl, helm and promtool with Go, once, into a cache outside the checkout
 cluster-assets: $(NEWEST)
 	@.venv/bin/python -m cluster.assets
 

@@ -1,9 +1,9 @@
-"""Where the binaries of the control plane come from: etcd and kube-apiserver.
+"""Where the programs of a cluster come from: the control plane, KWOK, and what an admin uses.
 
 They are found in the directory that ``KUBEBUILDER_ASSETS`` names, as the tools of the Kubernetes project have it, or
-in a cache outside the checkout. ``python -m cluster.assets`` fills the cache: it builds both with Go from the modules
-that ``go/go.mod`` pins, whose checksums are in ``go/go.sum``. Nothing else here builds: a test run must not take ten
-minutes because it found no binaries.
+in a cache outside the checkout. ``python -m cluster.assets`` fills the cache: it builds them with Go from the modules
+that stand below ``go``, whose checksums are there too. Nothing else here builds: a test run must not take a quarter of
+an hour because it found no programs.
 """
 
 from __future__ import annotations
@@ -17,87 +17,141 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-_MODULE = Path(__file__).with_name("go")
-_ETCD = "go.etcd.io/etcd/server/v3"
-_KUBERNETES = "k8s.io/kubernetes"
-_PACKAGES = {"etcd": _ETCD, "kube-apiserver": f"{_KUBERNETES}/cmd/kube-apiserver"}
+_GO = Path(__file__).with_name("go")
+
+
+@dataclass(frozen=True)
+class _Program:
+    """A program that is built with Go.
+
+    Attributes:
+        directory: Where its ``go.mod`` is, below ``go``.
+        module: The module that it is in, whose version is its own.
+        path: Its package in the module.
+        stamp: The variable that holds its version; empty if nobody asks for it.
+    """
+
+    directory: str
+    module: str
+    path: str = ""
+    stamp: str = ""
+
+    @property
+    def package(self) -> str:
+        return f"{self.module}/{self.path}".rstrip("/")
+
+    @property
+    def version(self) -> str:
+        """Such as ``v1.37.2``."""
+        found = re.search(rf"^\s*{re.escape(self.module)} (v\S+)", self.go_mod.read_text(), re.MULTILINE)
+        assert found, self.module
+        return found[1]
+
+    @property
+    def go_mod(self) -> Path:
+        return _GO / self.directory / "go.mod"
+
+
+def _of_kubernetes(name: str) -> _Program:
+    return _Program("kubernetes", "k8s.io/kubernetes", f"cmd/{name}", "k8s.io/component-base/version.gitVersion")
+
+
+PROGRAMS = {
+    "etcd": _Program("kubernetes", "go.etcd.io/etcd/server/v3"),
+    "kube-apiserver": _of_kubernetes("kube-apiserver"),
+    "kube-controller-manager": _of_kubernetes("kube-controller-manager"),
+    "kube-scheduler": _of_kubernetes("kube-scheduler"),
+    "kubectl": _of_kubernetes("kubectl"),
+    "etcdutl": _Program("kubernetes", "go.etcd.io/etcd/etcdutl/v3"),
+    "kwok": _Program("kwok", "sigs.k8s.io/kwok", "cmd/kwok"),
+    "helm": _Program("helm", "helm.sh/helm/v4", "cmd/helm", "helm.sh/helm/v4/internal/version.version"),
+    "promtool": _Program("promtool", "github.com/prometheus/prometheus", "cmd/promtool"),
+}
+# Without these two there is no control plane.
+_CONTROL_PLANE = ("etcd", "kube-apiserver")
 _HOW_TO = (
-    "run `make cluster-assets`, which builds them with Go once (about 10 minutes on two cores), or set "
-    "KUBEBUILDER_ASSETS to a directory that has them"
+    "run `make cluster-assets`, which builds all of them with Go once (about 20 minutes on two cores), or set "
+    "KUBEBUILDER_ASSETS to a directory that has etcd and kube-apiserver"
 )
 
 
 class AssetsUnavailableError(Exception):
-    """There are no binaries; the text says how to get them."""
+    """A program is not there; the text says how to get it."""
 
 
 @dataclass(frozen=True)
 class Assets:
-    """The binaries of one control plane."""
+    """The programs of one control plane."""
 
     etcd: Path
     kube_apiserver: Path
 
-    @classmethod
-    def in_directory(cls, directory: Path) -> Self | None:
-        """Return the binaries of a directory that has both."""
-        paths = [directory / name for name in _PACKAGES]
-        return cls(*paths) if all(os.access(path, os.X_OK) for path in paths) else None
-
 
 def find_assets() -> Assets:
-    """Find the binaries.
+    """Find the programs of a control plane.
 
     Raises:
-        AssetsUnavailableError: There are none, or none in the directory that ``KUBEBUILDER_ASSETS`` names.
+        AssetsUnavailableError: They are not there, or not in the directory that ``KUBEBUILDER_ASSETS`` names.
+    """
+    given = os.environ.get("KUBEBUILDER_ASSETS")
+    if given and not all(_is_program(Path(given, name)) for name in _CONTROL_PLANE):
+        raise AssetsUnavailableError(f"KUBEBUILDER_ASSETS is {given}, where etcd or kube-apiserver is missing")
+    return Assets(*map(find_tool, _CONTROL_PLANE))
+
+
+def find_tool(name: str) -> Path:
+    """Find one program.
+
+    Args:
+        name: One of `PROGRAMS`.
+
+    Raises:
+        AssetsUnavailableError: It is not there.
     """
     if given := os.environ.get("KUBEBUILDER_ASSETS"):
-        if assets := Assets.in_directory(Path(given)):
-            return assets
-        raise AssetsUnavailableError(f"KUBEBUILDER_ASSETS is {given}, where etcd or kube-apiserver is missing")
-    if assets := Assets.in_directory(cache_directory()):
-        return assets
-    raise AssetsUnavailableError(f"etcd and kube-apiserver are neither given nor built: {_HOW_TO}")
+        path = Path(given, name)
+        if _is_program(path):
+            return path
+    path = cached(name)
+    if _is_program(path):
+        return path
+    raise AssetsUnavailableError(f"{name} is neither given nor built: {_HOW_TO}")
 
 
-def pinned_version(module: str) -> str:
-    """Return the version of a module in ``go.mod``, such as ``v1.37.2``."""
-    found = re.search(rf"^\s*{re.escape(module)} (v\S+)", (_MODULE / "go.mod").read_text(), re.MULTILINE)
-    assert found, module
-    return found[1]
-
-
-def cache_directory() -> Path:
-    """Return where the binaries of the pinned versions are kept, once built."""
+def cached(name: str) -> Path:
+    """Return where a program is kept once it is built; another version is kept elsewhere."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    versions = f"kubernetes-{pinned_version(_KUBERNETES)}-etcd-{pinned_version(_ETCD)}"
-    return cache / "jupyterhub-profiled-spawner" / versions
+    return cache / "jupyterhub-profiled-spawner" / f"{name}-{PROGRAMS[name].version}" / name
 
 
-def build_assets() -> Assets:
+def build(names: Iterable[str] = PROGRAMS) -> list[Path]:
     """Build into the cache what is not there yet, and print how far it is.
 
     Two builds at once are safe: the second waits for the first, and finds its work done.
+
+    Returns:
+        The programs.
 
     Raises:
         AssetsUnavailableError: There is no Go.
         subprocess.CalledProcessError: The build failed; what Go said was printed.
     """
-    directory = cache_directory()
-    directory.mkdir(parents=True, exist_ok=True)
-    with _locked(directory / "lock"):
-        for name, package in _PACKAGES.items():
-            if not os.access(directory / name, os.X_OK):
-                _build(_find_go(), name, package, directory)
-    assets = Assets.in_directory(directory)
-    assert assets
-    return assets
+    programs = [cached(name) for name in names]
+    for path in programs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_name("lock")):
+            if not _is_program(path):
+                _build(_find_go(), path)
+    return programs
+
+
+def _is_program(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
 
 
 @contextmanager
@@ -115,30 +169,46 @@ def _find_go() -> str:
     # The second is where Go's own instructions install it; not everyone puts that on the PATH.
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if go is None:
-        raise AssetsUnavailableError(f"Go is needed to build etcd and kube-apiserver: install it, and {_HOW_TO}")
+        raise AssetsUnavailableError(f"Go is needed to build the programs of a cluster: install it, and {_HOW_TO}")
     return go
 
 
-def _build(go: str, name: str, package: str, directory: Path) -> None:
-    environment = {**os.environ, "CGO_ENABLED": "0"}
+def _build(go: str, path: Path) -> None:
+    name, program = path.name, PROGRAMS[path.name]
+    where, environment = program.go_mod.parent, {**os.environ, "CGO_ENABLED": "0"}
     listed = subprocess.run(
-        [go, "list", "-deps", package], cwd=_MODULE, env=environment, stdout=subprocess.PIPE, text=True, check=True
+        [go, "list", "-deps", program.package],
+        cwd=where,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     total = len(listed.stdout.splitlines())
-    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         log, binary = Path(scratch, "log"), Path(scratch, name)
         # `-v` prints every package that is compiled, and none that Go's own cache has.
-        command = [go, "build", "-v", "-trimpath", "-ldflags", _linker_flags(), "-o", str(binary), package]
+        command = [
+            go,
+            "build",
+            "-v",
+            "-trimpath",
+            "-ldflags",
+            _linker_flags(program),
+            "-o",
+            str(binary),
+            program.package,
+        ]
         begun = time.monotonic()
         with (
             log.open("w") as output,
             subprocess.Popen(
-                ["nice", "-n", "19", *command], cwd=_MODULE, env=environment, stdout=output, stderr=output
-            ) as build,
+                ["nice", "-n", "19", *command], cwd=where, env=environment, stdout=output, stderr=output
+            ) as building,
         ):
             while True:
                 try:
-                    exit_code = build.wait(timeout=15)
+                    exit_code = building.wait(timeout=15)
                     break
                 except subprocess.TimeoutExpired:
                     compiled = len(log.read_text().splitlines())
@@ -147,15 +217,18 @@ def _build(go: str, name: str, package: str, directory: Path) -> None:
         if exit_code != 0:
             _report("\n".join(log.read_text().splitlines()[-20:]))
             raise subprocess.CalledProcessError(exit_code, command)
-        binary.rename(directory / name)
+        binary.rename(path)
 
 
-def _linker_flags() -> str:
-    """No symbols; and the release, which Kubernetes' own build puts there likewise: clients ask for it."""
-    version = pinned_version(_KUBERNETES)
-    major, minor, _ = version.removeprefix("v").split(".", 2)
-    stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
-    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamps.items())])
+def _linker_flags(program: _Program) -> str:
+    """No symbols; and the release, which the project's own build puts there likewise: clients ask for it."""
+    if not program.stamp:
+        return "-s -w"
+    stamps = {program.stamp: program.version}
+    if program.directory == "kubernetes":
+        major, minor, _ = program.version.removeprefix("v").split(".", 2)
+        stamps |= {f"k8s.io/component-base/version.{name}": n for name, n in (("gitMajor", major), ("gitMinor", minor))}
+    return " ".join(["-s -w", *(f"-X {variable}={value}" for variable, value in stamps.items())])
 
 
 def _report(line: str) -> None:
@@ -163,23 +236,29 @@ def _report(line: str) -> None:
 
 
 def main() -> int:
-    """Find or build the binaries, and print where they are.
+    """Find or build the programs, and print where they are.
 
     Returns:
-        0; 1 if the build failed; 2 if there is nothing to build them with.
+        0; 1 if a build failed; 2 if there is nothing to build them with.
     """
     parser = argparse.ArgumentParser(prog="python -m cluster.assets", description=main.__doc__.partition("\n")[0])
-    parser.parse_args()
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PROGRAMS)}; default: all")
+    names = parser.parse_args().names or list(PROGRAMS)
+    if unknown := sorted(set(names) - set(PROGRAMS)):
+        parser.error(f"{', '.join(unknown)}: not one of {', '.join(PROGRAMS)}")
     try:
-        given = os.environ.get("KUBEBUILDER_ASSETS")
-        assets = find_assets() if given else build_assets()
+        if os.environ.get("KUBEBUILDER_ASSETS"):
+            find_assets()
+            paths = [find_tool(name) for name in names]
+        else:
+            paths = build(names)
     except AssetsUnavailableError as exc:
         print(exc, file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as exc:
         print(f"{exc.cmd[0]} ended with {exc.returncode}", file=sys.stderr)
         return 1
-    print(assets.etcd, assets.kube_apiserver, sep="\n")
+    print(*paths, sep="\n")
     return 0
 
 

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 import pytest_asyncio
 
 from cluster.apiserver import ControlPlane
-from cluster.assets import Assets, AssetsUnavailableError, find_assets
+from cluster.assets import Assets, AssetsUnavailableError, find_assets, find_tool
 from cluster.corpus import Report, Server
 
 
+# First, since `-m cluster` selects by marks.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what needs a control plane where there is none: by marks, whose reasons pytest reports together."""
+    """Skips what needs programs that are not there: by marks, whose reasons pytest reports together."""
+    for item in items:
+        for marker in list(item.iter_markers("needs")):
+            item.add_marker("cluster")
+            for name in marker.args:
+                _skip_without(partial(find_tool, name), item)
+        if item.get_closest_marker("cluster"):
+            _skip_without(find_assets, item)
+
+
+def _skip_without(find: Callable[[], object], item: pytest.Item) -> None:
     try:
-        find_assets()
+        find()
     except AssetsUnavailableError as exc:
-        skip = pytest.mark.skip(reason=str(exc))
-        for item in items:
-            if item.get_closest_marker("cluster"):
-                item.add_marker(skip)
+        item.add_marker(pytest.mark.skip(reason=str(exc)))
 
 
 @pytest.fixture(scope="session")
