@@ -8,22 +8,29 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from jupyterhub.app import JupyterHub
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 from traitlets.config import Config
 
 from cluster.apiserver import ControlPlane
 from profiled_spawner import ProfiledKubeSpawner, __version__
 from profiled_spawner.command.main import main
+from profiled_spawner.document.parser import validate_document
 from sandbox.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+EXAMPLE = ROOT / "docs" / "example.yaml"
 VALUES = yaml.safe_load((DEPLOY / "chart" / "values.yaml").read_text())
 RELEASE = Version(__version__).base_version
 PIN = f"jupyterhub-profiled-spawner=={RELEASE}"
@@ -57,29 +64,97 @@ def test_the_values_alone_configure_a_hub() -> None:
     assert hub.spawner_class is ProfiledKubeSpawner
 
 
-def test_the_values_name_settings_and_their_defaults() -> None:
-    stated = VALUES["hub"]["config"]["ProfiledKubeSpawner"]
-    traits = ProfiledKubeSpawner.class_own_traits(config=True)
-    assert stated == {name: traits[name].default_value for name in stated}
+def setting(name: str) -> object:
+    """What a setting of the spawner is unless the admin sets it."""
+    return ProfiledKubeSpawner.class_own_traits(config=True)[name].default_value
 
 
-@pytest.mark.parametrize("trait", ["configmap_name", "configmap_key"])
-def test_the_configmap_is_the_one_that_the_values_name(trait: str) -> None:
+def test_the_configmap_is_the_one_that_the_hub_reads() -> None:
     (configmap,) = objects(DEPLOY / "configmap.yaml")
-    wanted = VALUES["hub"]["config"]["ProfiledKubeSpawner"][trait]
-    found = {"configmap_name": configmap["metadata"]["name"], "configmap_key": next(iter(configmap["data"]))}
-    assert found[trait] == wanted
+    assert configmap["metadata"]["name"] == setting("configmap_name")
+    assert list(configmap["data"]) == [setting("configmap_key")]
 
 
-def test_the_image_is_the_charts_with_this_release_pinned() -> None:
+def deployed_document() -> str:
+    (configmap,) = objects(DEPLOY / "configmap.yaml")
+    (document,) = configmap["data"].values()
+    return str(document)
+
+
+def test_the_configmap_to_begin_with_changes_nothing_for_anybody() -> None:
+    result = validate_document(deployed_document())
+    assert result.document is not None
+    assert (result.document.profiles, result.warnings) == ((), ())
+
+
+def test_the_example_in_the_configmap_works_as_its_comment_says() -> None:
+    before, _, example = deployed_document().partition("profiles: []\n")
+    explained, _, commented = example.partition("\n")
+    assert explained == "# An example. To use it, delete the line above, and the '# ' of each line below."
+    result = validate_document(before + re.sub("^# ", "", commented, flags=re.MULTILINE))
+    assert result.document is not None
+    (profile,) = result.document.profiles
+    assert (profile.name, result.warnings) == ("forecasting", ())
+    # It is for one group alone, and needs nothing that no step of the guide creates.
+    assert profile.groups == {"forecasters"}
+    assert "valueFrom" not in commented
+
+
+def test_the_values_and_the_image_have_this_release_and_one_version_of_the_chart() -> None:
     dockerfile = (DEPLOY / "chart" / "Dockerfile").read_text()
     (chart_version,) = re.findall(r"^ARG CHART_VERSION=(.*)$", dockerfile, re.MULTILINE)
     assert "FROM quay.io/jupyterhub/k8s-hub:${CHART_VERSION}\n" in dockerfile
     assert f" {PIN} " in dockerfile
-    assert VALUES["hub"]["image"]["tag"] == f"{chart_version}-{RELEASE}"
-    guide = (ROOT / "docs" / "howto" / "zero-to-jupyterhub.md").read_text()
-    assert set(re.findall(r"k8s-hub-profiled:(\S+)", guide)) == {f"{chart_version}-{RELEASE}"}
-    assert set(re.findall(r"(?:--version |CHART_VERSION=)(\S+)", guide)) == {chart_version}
+    (installer,) = VALUES["hub"]["initContainers"]
+    assert installer["image"] == f"quay.io/jupyterhub/k8s-hub:{chart_version}"
+    assert installer["command"][-1] == PIN
+    guides = "".join(page.read_text() for page in (ROOT / "docs" / "howto").glob("*.md"))
+    assert set(re.findall(r"k8s-hub-profiled:(\S+)", guides)) == {f"{chart_version}-{RELEASE}"}
+    assert set(re.findall(r"tag: (\S+-\S+)", guides)) == {f"{chart_version}-{RELEASE}"}
+    assert set(re.findall(r"(?:--version |CHART_VERSION=)(\S+)", guides)) == {chart_version}
+
+
+@pytest.mark.newest
+def test_the_package_that_the_init_container_installs_is_the_one_that_the_hub_imports(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="builds the wheel")
+    hub = VALUES["hub"]
+    (installer,) = hub["initContainers"]
+    (volume,) = hub["extraVolumes"]
+    (written,), (read,) = installer["volumeMounts"], hub["extraVolumeMounts"]
+    assert volume["name"] == written["name"] == read["name"]
+    assert written["mountPath"] == read["mountPath"] == hub["extraEnv"]["PYTHONPATH"]
+    assert f"--target={written['mountPath']}" in installer["command"]
+    # The command that the init container runs, with a wheel of this checkout in place of PyPI's.
+    run(
+        *[sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", ROOT],
+        *["--wheel-dir", tmp_path / "index"],
+    )
+    offline = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "index")}
+    target = tmp_path / "target"
+    command = " ".join(installer["command"])
+    assert command.startswith("pip install ")
+    command = command.replace(written["mountPath"], str(target)).replace(PIN, f"{PIN.split('==')[0]}=={__version__}")
+    for _ in range(2):  # a node that starts again runs it again, over what is there
+        run(sys.executable, "-m", *command.split(), env=offline)
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+    assert run(sys.executable, "-c", FOUND, env=environment, cwd=tmp_path).splitlines() == [str(target)] * 2
+    help_text = run(sys.executable, "-m", "profiled_spawner", "--help", env=environment, cwd=tmp_path)
+    assert help_text.startswith("usage: profiled-spawner")
+
+
+# Where a hub that is given the spawner's short name finds that name, and where the spawner.
+FOUND = """
+from importlib.metadata import distribution
+from inspect import getfile
+from pathlib import Path
+from jupyterhub.app import JupyterHub
+from traitlets.config import Config
+package = distribution("jupyterhub-profiled-spawner")
+assert "profiled-kubespawner" in package.entry_points.names
+print(package.locate_file(""))
+spawner = JupyterHub(config=Config({"JupyterHub": {"spawner_class": "profiled-kubespawner"}})).spawner_class
+print(Path(getfile(spawner)).parents[2])
+"""
 
 
 CHART = os.environ.get("CHART_CHECKOUT")
@@ -89,11 +164,16 @@ MOUNT = "/usr/local/etc/jupyterhub"
 
 
 @pytest.fixture
-def chart_config(tmp_path: Path) -> Path:
-    """The chart's own jupyterhub_config.py, over the chart's default values and ours, in a directory of the test's."""
+def checkout() -> Path:
     if CHART is None:
         pytest.skip("CHART_CHECKOUT names no checkout of zero-to-jupyterhub-k8s")
-    chart = Path(CHART) / "jupyterhub"
+    return Path(CHART)
+
+
+@pytest.fixture
+def chart_config(checkout: Path, tmp_path: Path) -> Path:
+    """The chart's own jupyterhub_config.py, over the chart's default values and ours, in a directory of the test's."""
+    chart = checkout / "jupyterhub"
     for source in (chart / "files" / "hub").glob("*.py"):
         text = source.read_text().replace(MOUNT, str(tmp_path))
         # pycurl is in the hub's image, and not here.
@@ -126,20 +206,20 @@ from jupyterhub.app import JupyterHub
 hub = JupyterHub()
 hub.load_config_file(sys.argv[1])
 spawner = hub.spawner_class
-print(spawner.__name__, hub.config.ProfiledKubeSpawner.configmap_name, hub.config.KubeSpawner.namespace)
+print(spawner.__name__, hub.config.KubeSpawner.namespace)
 """
 
 
 def test_the_charts_own_configuration_takes_the_spawner(chart_config: Path, hub_environment: dict[str, str]) -> None:
     printed = run(sys.executable, "-c", LOAD, chart_config, env=hub_environment)
-    assert printed.splitlines()[-1] == "ProfiledKubeSpawner jupyter-singleuser-profiles jhub"
+    assert printed.splitlines()[-1] == "ProfiledKubeSpawner jhub"
 
 
 def test_the_charts_own_configuration_makes_servers_with_profiles(
     chart_config: Path, hub_environment: dict[str, str]
 ) -> None:
     rendered = run(
-        *[sys.executable, "-m", "profiled_spawner", "render", DEPLOY / "configmap.yaml", *GRACE],
+        *[sys.executable, "-m", "profiled_spawner", "render", EXAMPLE, *GRACE],
         *["--config", chart_config, "--show-values"],
         env=hub_environment,
     )
@@ -152,6 +232,25 @@ def test_the_charts_own_configuration_makes_servers_with_profiles(
     # What the chart's defaults give stays.
     assert container["resources"]["requests"]["memory"] == 2**30
     assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/home/jovyan"]
+
+
+def test_the_charts_schema_accepts_the_values(checkout: Path) -> None:
+    schema = yaml.safe_load((checkout / "jupyterhub" / "values.schema.yaml").read_text())
+    defaults = yaml.safe_load((checkout / "jupyterhub" / "values.yaml").read_text())
+    jsonschema.validate(defaults | {"hub": defaults["hub"] | VALUES["hub"]}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(defaults | {"hub": defaults["hub"] | {"initContainer": []}}, schema)
+
+
+def test_all_that_the_package_depends_on_is_in_the_charts_hub_image(checkout: Path) -> None:
+    frozen = (checkout / "images" / "hub" / "requirements.txt").read_text()
+    image = dict(re.findall(r"^([\w-]+)(?:\[.*\])?==(\S+)", frozen, re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in map(Requirement, project["dependencies"]):
+        assert image[canonicalize_name(requirement.name)] in requirement.specifier
+    dockerfile = (checkout / "images" / "hub" / "Dockerfile").read_text()
+    (python,) = set(re.findall(r"^FROM python:(3\.\d+)-", dockerfile, re.MULTILINE))
+    assert python in SpecifierSet(project["requires-python"])
 
 
 @pytest.mark.parametrize("path", sorted(DEPLOY.glob("*.yaml")), ids=lambda path: path.name)
@@ -175,11 +274,10 @@ def test_kustomize_makes_a_configmap_that_is_accepted(control_plane: ControlPlan
     assert control_plane.put(kustomization())["metadata"]["name"] == "jupyter-singleuser-profiles"
 
 
-def test_kustomize_makes_the_configmap_that_the_values_name(tmp_path: Path) -> None:
-    settings = VALUES["hub"]["config"]["ProfiledKubeSpawner"]
+def test_kustomize_makes_the_configmap_that_the_hub_reads(tmp_path: Path) -> None:
     manifest = kustomization()
-    assert manifest["metadata"] == {"name": settings["configmap_name"], "namespace": "jhub"}
-    assert list(manifest["data"]) == [settings["configmap_key"]]
+    assert manifest["metadata"] == {"name": setting("configmap_name"), "namespace": "jhub"}
+    assert list(manifest["data"]) == [setting("configmap_key")]
     (tmp_path / "configmap.yaml").write_text(yaml.safe_dump(manifest))
     assert main(["validate", "--strict", str(tmp_path / "configmap.yaml")]) == os.EX_OK
 

@@ -79,7 +79,8 @@ def blocks(language: str) -> list[Any]:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory that readers are in: the checkout, with what a page has them write."""
-    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    for directory in ("deploy", "docs"):
+        (tmp_path / directory).symlink_to(ROOT / directory)
     (tmp_path / "secret-key").write_text("a-secret")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -152,7 +153,8 @@ def test_a_command_of_the_docs_prints_what_is_shown(
             Path(file).write_bytes(subprocess.run(["sed", *words], check=True, capture_output=True).stdout)
         elif program != "profiled-spawner":
             assert program in OTHERS
-            assert [word for word in arguments if word.startswith("deploy/") and not Path(word).exists()] == []
+            files = [word for word in arguments if word.startswith(("deploy/", "docs/"))]
+            assert [file for file in files if not Path(file).exists()] == []
         elif any(word in ("--configmap", "--hub") or word.startswith(("git:", "configmap:")) for word in arguments):
             # On a cluster, or in a repository: the tests of the command do that.
             given = {word for word in arguments if word.startswith("--")}
@@ -233,11 +235,9 @@ def test_a_message_of_the_docs_is_one_that_there_is(message: str) -> None:
         assert any(part.strip() in text for text in constants()), part
 
 
-def test_the_readmes_document_is_the_one_to_deploy() -> None:
-    (manifest,) = yaml.safe_load_all((ROOT / "deploy" / "configmap.yaml").read_text())
-    (deployed,) = manifest["data"].values()
+def test_the_readmes_document_is_the_example_that_its_commands_read() -> None:
     shown = blocks_of(ROOT / "README.md", "yaml")[0]
-    assert yaml.safe_load(shown.text) == yaml.safe_load(deployed)
+    assert yaml.safe_load(shown.text) == yaml.safe_load((ROOT / "docs" / "example.yaml").read_text())
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
