@@ -1,8 +1,11 @@
-"""The metrics are those that the docs list, named as Prometheus has it, and the docs' alerts go by them."""
+"""The metrics are those that the docs list, named as Prometheus has it, and the alerts to deploy go by them."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -11,10 +14,14 @@ import yaml
 from prometheus_client import REGISTRY, Counter
 from prometheus_client.metrics import MetricWrapperBase
 
+from cluster.assets import find_tool
 from profiled_spawner import metrics
 from profiled_spawner.errors import SourceError
+from sandbox.waiting import HANG_SECONDS
 
-REFERENCE = (Path(__file__).parent.parent / "docs" / "reference.md").read_text()
+ROOT = Path(__file__).parent.parent
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+RULE = ROOT / "deploy" / "prometheus-rule.yaml"
 
 METRICS = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
 
@@ -38,8 +45,7 @@ def documented() -> dict[str, dict[str, set[str]]]:
 
 
 def alerts() -> list[dict[str, Any]]:
-    (text,) = re.findall(r"^```yaml\n(groups:.*?)^```", REFERENCE, re.DOTALL | re.MULTILINE)
-    (group,) = yaml.safe_load(text)["groups"]
+    (group,) = yaml.safe_load(RULE.read_text())["spec"]["groups"]
     rules: list[dict[str, Any]] = group["rules"]
     return rules
 
@@ -77,13 +83,6 @@ def test_a_name_follows_prometheus_conventions(metric: MetricWrapperBase) -> Non
     assert described.documentation.endswith(".")
 
 
-def test_the_alerts_are_the_three_that_are_needed() -> None:
-    invalid, last_good, full = alerts()
-    assert (invalid["expr"], invalid["for"]) == ("profiled_spawner_document_valid == 0", "10m")
-    assert "last_good" in last_good["expr"]
-    assert full["expr"] == "profiled_spawner_quota_used >= profiled_spawner_quota_hard > 0"
-
-
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
 def test_an_alert_goes_by_series_and_labels_that_there_are(rule: dict[str, Any]) -> None:
     assert rule.keys() <= {"alert", "expr", "for", "labels", "annotations"}
@@ -95,3 +94,67 @@ def test_an_alert_goes_by_series_and_labels_that_there_are(rule: dict[str, Any])
     for label, value in re.findall(r'(\w+)="(\w+)"', rule["expr"]):
         assert value in labels[label]
     assert set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) <= labels.keys()
+
+
+@pytest.fixture
+def promtool(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs promtool where the rules are, as `rules.yaml`, and their tests; takes an edit of the rules."""
+    tests = shutil.copy(Path(__file__).with_name("prometheus-rule.test.yaml"), tmp_path)
+
+    def run(command: str, old: str = "", new: str = "") -> subprocess.CompletedProcess[str]:
+        text = RULE.read_text()
+        assert old in text
+        (tmp_path / "rules.yaml").write_text(yaml.safe_dump(yaml.safe_load(text.replace(old, new))["spec"]))
+        return subprocess.run(
+            [find_tool("promtool"), command, "rules", tests if command == "test" else "rules.yaml"],
+            cwd=tmp_path,
+            check=False,
+            text=True,
+            capture_output=True,
+            timeout=HANG_SECONDS,
+        )
+
+    return run
+
+
+@pytest.mark.needs("promtool")
+def test_prometheus_accepts_the_alerts(promtool: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    checked = promtool("check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert f"SUCCESS: {len(alerts())} rules found" in checked.stdout
+    assert promtool("check", "[5m]", "[5 minutes]").returncode != 0
+
+
+@pytest.mark.needs("promtool")
+def test_each_alert_fires_when_it_should_and_only_then(
+    promtool: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    tested = promtool("test")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+@pytest.mark.needs("promtool")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('outcome="failed"', 'outcome="refused"'),
+        ('outcome="failed"', 'outcome=~".*"'),
+        ("[5m]) > 0", "[5m]) > 1"),
+        ("[5m]", "[20m]"),
+        ("valid == 0", "valid == 1"),
+        ("for: 10m", "for: 9m"),
+        ("for: 10m", "for: 11m"),
+        ('outcome="last_good"', 'outcome="current"'),
+        ("[10m]) > 0", "[10m]) > 1"),
+        ("[10m]", "[20m]"),
+        (">= profiled_spawner_quota_hard", "> profiled_spawner_quota_hard"),
+        ("quota_hard > 0", "quota_hard"),
+        ("for: 1h", "for: 59m"),
+        ("$labels.quota ", "$labels.source "),
+        ("alert: QuotaFull", "alert: QuotaIsFull"),
+    ],
+)
+def test_an_alert_that_is_wrong_is_noticed(
+    promtool: Callable[..., subprocess.CompletedProcess[str]], old: str, new: str
+) -> None:
+    assert "FAILED" in promtool("test", old, new).stderr

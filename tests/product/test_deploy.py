@@ -23,6 +23,8 @@ from packaging.version import Version
 from traitlets.config import Config
 
 from cluster.apiserver import ControlPlane
+from cluster.assets import find_tool
+from cluster.monitoring import add_prometheus_kinds
 from profiled_spawner import ProfiledKubeSpawner, __version__
 from profiled_spawner.command.main import main
 from profiled_spawner.document.parser import validate_document
@@ -53,9 +55,7 @@ def run(*command: str | Path, **settings: Any) -> str:
 
 
 def kustomization() -> dict[str, Any]:
-    if shutil.which("kubectl") is None:
-        pytest.skip("no kubectl, which has Kustomize in it")
-    manifest: dict[str, Any] = yaml.safe_load(run("kubectl", "kustomize", DEPLOY / "gitops"))
+    manifest: dict[str, Any] = yaml.safe_load(run(find_tool("kubectl"), "kustomize", DEPLOY / "gitops"))
     return manifest
 
 
@@ -261,19 +261,21 @@ def test_a_manifest_to_apply_says_what_it_is(path: Path) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("path", sorted(DEPLOY.glob("*.yaml")), ids=lambda path: path.name)
-def test_a_manifest_to_apply_is_accepted(path: Path, control_plane: ControlPlane) -> None:
-    control_plane.create_namespace("jhub")
+async def test_a_manifest_to_apply_is_accepted(path: Path, control_plane: ControlPlane, namespace: str) -> None:
+    await add_prometheus_kinds(control_plane)
     for manifest in objects(path):
-        stored = control_plane.put(manifest)
-        assert stored["metadata"]["namespace"] == "jhub"
+        assert manifest["metadata"].pop("namespace") == "jhub"
+        place = control_plane.path(manifest["apiVersion"], manifest["kind"], namespace)
+        control_plane.request("POST", f"{place}?fieldValidation=Strict", manifest)
 
 
-@pytest.mark.cluster
+@pytest.mark.needs("kubectl")
 def test_kustomize_makes_a_configmap_that_is_accepted(control_plane: ControlPlane) -> None:
     control_plane.create_namespace("jhub")
     assert control_plane.put(kustomization())["metadata"]["name"] == "jupyter-singleuser-profiles"
 
 
+@pytest.mark.needs("kubectl")
 def test_kustomize_makes_the_configmap_that_the_hub_reads(tmp_path: Path) -> None:
     manifest = kustomization()
     assert manifest["metadata"] == {"name": setting("configmap_name"), "namespace": "jhub"}
