@@ -75,4 +75,4 @@ def install(chart: Chart) -> Images:
 
 def _run(*command: str | Path) -> None:
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    subprocess.run([str(part) for part in command], env=environment, check=True, capture_output=True, text=True)
+    subprocess.run([str(part) for part in command], env=environment, check=True)
