@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 from cluster.api import ClusterAPI
@@ -109,10 +110,15 @@ async def kubelet(api: EmbeddedAPI) -> AsyncIterator[PaperKubelet]:
 
 @pytest.fixture
 def make_spawner(api: EmbeddedAPI, tmp_path: Path) -> MakeSpawner:
-    """Makes a spawner of one's own, with `config` over what every test needs."""
+    """Makes a spawner of one's own, with `config` over what every test needs; a stock one with `spawner_class`."""
 
     def make(
-        user: str = "ada", groups: tuple[str, ...] = (), config: Config | None = None, **traits: Any
+        user: str = "ada",
+        groups: tuple[str, ...] = (),
+        config: Config | None = None,
+        *,
+        spawner_class: type[KubeSpawner] = ProfiledKubeSpawner,
+        **traits: Any,
     ) -> ProfiledKubeSpawner:
         settings = Config()
         settings.KubeSpawner.update(PATIENCE, namespace=NAMESPACE)
@@ -127,7 +133,7 @@ def make_spawner(api: EmbeddedAPI, tmp_path: Path) -> MakeSpawner:
             escaped_name=user,
             groups=[SimpleNamespace(name=group) for group in groups],
         )
-        spawner = ProfiledKubeSpawner(_mock=True, config=settings, user=who)
+        spawner = spawner_class(_mock=True, config=settings, user=who)
         for name, value in traits.items():
             setattr(spawner, name, value)
         return spawner

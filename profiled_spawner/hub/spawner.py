@@ -241,43 +241,54 @@ class ProfiledKubeSpawner(HostSpawner):
     # The spawn's outcome as the metrics name it, and whether the pod has profiles or a size in it.
     _outcome = "current"
     _has_profiles = False
-    # Whether `start` runs, and whether JupyterHub has cleaned up after it meanwhile.
-    _is_starting = False
+    # The start that runs, and whether JupyterHub has cleaned up after it meanwhile.
+    _starting: asyncio.Future[Any] | None = None
     _is_abandoned = False
     # What was applied, for the spawn page; None until the pod is made. The event is set when it is known, or when the
     # start has failed.
     summary: str | None = None
     _summary_ready: Any = Instance(asyncio.Event, ())
 
-    async def start(self) -> Any:
-        """Reads the profiles, then starts the server.
+    def start(self) -> asyncio.Future[Any]:
+        """Begins to start the server: reads the profiles, then does what KubeSpawner does.
 
-        JupyterHub calls this after group overrides and hooks, and before anything exists in the cluster. It waits for
-        `start_timeout`; after that, 6.x cancels this call and 5.x does not: it cleans up, and forgets the server while
-        this still runs. KubeSpawner's `start` creates `_start_future`, which ends `progress`. It creates it before
-        `get_pod_manifest` sets the summary.
+        It has KubeSpawner's contract. It is no coroutine function: the start runs from this call on, whether or not
+        anybody awaits the result. `_start_future`, which ends `progress`, is set when it returns. Reading is a part of
+        that future (`load_user_options` does it), so cancelling it cancels the reading too.
 
-        Raises:
-            ProfilesUnavailableError: There are no profiles, and nothing was created. Or the profiles conflict with each
-                other or the pod, which is found after KubeSpawner has created the namespace and the volume claim.
-            StartRefusedError: What was chosen is not offered, or the server does not fit into a quota, and nothing was
-                created.
+        JupyterHub calls this after group overrides and hooks, and before anything exists in the cluster. It commits to
+        its database before it awaits the future, and may ask for `progress` since before this call. It waits for
+        `start_timeout`; after that, 6.x cancels the future and 5.x does not: it cleans up, and forgets the server while
+        the start still runs.
+
+        Returns:
+            A future of the server's URL. It raises what `load_user_options`, `get_pod_manifest`, `create_pod` and
+            KubeSpawner raise.
         """
-        self._began = time.time()
-        self._is_starting, self._is_abandoned = True, False
+        self._forget_start()
+        self._is_abandoned = False
         self.summary = None
         self._summary_ready.clear()
-        try:
-            if not self.observe_only:
-                self.snapshot = await self.read_profiles()
-            return await super().start()
-        finally:
-            self.snapshot = self._began = self._reserved = None
-            self._choice = Choice()
-            self._is_starting = False
-            if self._is_abandoned:
-                self.reservations.release(self)
-            self._summary_ready.set()
+        self._began = time.time()
+        # A class between KubeSpawner and this one may have a coroutine.
+        self._starting = asyncio.ensure_future(super().start())
+        # In place of a `finally` in the future itself, which is not reached if that is cancelled before it has begun.
+        self._starting.add_done_callback(self._end_start)
+        return self._starting
+
+    def _end_start(self, ended: asyncio.Future[Any]) -> None:
+        # Somebody who saw the end first may have begun the next start.
+        if ended is not self._starting:
+            return
+        self._forget_start()
+        self._starting = None
+        if self._is_abandoned:
+            self.reservations.release(self)
+        self._summary_ready.set()
+
+    def _forget_start(self) -> None:
+        self.snapshot = self._began = self._reserved = None
+        self._choice = Choice()
 
     async def get_options_form(self) -> str:
         """Returns the form of KubeSpawner, or of the hub's configuration, followed by the images and sizes.
@@ -313,21 +324,22 @@ class ProfiledKubeSpawner(HostSpawner):
         return await self._add_choice(query_data, super().options_from_query)
 
     async def load_user_options(self) -> None:
-        """Chooses image and size, after KubeSpawner has loaded its own options, and reserves room in the quotas.
+        """Reads the profiles, chooses image and size after KubeSpawner has loaded its own options, and reserves room.
 
         KubeSpawner calls this first in its `start`, before it creates anything. The options may come from a form, from
-        the REST API, or from an earlier start.
+        the REST API, or from an earlier start. Hooks may call it too, before the start.
 
         Raises:
-            ProfilesUnavailableError: The profiles conflict with each other, or with the pod. Without quotas, only
-                `get_pod_manifest` finds that.
+            ProfilesUnavailableError: There are no profiles, or they conflict with each other, or with the pod. Without
+                quotas, only `get_pod_manifest` finds such a conflict, when KubeSpawner has created the namespace and
+                the volume claim.
             StartRefusedError: What was chosen is not offered, or the server does not fit into a quota.
         """
+        snapshot = None if self.observe_only else await self._get_snapshot()
         image_before = self.image
         await super().load_user_options()
-        if self.observe_only:
+        if snapshot is None:
             return
-        snapshot = self.snapshot or await self.read_profiles()
         try:
             self._choice = self._choose(snapshot)
         except ChoiceError as error:
@@ -362,7 +374,7 @@ class ProfiledKubeSpawner(HostSpawner):
             observed = await self._observe(pod)
             self.reservations.put(self, self.describe_server(measure_pod(pod)))
             return MaskedPod.of(annotate(pod, OBSERVED, observed))
-        snapshot = self.snapshot or await self.read_profiles()
+        snapshot = await self._get_snapshot()
         try:
             pod, effective, injection = await self._make_pod(snapshot)
             # What the pod needs is usually what is reserved already.
@@ -460,10 +472,10 @@ class ProfiledKubeSpawner(HostSpawner):
         """Stops counting the server.
 
         JupyterHub calls this before each start, and when a stop has ended, however it did; also after a start that has
-        failed. If JupyterHub 5 has given up a start that still runs, `start` stops counting at its end.
+        failed. If JupyterHub 5 has given up a start that still runs, counting stops when that ends.
         """
         super().clear_state()
-        if self._is_starting:
+        if self._starting:
             self._is_abandoned = True
         else:
             self.reservations.release(self)
@@ -476,11 +488,18 @@ class ProfiledKubeSpawner(HostSpawner):
     @property
     def is_counted(self) -> bool:
         """Whether JupyterHub regards the server as starting, running or stopping, or a start of it still runs."""
-        return self._is_starting or bool(self.active)
+        return self._starting is not None or bool(self.active)
 
     def describe_server(self, amounts: Amounts) -> Server:
         """Returns the server as it counts towards quotas, with its owner's groups of now."""
         return Server(self.shown_name, self.user.name, self._subject().groups, amounts)
+
+    async def _get_snapshot(self) -> Snapshot:
+        """Returns what the running start decides by, which is read once; outside a start, what is there now."""
+        snapshot = self.snapshot or await self.read_profiles()
+        if self._starting:
+            self.snapshot = snapshot
+        return snapshot
 
     async def read_profiles(self) -> Snapshot:
         try:

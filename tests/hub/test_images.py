@@ -524,7 +524,7 @@ class TestNothingRemains:
         if failing == "cancelled":
             hanging = Fault("hang", verb="create", resource="pods")
             api.faults.append(hanging)
-            starting = asyncio.create_task(spawner.start())
+            starting = spawner.start()
             await until(lambda: not hanging.times)
             starting.cancel()
             await asyncio.sleep(0)
@@ -653,7 +653,7 @@ class TestTimes:
             }[waits_for],
         )
         api.faults.append(waiting)
-        starting = asyncio.create_task(spawner.start())
+        starting = spawner.start()
         await until(lambda: not waiting.times)
         moments.now = BOUNDARY
         may_go_on.set()

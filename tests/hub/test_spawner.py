@@ -392,7 +392,7 @@ class TestWhenTheProfilesCannotBeRead:
         config.KubeSpawner.storage_capacity = "1Gi"
         spawner = make_spawner("ada", config=config, k8s_api_request_retry_timeout=SHORT_SECONDS)
         failed = failed_reads()
-        starting = asyncio.create_task(spawner.start())
+        starting = spawner.start()
         if fault == "unreachable":
             # Not the requests that the API server sees: the client sends one again by itself.
             await until(lambda: failed_reads() > failed)
@@ -484,7 +484,7 @@ class TestWhatIsSeen:
     ) -> None:
         write_profiles(DOCUMENT)
         spawner = make_spawner("ada", image=FORECAST, mem_guarantee="1G", events_enabled=events_enabled)
-        starting = asyncio.create_task(spawner.start())
+        starting = spawner.start()
         messages = [event["message"] async for event in spawner.progress()]
         await starting
         assert messages.count("Profiles applied: globals, forecasting. 2 GiB of memory (1 GiB guaranteed), 1 CPU.") == 1
@@ -496,7 +496,7 @@ class TestWhatIsSeen:
         write_profiles(DOCUMENT)
         spawner = make_spawner("ada", events_enabled=False, user_options={"profile": "none-such"})
         spawner.profile_list = [{"display_name": "Only", "slug": "only"}]
-        starting = asyncio.create_task(spawner.start())
+        starting = spawner.start()
         assert [event async for event in spawner.progress()] == []
         with pytest.raises(ValueError, match="No such profile"):
             await starting
@@ -531,9 +531,7 @@ class TestWhatIsSeen:
             api.allow("create", "pods")
         write_profiles("profiles: [{name: second}]")
         api.faults.append(Fault(delay=0.2, verb="get", resource="configmaps"))
-        starting = asyncio.create_task(spawner.start())
-        # JupyterHub asks for it once the start has begun.
-        await asyncio.sleep(0)
+        starting = spawner.start()
         messages = [event["message"] async for event in spawner.progress()]
         await starting
         assert messages[0].startswith("Profiles applied: second. ")
@@ -553,8 +551,7 @@ class TestWhatIsSeen:
             with pytest.raises(ProfilesUnavailableError, match="Kubernetes refuses it with its settings"):
                 await spawner.start()
         write_profiles("profiles: [{nmae: second}]")
-        starting = asyncio.create_task(spawner.start())
-        await asyncio.sleep(0)
+        starting = spawner.start()
         assert await anext(spawner.progress(), None) is None
         with pytest.raises(ProfilesUnavailableError):
             await starting
@@ -677,7 +674,7 @@ class TestSizes:
     ) -> None:
         write_profiles(SIZES)
         spawner = make_spawner("ada", user_options={"profiled": {"size": "Other"}}, enable_user_namespaces=True)
-        starting = asyncio.create_task(spawner.start())
+        starting = spawner.start()
         assert [event async for event in spawner.progress()] == []
         with pytest.raises(
             StartRefusedError, match="no size 'Other' for ada; choose one of: default, Large"

@@ -470,7 +470,7 @@ class World:
         latest = list(self.documents)[-1:]
 
         ending = rng.random()
-        task = asyncio.create_task(spawner.start())
+        task = spawner.start()
         if ending < 0.1:
             asyncio.get_running_loop().call_later(rng.random() * 0.02, task.cancel)
         if ending > 0.95:

@@ -119,7 +119,7 @@ class Soak:
             await spawner.stop(now=True)
 
     async def spawn(self, spawner: ProfiledKubeSpawner) -> str:
-        task = asyncio.create_task(spawner.start())
+        task = spawner.start()
         if self.rng.random() < 0.1:
             asyncio.get_running_loop().call_later(self.rng.random() * 0.02, task.cancel)
         try:

@@ -56,7 +56,7 @@ async def test_every_edit_counts_at_the_next_spawn_with_others_in_flight(
     for number in range(ROUNDS):
         write_profiles(profiles(f"r{number}"))
         spawner = make_spawner(f"user{number}")
-        spawns.append(asyncio.create_task(spawner.start()))
+        spawns.append(spawner.start())
         # The next edit comes when the pod is there; its server starts meanwhile.
         assert round_of(await created(api, spawner.pod_name)) == f"r{number}"
         in_flight.append(sum(not spawn.done() for spawn in spawns))

@@ -169,7 +169,7 @@ async def test_starts_go_on_beside_a_file_that_hangs(
     monkeypatch.setattr(file_module, "open_file", hanging)
     gate.shut("")
     for user in ("ada", "grace", "edsger"):
-        starting = asyncio.create_task(spawner(user).start())
+        starting = spawner(user).start()
         await until(lambda: gate.waiting)
         await make_spawner(f"{user}-elsewhere").start()
         clock.forward(START_SECONDS)

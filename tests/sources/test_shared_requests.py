@@ -50,7 +50,7 @@ def break_reads(api: EmbeddedAPI, fault: Fault) -> None:
     api.faults.append(Fault(**{**vars(fault), "resource": "configmaps"}))
 
 
-def reading_tasks() -> list[asyncio.Task[object]]:
+def reading_tasks() -> list[asyncio.Future[object]]:
     return [task for task in asyncio.all_tasks() if task.get_name().startswith("read ")]
 
 
@@ -82,7 +82,7 @@ async def test_a_spawn_that_leaves_while_reading_disturbs_nobody(
     gate = asyncio.Event()
     break_reads(api, Fault(gate=gate))
     spawners = [make_spawner("ada"), make_spawner("grace")]
-    tasks = [asyncio.create_task(spawner.start()) for spawner in spawners]
+    tasks = [spawner.start() for spawner in spawners]
     await until_asked(api)
 
     await leave(tasks[leaves], how)
@@ -103,7 +103,7 @@ async def test_a_read_that_everybody_has_left_ends_and_poisons_nothing(
 ) -> None:
     write_profiles(DOCUMENT)
     break_reads(api, fault)
-    tasks = [asyncio.create_task(make_spawner(user).start()) for user in ("ada", "grace")]
+    tasks = [make_spawner(user).start() for user in ("ada", "grace")]
     await until_asked(api)
     assert len(reading_tasks()) == 1
 
@@ -155,9 +155,9 @@ async def test_a_read_in_flight_when_the_loop_ends_leaves_nothing(
     if fault:
         break_reads(api, fault)
 
-    async def live() -> tuple[weakref.ref[Store], list[asyncio.Task[object]]]:
+    async def live() -> tuple[weakref.ref[Store], list[asyncio.Future[object]]]:
         spawns = [make_spawner(user) for user in ("ada", "grace")]
-        tasks: list[asyncio.Task[object]] = [asyncio.create_task(spawner.start()) for spawner in spawns]
+        tasks: list[asyncio.Future[object]] = [spawner.start() for spawner in spawns]
         await until(lambda: reads(api) if fault else parses.is_set())
         ends.set()
         return weakref.ref(get_store(spawns[0].make_source())), [*tasks, *reading_tasks()]
@@ -243,7 +243,7 @@ async def test_a_hub_that_ends_does_not_end_the_read_of_another(
     break_reads(api, Fault(gate=gate, times=2))
 
     async def hub_that_ends() -> None:
-        task = asyncio.create_task(make_spawner("ada").start())
+        task = make_spawner("ada").start()
         await until(lambda: reads(api) == 2)
         assert not task.done()
 
