@@ -225,6 +225,7 @@ def check_merge_result(effective: EffectiveProfile) -> None:
             if isinstance(section, Mapping)
             else tuple([setting.value for setting in section])
             for name, section in settings.items()
+            if section
         }
     )
     if not excess:

@@ -349,7 +349,7 @@ class ProfiledKubeSpawner(HostSpawner):
         if image and self.image not in (image_before, image):
             line = "%s runs %s, which the document offers, instead of %s, which profile_list gave it"
             self._our_log.info(line, self.shown_name, image, self.image)
-        if find_quotas(snapshot.document, self._subject()):
+        if self._find_quotas(snapshot.document):
             # The pod is made once more later, because KubeSpawner may still choose another volume claim.
             try:
                 _, _, injection = await self._make_pod(snapshot)
@@ -383,8 +383,9 @@ class ProfiledKubeSpawner(HostSpawner):
             raise self._refuse_pod(error) from None
         self._has_profiles = bool(effective.applied)
         self._outcome = "current" if snapshot.fault is None else "last_good" if snapshot.source else "ignored"
-        self._log_outcome(pod, effective, injection, snapshot)
-        self.summary = _summarize(effective, injection)
+        resources = describe_resources(injection.resources)
+        self._log_outcome(pod, effective, injection, snapshot, resources)
+        self.summary = _summarize(effective, resources)
         self._summary_ready.set()
         made = annotate(injection.pod, QUOTAS, format_quotas(covering)) if covering else injection.pod
         return MaskedPod.of(made)
@@ -584,6 +585,11 @@ class ProfiledKubeSpawner(HostSpawner):
         at = time.time() if self._began is None else self._began
         return Subject(self.user.name, frozenset(group.name for group in self.user.groups), image, at)
 
+    def _find_quotas(self, document: Document) -> tuple[Quota, ...]:
+        """Returns the quotas that cover the server's owner now."""
+        # Without any, it asks JupyterHub for no groups.
+        return find_quotas(document, self._subject()) if document.quotas else ()
+
     def _find_full(self, document: Document, offer: Offer, subject: Subject) -> Mapping[str, str]:
         """Returns the sizes that do not fit into a quota now, whatever else a server needs, and why not."""
         covering = find_quotas(document, subject) if offer.sizes else ()
@@ -614,7 +620,7 @@ class ProfiledKubeSpawner(HostSpawner):
             QuotaError: It does not fit.
         """
         server, document = self.describe_server(measure_pod(pod)), snapshot.document
-        covering = find_quotas(document, self._subject())
+        covering = self._find_quotas(document)
         if not covering:
             self.reservations.put(self, server)
             return ()
@@ -631,7 +637,7 @@ class ProfiledKubeSpawner(HostSpawner):
             QuotaError: It would not fit.
         """
         server, document = self.describe_server(measure_pod(pod)), snapshot.document
-        covering = find_quotas(document, self._subject())
+        covering = self._find_quotas(document)
         shortage = self.reservations.find_shortage(server, document.quotas, covering)
         if shortage is not None:
             raise self._explain_shortage(shortage)
@@ -692,7 +698,7 @@ class ProfiledKubeSpawner(HostSpawner):
             pod = set_image(pod, choice.image_name)
             effective, injection = await self._decide(pod, snapshot, choice)
             self._observe_quotas(injection.pod, snapshot)
-            self._log_outcome(pod, effective, injection, snapshot)
+            self._log_outcome(pod, effective, injection, snapshot, describe_resources(injection.resources))
             return f'{{"applied": {format_applied(effective)}, "source": {json.dumps(snapshot.origin)}}}'
         except (SourceError, DocumentError):
             # The reason has been logged.
@@ -721,7 +727,9 @@ class ProfiledKubeSpawner(HostSpawner):
             self._our_log.error("Would not start %s, because of %s; please report it", self.shown_name, refused)
         return json.dumps({"refused": refused})
 
-    def _log_outcome(self, pod: V1Pod, effective: EffectiveProfile, injection: Injection, snapshot: Snapshot) -> None:
+    def _log_outcome(
+        self, pod: V1Pod, effective: EffectiveProfile, injection: Injection, snapshot: Snapshot, resources: str
+    ) -> None:
         """Logs what was applied, or would be, in one line with names but no values, and each conflict of resources."""
         line, note = "Profiles for %s on %s: %s; env %s; %s; from %s", "For %s, %s"
         if self.observe_only:
@@ -733,7 +741,7 @@ class ProfiledKubeSpawner(HostSpawner):
             image if len(image) <= MAX_IMAGE else f"{image[:100]}…",
             format_names((profile.label for profile in effective.applied), max_bytes=1000),
             format_names(sorted(effective.env), max_bytes=1000),
-            describe_resources(injection.resources),
+            resources,
             snapshot.origin or "none, as failure_policy says",
         )
         for conflict in injection.resources.conflicts:
@@ -765,9 +773,8 @@ class ProfiledKubeSpawner(HostSpawner):
         return self._refuse(ProfilesUnavailableError(what))
 
 
-def _summarize(effective: EffectiveProfile, injection: Injection) -> str:
+def _summarize(effective: EffectiveProfile, resources: str) -> str:
     """Returns what was applied, in two sentences for the spawn page."""
     names = ", ".join(profile.label for profile in effective.applied[:200]) or "none"
     shown = names if len(names) <= 200 else f"{names[:200]}…"
-    resources = describe_resources(injection.resources)
     return f"Profiles applied: {shown}. {resources[0].upper()}{resources[1:]}."

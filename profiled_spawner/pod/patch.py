@@ -8,7 +8,6 @@ dictionaries, as KubeSpawner's settings for the same things do.
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -101,6 +100,9 @@ _MOUNT_FIELDS = ("mountPath", "subPath", "readOnly")
 
 # Without it, older clients create a configuration for each model: 300 variables would take 10 ms.
 _CONFIGURATION = Configuration()
+
+# `json.dumps` makes an encoder for each call.
+_quote = json.JSONEncoder(ensure_ascii=False).encode
 
 # A reference to another variable. Kubernetes reads ``$$`` as an escaped dollar.
 _REFERENCE = re.compile(r"(?<!\$)(?:\$\$)*\$\(([^)]+)\)")
@@ -199,7 +201,8 @@ class _Amounts:
 
     def requirements(self) -> Any:
         """Returns the ResourceRequirements. Amounts that no profile changes keep their spelling."""
-        return _replace(self.own or V1ResourceRequirements(), **{kind: self._amounts(kind) for kind in _KINDS})
+        own = self.own or V1ResourceRequirements(local_vars_configuration=_CONFIGURATION)
+        return _replace(own, **{kind: self._amounts(kind) for kind in _KINDS})
 
     def _amounts(self, kind: str) -> dict[str, Any]:
         amounts = dict(get_field(self.own, kind) or {})
@@ -239,7 +242,7 @@ def _merge_env(
     for name, (kind, resource, write) in _HUB_VARIABLES.items():
         changed = amounts.changed(kind, resource)
         if changed is not None:
-            env[name] = V1EnvVar(name=name, value=write(changed))
+            env[name] = V1EnvVar(name=name, value=write(changed), local_vars_configuration=_CONFIGURATION)
         elif amounts.is_removed(kind, resource):
             env.pop(name, None)
     return _order_variables(env)
@@ -450,7 +453,7 @@ def format_names(names: Iterable[str], *, max_bytes: int) -> str:
     quoted: list[str] = []
     left = max_bytes
     for name in names:
-        quoted.append(json.dumps(name, ensure_ascii=False))
+        quoted.append(_quote(name))
         left -= len(f"{quoted[-1]}, ".encode())
         if left < 0:
             break  # the other names would not be shown
@@ -487,12 +490,13 @@ def _manifest_name(field: str) -> str:
 
 def _replace(model: Any, **fields: Any) -> Any:
     """Returns a shallow copy of a model or dictionary with some fields replaced, by their names in the model."""
-    changed = copy.copy(model)
+    if isinstance(model, dict):
+        return {**model, **{_manifest_name(name): value for name, value in fields.items()}}
+    # As `copy.copy` does it, in a quarter of the time.
+    changed = model.__class__.__new__(model.__class__)
+    vars(changed).update(vars(model))
     for name, value in fields.items():
-        if isinstance(changed, dict):
-            changed[_manifest_name(name)] = value
-        else:
-            setattr(changed, name, value)
+        setattr(changed, name, value)
     return changed
 
 
@@ -534,6 +538,8 @@ def _order_variables(env: Mapping[str, Any]) -> list[Any]:
         found = [each for each in _find_references(variable) if each in env]
         if found:
             references[name] = found
+    if not references:
+        return list(env.values())
     ordered: dict[str, Any] = {}
     for start in env:
         if start not in references:

@@ -513,4 +513,6 @@ def get_store(source: Source) -> Store:
     stores = all_stores.setdefault(asyncio.get_running_loop(), {})
     # The key is a name, because the source refers to the API client, and through it to the loop.
     name = f"{source.name}#{source.key}"
-    return stores.setdefault(name, Store(source.name, source.key))
+    if name not in stores:
+        stores[name] = Store(source.name, source.key)
+    return stores[name]

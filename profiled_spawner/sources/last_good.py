@@ -390,4 +390,6 @@ all_files: dict[str, LastGoodFile] = {}
 
 def get_last_good_file(path: str) -> LastGoodFile | None:
     """Returns the file of a path, one per process; None for an empty path. Does not touch the disk."""
-    return all_files.setdefault(path, LastGoodFile(Path(path))) if path else None
+    if path and path not in all_files:
+        all_files[path] = LastGoodFile(Path(path))
+    return all_files.get(path)

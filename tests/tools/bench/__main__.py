@@ -11,6 +11,7 @@ from bench.farside import FarSide
 from bench.measuring import Figure
 from bench.scale import FULL, SHORT, Scale
 from bench.spawning import use
+from cluster.assets import AssetsUnavailableError, find_assets
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,12 +26,27 @@ def main() -> None:
     parser.add_argument("--docs", action="store_true", help="write them into the docs instead")
     arguments = parser.parse_args()
     out, page = (ROOT / "docs" / "costs", ROOT / "docs" / "costs.md") if arguments.docs else (arguments.out, None)
-    asyncio.run(run(SHORT if arguments.short else FULL, out, page))
+    scale, results = SHORT if arguments.short else FULL, report.Results(report.describe_machine())
+    # On an event loop of its own, since KubeSpawner has one client for each.
+    asyncio.run(run_on_real_server(scale, results))
+    asyncio.run(run(scale, results, out, page))
 
 
-async def run(scale: Scale, out: Path, page: Path | None) -> None:
-    """Measures everything, and writes it as it comes: what takes longest comes last."""
-    results = report.Results(report.describe_machine())
+async def run_on_real_server(scale: Scale, results: report.Results) -> None:
+    """Measures a burst on a real API server, or says why not."""
+    try:
+        find_assets()
+    except AssetsUnavailableError as error:
+        print(f"Nothing is measured on a real API server: {error}", flush=True)
+        return
+    async with FarSide(is_real=True) as far_side:
+        use(far_side)
+        async for figure in figures.measure_burst(far_side, scale):
+            _tell(figure, results)
+
+
+async def run(scale: Scale, results: report.Results, out: Path, page: Path | None) -> None:
+    """Measures everything else, and writes it as it comes: what takes longest comes last."""
     async with FarSide() as far_side:
         use(far_side)
         async for figure in figures.measure(far_side, scale):

@@ -1,11 +1,13 @@
 """The far side of the wire in a process of its own: an API server and a kubelet, so that what they cost is not ours.
 
-`FarSide` starts it and tells it what to do, in lines of JSON.
+`FarSide` starts it and tells it what to do, in lines of JSON. The API server is the embedded one, or a real one: then
+KubeSpawner talks to kube-apiserver directly, and only the kubelet's requests go through the process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
@@ -15,6 +17,9 @@ from typing import Any, Self
 
 from kubernetes_asyncio.config import kube_config
 
+from cluster.api import ClusterAPI
+from cluster.apiserver import ControlPlane
+from cluster.assets import find_assets
 from sandbox.api import EmbeddedAPI, Fault
 from sandbox.paperkubelet import PaperKubelet
 
@@ -27,11 +32,17 @@ LABEL = "profiled-spawner-bench"
 class FarSide:
     """Runs the API server as long as its context lasts, and makes KubeSpawner's client find it.
 
+    Args:
+        is_real: Whether it is a real kube-apiserver, with etcd. Delays and counts are for the embedded one.
+
     Attributes:
         kubeconfig: The file that says where it is.
     """
 
     kubeconfig: Path
+
+    def __init__(self, *, is_real: bool = False) -> None:
+        self.is_real = is_real
 
     async def __aenter__(self) -> Self:
         self._directory = tempfile.TemporaryDirectory(prefix="profiled-spawner-bench-")
@@ -39,6 +50,7 @@ class FarSide:
             sys.executable,
             "-m",
             "bench.farside",
+            *(["real"] if self.is_real else []),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -86,11 +98,12 @@ class FarSide:
 class _Orders:
     """What each order does."""
 
-    def __init__(self, api: EmbeddedAPI) -> None:
+    def __init__(self, api: EmbeddedAPI, kubeconfig: str) -> None:
         self._api = api
+        self._kubeconfig = kubeconfig
 
     def kubeconfig(self) -> str:
-        return self._api.kubeconfig()
+        return self._kubeconfig
 
     def write(self, document: str) -> None:
         self._api.put(
@@ -129,8 +142,16 @@ class _Orders:
 async def _serve() -> None:
     lines = asyncio.StreamReader(limit=8 * 2**20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    async with EmbeddedAPI(namespaces=(NAMESPACE,), history=100_000) as api, PaperKubelet(api.url):
-        orders = _Orders(api)
+    async with contextlib.AsyncExitStack() as stack:
+        if sys.argv[1:] == ["real"]:
+            control_plane = await stack.enter_async_context(ControlPlane(find_assets()))
+            api: EmbeddedAPI = await stack.enter_async_context(ClusterAPI(control_plane))
+            kubeconfig = control_plane.kubeconfig(token=control_plane.service_account_token(NAMESPACE, "hub"))
+        else:
+            api = await stack.enter_async_context(EmbeddedAPI(namespaces=(NAMESPACE,), history=100_000))
+            kubeconfig = api.kubeconfig()
+        await stack.enter_async_context(PaperKubelet(api.url))
+        orders = _Orders(api, kubeconfig)
         async for line in lines:
             name, *arguments = json.loads(line)
             print(json.dumps(getattr(orders, name)(*arguments)), flush=True)

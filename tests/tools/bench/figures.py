@@ -60,6 +60,7 @@ async def measure(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
         measure_selected,
         measure_stall,
         measure_cpu,
+        measure_burst,
         measure_growth,
         measure_requests,
     ):
@@ -292,6 +293,26 @@ async def measure_cpu(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
     for profiles, runs in measured.items():
         name = f"hub CPU of a spawn in a burst of {scale.burst}, {profiles:,} profiles, unchanged"
         yield Figure(name, "ms", runs["ours"], "stock KubeSpawner", runs["stock"], "difference", 1)
+
+
+async def measure_burst(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
+    """What a burst costs over one of stock KubeSpawner's: CPU, and how long the loop stands still."""
+    profiles = scale.blocked_profiles
+    name = f"a burst of {scale.burst}, {profiles:,} profiles{', on a real API server' if far_side.is_real else ''}"
+    share = [await added_cost(far_side, profiles, scale) for _ in range(scale.runs)]
+    yield Figure(f"{name}: our share of a spawn", "ms", share, target=0.25)
+    classes = {"stock": KubeSpawner, "ours": ProfiledKubeSpawner}
+    for each in classes.values():
+        await cpu_of_spawns(far_side, each, scale.burst)
+    cpu: Runs = {kind: [] for kind in classes}
+    stall: Runs = {kind: [] for kind in classes}
+    for kind in turns(scale.runs, classes):
+        burst = await cpu_and_stall_of_spawns(far_side, classes[kind], scale.burst)
+        cpu[kind].append(burst[0])
+        stall[kind].append(burst[1])
+    baseline = "stock KubeSpawner"
+    yield Figure(f"{name}: hub CPU of a spawn", "ms", cpu["ours"], baseline, cpu["stock"], "difference")
+    yield Figure(f"{name}: longest stall", "ms", stall["ours"], baseline, stall["stock"], "difference", 5)
 
 
 async def measure_growth(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:

@@ -1,0 +1,1 @@
+"""KubeSpawner's own test suite, with our class in place of KubeSpawner."""
