@@ -535,9 +535,12 @@ def _order_variables(env: Mapping[str, Any]) -> list[Any]:
     """
     references: dict[str, list[str]] = {}
     for name, variable in env.items():
-        found = [each for each in _find_references(variable) if each in env]
-        if found:
-            references[name] = found
+        value = get_field(variable, "value")
+        # Few variables have any.
+        if isinstance(value, str) and "$(" in value:
+            found = [each for each in _find_references(value) if each in env]
+            if found:
+                references[name] = found
     if not references:
         return list(env.values())
     ordered: dict[str, Any] = {}
@@ -558,9 +561,6 @@ def _order_variables(env: Mapping[str, Any]) -> list[Any]:
     return list(ordered.values())
 
 
-def _find_references(variable: Any) -> list[str]:
-    value = get_field(variable, "value")
-    if not isinstance(value, str) or "$(" not in value:
-        return []
+def _find_references(value: str) -> list[str]:
     # The text is cut after its last bracket. Otherwise every unclosed "$(" would be followed to the end of the text.
     return list(dict.fromkeys(_REFERENCE.findall(value[: value.rfind(")") + 1])))

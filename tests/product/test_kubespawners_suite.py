@@ -26,7 +26,9 @@ TOOLS = Path(__file__).parents[1] / "tools"
 DOCUMENT = "profiles: [{name: for everyone, env: {}, annotations: {example.org/read: 'yes'}}]"
 
 #: The tests that pass with the stock class alone, and why they are to fail with ours.
-MEANT: dict[str, str] = {}
+MEANT = {
+    "test_spawner::test_variable_expansion": "it looks for values of variables in the pod's text, which masks them",
+}
 
 
 def find_tests() -> Path:
@@ -60,8 +62,9 @@ async def run(cluster: Cluster, tests: Path, scratch: Path, *, document: str = "
         (scratch / "profiles.yaml").write_text(document)
         environment[FILE] = str(scratch / "profiles.yaml")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pytest", str(tests), "-p", "theirsuite.plugin", "-p", "no:cacheprovider"),
-        *(f"--rootdir={tests.parent}", f"--config-file={tests.parent / 'pyproject.toml'}", f"--junitxml={results}"),
+        *(sys.executable, "-m", "pytest", str(tests), "--color=no", f"--junitxml={results}"),
+        *("-p", "theirsuite.plugin", "-p", "no:cacheprovider"),
+        *(f"--rootdir={tests.parent}", f"--config-file={tests.parent / 'pyproject.toml'}"),
         # It is written for a release of pytest-asyncio in which this was so.
         *("-o", "asyncio_default_fixture_loop_scope=session", "-o", "asyncio_default_test_loop_scope=session"),
         cwd=scratch,
@@ -84,6 +87,7 @@ def read_outcomes(results: Path) -> dict[str, str]:
     return outcomes
 
 
+@pytest.mark.newest
 @pytest.mark.needs(*PROGRAMS)
 async def test_it_passes_with_ours_where_it_passes_with_the_stock_class(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -99,7 +103,8 @@ async def test_it_passes_with_ours_where_it_passes_with_the_stock_class(
     with capsys.disabled():
         print(f"\nkubespawner {version('jupyterhub-kubespawner')}'s own tests:", end=" ")
         print(", ".join(f"{len(found)} of {len(outcomes[name])} pass with {name}" for name, found in passed.items()))
-        print("neither:", ", ".join(sorted(outcomes["stock"].keys() - passed["stock"] - passed["ours"])) or "none")
+        neither = sorted(outcomes["stock"].keys() - passed["stock"] - passed["ours"])
+        print("with neither:", ", ".join(f"{test} ({outcomes['stock'][test]})" for test in neither) or "none")
     assert passed["stock"], outputs["stock"]
     assert "profiles were read 0 times" in outputs["stock"]
     assert re.search(r"profiles were read [1-9]\d* times", outputs["ours"]), outputs["ours"]
