@@ -28,7 +28,7 @@ INSTALL = -m pip install --quiet --require-hashes --only-binary :all: --requirem
 COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \
 	--generate-hashes --no-header $(UPGRADE)
 
-.PHONY: demo sandbox test test-newest test-oldest test-latest test-cluster cluster-assets faults soak fuzz fuzz-short worst canary
+.PHONY: demo sandbox test test-newest test-modules test-product test-oldest test-latest test-cluster cluster-assets faults soak fuzz fuzz-short worst canary
 .PHONY: oracle oracle-faults quotas teams teams-faults test-faults mutants mutants-short bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
@@ -42,9 +42,15 @@ sandbox: $(NEWEST)
 ## Runs all tests, on the newest and the oldest supported JupyterHub and KubeSpawner
 test: test-newest test-oldest
 
-# Every fault happens on both hosts, with some invalid examples; all happen with `make test-faults`.
-test-newest: $(NEWEST)
-	FAULT_EXAMPLES=some .venv/bin/python -m pytest -m "not cluster" $(ARGS)
+# In two halves of about the same length, which the gate runs side by side. Every fault happens on both hosts, with some
+# invalid examples; all happen with `make test-faults`.
+test-newest: test-modules test-product
+
+test-modules: $(NEWEST)
+	.venv/bin/python -m pytest -m "not cluster" --ignore tests/product $(ARGS)
+
+test-product: $(NEWEST)
+	FAULT_EXAMPLES=some .venv/bin/python -m pytest -m "not cluster" tests/product $(ARGS)
 
 # What is the same with any dependencies, `make test-newest` alone runs: the browser, which sees the same pages, the tools,
 # `decide`, which uses none of them, and what is marked `newest`. What the fuzzer calls is ours.
