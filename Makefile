@@ -29,7 +29,7 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.1
 	--generate-hashes --no-header $(UPGRADE)
 
 .PHONY: demo sandbox test test-newest test-modules test-product test-oldest test-latest test-cluster cluster-assets faults soak fuzz fuzz-short worst canary
-.PHONY: oracle oracle-faults quotas teams teams-faults test-faults mutants mutants-short bench bench-short lint wheel lock clean
+.PHONY: faults-cluster oracle oracle-faults quotas teams teams-faults test-faults mutants mutants-short bench bench-short lint wheel lock clean
 
 ## Shows the main job on an embedded cluster, by itself, to its end
 demo: $(NEWEST)
@@ -137,6 +137,10 @@ bench-short: .venv/bench-installed
 ## Lets every fault happen to a hub, and writes what comes of it to docs/faults.md
 faults: $(NEWEST)
 	@.venv/bin/python -m faults
+
+## Breaks a real API server amid 200 starts, and writes what comes of it to the last part of docs/faults.md
+faults-cluster: $(NEWEST)
+	@.venv/bin/python -m faults.cluster $(ARGS)
 
 ## Lets every fault and every invalid example happen to a hub, on the newest and on the oldest hosts
 test-faults: $(NEWEST) $(OLDEST)

@@ -13,10 +13,16 @@ from typing import Generic, Protocol, TypeVar
 
 from ..errors import ProfiledSpawnerError, SourceError
 
-__all__ = ["FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "SharedRequests"]
+__all__ = ["FIRST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "START_UP_SECONDS", "SharedRequests"]
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
+
+START_UP_SECONDS = 10.0
+"""If a request is sent so soon after a transient fault, and is refused, it is sent again.
+
+A kube-apiserver that starts answers before it knows its Roles, and refuses everything for a moment.
+"""
 
 
 class Answer(Protocol):
@@ -55,7 +61,7 @@ class SharedRequests(Generic[Caller, AnswerT]):
         Args:
             name: The name of the source, for messages.
             send: Sends a request for a caller. It must not raise. If the answer's fault is a transient `SourceError`,
-                the request is sent again.
+                or soon after that a refusal, the request is sent again.
             log_outcome: Is called once with each final answer, and with the callers that get it.
         """
         self._name = name
@@ -67,6 +73,8 @@ class SharedRequests(Generic[Caller, AnswerT]):
         # The task exists only while somebody waits: an idle instance must not keep its event loop alive.
         self._task: asyncio.Task[None] | None = None
         self._last_fault: SourceError | None = None
+        # Until when a refusal is retried, by the loop's clock.
+        self._starting_until = 0.0
 
     async def join(self, caller: Caller, timeout_seconds: float) -> AnswerT:
         """Returns the answer to a request that is sent after this call.
@@ -105,6 +113,12 @@ class SharedRequests(Generic[Caller, AnswerT]):
         self._task = None
         self._waiting = []
 
+    def _is_passing(self, fault: SourceError, sent: float) -> bool:
+        """Whether a request that was sent then, and had this fault, is sent again."""
+        if fault.transient:
+            self._starting_until = asyncio.get_running_loop().time() + START_UP_SECONDS
+        return fault.transient or (fault.outcome == "refused" and sent < self._starting_until)
+
     async def _serve(self) -> None:
         task = asyncio.current_task()
         pause = FIRST_PAUSE_SECONDS
@@ -112,10 +126,12 @@ class SharedRequests(Generic[Caller, AnswerT]):
         try:
             while self._waiting:
                 joined, self._waiting = self._waiting, []
+                # An API server that starts may accept a connection long before it answers.
+                sent = asyncio.get_running_loop().time()
                 answer = await self._send(joined[-1].caller)
                 joined = [waiter for waiter in joined if not waiter.future.done()]
                 fault = answer.fault
-                if isinstance(fault, SourceError) and fault.transient:
+                if isinstance(fault, SourceError) and self._is_passing(fault, sent):
                     self._last_fault = fault
                     self._waiting = joined + self._waiting
                     wait = max(pause * random.uniform(0.5, 1), fault.retry_after_seconds)

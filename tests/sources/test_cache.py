@@ -211,6 +211,47 @@ async def test_a_transient_fault_is_retried(
     assert reads(api) == requests
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refusal_by_an_api_server_that_has_just_started_is_retried(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, status: int
+) -> None:
+    """For a moment, a kube-apiserver that starts answers 403, whatever its Roles say."""
+    write_profiles(profiles("there"))
+    for code in (503, status, status):
+        api.faults.append(Fault("status", status=code, resource="configmaps"))
+    assert await reader.name() == "there"
+    assert reads(api) == 4
+
+
+async def test_a_refusal_by_an_api_server_that_starts_slowly_is_retried(
+    api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, clock: Clock
+) -> None:
+    """It accepts connections, and answers when it is ready."""
+    write_profiles(profiles("there"))
+    gate = asyncio.Event()
+    api.faults.append(Fault("status", status=503, resource="configmaps"))
+    api.faults.append(Fault("status", status=403, resource="configmaps", gate=gate))
+    reading = asyncio.create_task(reader.name())
+    await until(lambda: reads(api) > 1)
+    clock.forward(shared_requests.START_UP_SECONDS)
+    gate.set()
+    assert await reading == "there"
+
+
+async def test_a_refusal_that_lasts_is_an_answer(api: EmbeddedAPI, reader: Reader, clock: Clock) -> None:
+    api.faults.append(Fault("status", status=503, resource="configmaps"))
+    api.faults.append(Fault("status", status=403, resource="configmaps", times=None))
+    reading = asyncio.create_task(reader.read())
+    await until(lambda: reads(api) > 1)
+    clock.forward(shared_requests.START_UP_SECONDS)
+    with pytest.raises(SourceError, match="the hub may not read"):
+        await reading
+    asked = reads(api)
+    with pytest.raises(SourceError, match="the hub may not read"):
+        await reader.read()
+    assert reads(api) == asked + 1
+
+
 async def test_retry_after_is_waited_for(
     api: EmbeddedAPI, reader: Reader, write_profiles: WriteProfiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:

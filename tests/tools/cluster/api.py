@@ -127,6 +127,12 @@ class ClusterAPI(EmbeddedAPI):
         """Leaves it to the real server."""
 
     async def _serve(self, request: web.Request, info: RequestInfo, *, cut: bool = False) -> web.StreamResponse:
+        try:
+            return await self._pass_on(request, info, cut=cut)
+        except aiohttp.ClientError as error:
+            raise StatusError(503, "ServiceUnavailable", f"kube-apiserver is away: {error}") from error
+
+    async def _pass_on(self, request: web.Request, info: RequestInfo, *, cut: bool) -> web.StreamResponse:
         headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
         if compare_digest(headers.get("Authorization", ""), f"Bearer {self.token}" if self.token else ""):
             headers["Authorization"] = f"Bearer {self._control_plane.admin_token}"

@@ -16,6 +16,7 @@ import secrets
 import socket
 import ssl
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,8 +61,8 @@ class ControlPlane:
             reservation.bind(("127.0.0.1", 0))
             self._port = reservation.getsockname()[1]
             self._write_secrets()
-            self._etcd = await self._start("etcd", self._etcd_command())
-            stack.push_async_callback(self._etcd.stop, 10)
+            stack.push_async_callback(self._stop_etcd)
+            await self._start_etcd()
             stack.push_async_callback(self._stop_apiserver)
             await self._start_apiserver()
             stack.callback(self._connection.close)
@@ -248,6 +249,12 @@ class ControlPlane:
     async def _start(self, name: str, command: list[str]) -> Process:
         return await Process.start(command, env={}, cwd=self._directory, log=self._directory / f"{name}.log")
 
+    async def _start_etcd(self) -> None:
+        self._etcd = await self._start("etcd", self._etcd_command())
+
+    async def _stop_etcd(self) -> None:
+        await self._etcd.stop(10)
+
     async def _start_apiserver(self) -> None:
         self._apiserver = await self._start("kube-apiserver", self._apiserver_command())
         await self._wait_until_ready(self._etcd, self._apiserver)
@@ -255,10 +262,15 @@ class ControlPlane:
     async def _stop_apiserver(self) -> None:
         await self._apiserver.stop(10)
 
-    def _compact(self, revision: int) -> None:
+    @contextlib.contextmanager
+    def _connect_to_etcd(self) -> Iterator[http.client.HTTPConnection]:
         with contextlib.closing(http.client.HTTPConnection("localhost")) as connection:
             connection.sock = socket.socket(socket.AF_UNIX)
             connection.sock.connect(f"{self._directory}/client.socket")
+            yield connection
+
+    def _compact(self, revision: int) -> None:
+        with self._connect_to_etcd() as connection:
             connection.request("POST", "/v3/kv/compaction", json.dumps({"revision": revision, "physical": True}))
             assert connection.getresponse().status == 200
 

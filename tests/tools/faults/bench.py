@@ -34,7 +34,7 @@ from sandbox.waiting import HANG_SECONDS, Clock, until
 
 from .rows import GOOD, KEY, LANES, ROWS, Lane, Row
 
-__all__ = ["BURST", "Cell", "Result", "Table", "run"]
+__all__ = ["BURST", "Cell", "Result", "Samples", "Table", "growth", "run", "samples"]
 
 NAMESPACE = "jhub"
 BURST = 200
@@ -219,7 +219,7 @@ class _Bench:
             # All that a hub knows of documents.
             cache.all_stores.clear()
             last_good.all_files.clear()
-        before, logged = _samples(), len(self.table.log)
+        before, logged = samples(), len(self.table.log)
         self._api.requests.clear()
         self._starting = 0
         with _longest_stall() as stalls:
@@ -240,7 +240,7 @@ class _Bench:
                 await until(lambda: all(_has_failed(_configmap(lane, row), before) for lane in LANES))
                 await self._api.start()
             answers = dict(zip(lanes, await starts, strict=True))
-        after, log = _samples(), self.table.log[logged:]
+        after, log = samples(), self.table.log[logged:]
         given = {server: self._given(server) for server in [*lanes, bystander, observed]}
         created = {server: self._created(server) for server in lanes}
 
@@ -256,7 +256,7 @@ class _Bench:
             for server, lane in lanes.items()
         }
         await asyncio.gather(*map(self._start, again.values()))
-        recovered = _samples()
+        recovered = samples()
 
         cells = {}
         for lane in LANES:
@@ -270,13 +270,13 @@ class _Bench:
                 given=", ".join(sorted({given[server] for server in servers})),
                 created=[resource for server in servers for resource in created[server]],
                 told=[line for line in log if configmap in line and not line.startswith("INFO")],
-                counted=_growth(before, after, source),
+                counted=growth(before, after, source),
                 valid=after.get(("document_valid", source, "")),
                 has_age=("last_good_read_age_seconds", source, "") in after,
                 again=self._given(again[lane]),
                 valid_again=recovered.get(("document_valid", source, "")),
             )
-        spawns = {name.split()[1]: count for name, count in _growth(before, after, "").items()}
+        spawns = {name.split()[1]: count for name, count in growth(before, after, "").items()}
         return Result(cells, healthy, given[bystander], seen, spawns, max(stalls))
 
     def _was_tried(self, row: Row, configmap: str, before: Samples) -> bool:
@@ -368,10 +368,10 @@ def _configmap(lane: Lane, row: Row | None = None) -> str:
 
 def _has_failed(configmap: str, before: Samples) -> bool:
     """Whether a request for it has failed since."""
-    return "reads_total unavailable" in _growth(before, _samples(), f"configmap/{NAMESPACE}/{configmap}")
+    return "reads_total unavailable" in growth(before, samples(), f"configmap/{NAMESPACE}/{configmap}")
 
 
-def _samples() -> Samples:
+def samples() -> Samples:
     """The metrics, by name, source and outcome."""
     series = (metrics.READS, metrics.PARSES, metrics.DOCUMENT_VALID, metrics.DOCUMENT_AGE, metrics.SPAWNS)
     return {
@@ -386,7 +386,7 @@ def _samples() -> Samples:
     }
 
 
-def _growth(before: Samples, after: Samples, source: str) -> dict[str, float]:
+def growth(before: Samples, after: Samples, source: str) -> dict[str, float]:
     """By how much the counters of a source have grown, by name and outcome."""
     return {
         f"{name} {outcome}": value - before.get((name, of, outcome), 0)

@@ -1,23 +1,27 @@
-"""docs/faults.md, of what came of all faults."""
+"""docs/faults.md, of what came of all faults. What came of outages is its last part: see `outages_page`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from .bench import Cell, Result, Table
 from .rows import EXAMPLES, LANES, Lane, Row
 
-__all__ = ["render", "without_times"]
+__all__ = ["PAGE", "format_row", "render", "split", "without_times"]
+
+PAGE = Path(__file__).parents[3] / "docs" / "faults.md"
+_LAST_PART = "\n## On a real API server\n"
 
 _INTRODUCTION = """\
 # The fault table
 
 What a hub does when the profiles cannot be read, or are not valid, as it was seen to happen. `make faults` runs a
 hub with real users in front of an API server, lets every fault below happen to its ConfigMap under every
-`failure_policy`, and writes this page. The tests run the same on the oldest and the newest supported JupyterHub. Each
-has one half of the invalid examples. A test fails if it sees something else than this page says. Only the milliseconds
-may differ.
+`failure_policy`, and writes this page up to [its last part](#on-a-real-api-server). The tests run the same on the
+oldest and the newest supported JupyterHub. Each has one half of the invalid examples. A test fails if it sees something
+else than this page says. Only the milliseconds may differ.
 
 In every cell of the table:
 
@@ -27,7 +31,7 @@ In every cell of the table:
 - The hub does not exit, though it runs with `consecutive_failure_limit = 1`, the strictest there is.
 
 A fault strikes the reading of the ConfigMap and nothing else. While the API server is away altogether, no pod can be
-created either, whatever the policy.
+created either, whatever the policy: the last part of this page has such faults.
 
 ## What a start comes to
 
@@ -67,16 +71,22 @@ _WORDS = {
 
 
 def render(table: Table) -> str:
-    """The page."""
+    """The page without its last part."""
     head = [f"`{lane.policy}`, {'read before' if lane.good_before else 'unread'}" for lane in LANES]
-    lines = [_INTRODUCTION, _row("fault", *head, "stall"), "|---" * (len(LANES) + 2) + "|"]
+    lines = [_INTRODUCTION, format_row("fault", *head, "stall"), "|---" * (len(LANES) + 2) + "|"]
     groups = _group(table)
     for title, results in groups.items():
         cells = [_WORDS.get(cell.given, cell.given) for cell in results[0].cells.values()]
         stall = max(result.stall_seconds for result in results)
-        lines.append(_row(title, *cells, f"{stall * 1000:.0f} ms"))
+        lines.append(format_row(title, *cells, f"{stall * 1000:.0f} ms"))
     lines += ["", _LEGEND + "\n".join(_legend(table)), "", _FAULTS + "\n".join(_tell(groups)), ""]
     return "\n".join(lines)
+
+
+def split(page: str) -> tuple[str, str]:
+    """A page as its two parts: what `render` writes, and what came of outages."""
+    first, heading, last = page.partition(_LAST_PART)
+    return first, heading + last
 
 
 def without_times(page: str) -> str:
@@ -107,7 +117,7 @@ def _legend(table: Table) -> Iterable[str]:
             person = "their server" if cell.status == 201 else f"{cell.status}: {cell.message}"
             seen.setdefault(cell.given, (person, told))
     for given, (person, told) in seen.items():
-        yield _row(
+        yield format_row(
             _WORDS.get(given, given),
             person,
             f"`{told}`" if told else "nothing but a line at INFO",
@@ -122,7 +132,7 @@ def _tell(groups: dict[str, list[Result]]) -> Iterable[str]:
         if len(told) > 1:
             # Each has its own.
             told = {re.sub(r"has \d+ errors?: .*", "has … errors: line …, column …: …", why) for why in told}
-        yield _row(title, " or ".join(f"`{why}`" for why in sorted(told)), *_metrics(cell))
+        yield format_row(title, " or ".join(f"`{why}`" for why in sorted(told)), *_metrics(cell))
 
 
 def _metrics(cell: Cell) -> tuple[str, str, str]:
@@ -145,5 +155,5 @@ def _normal(line: str, lane: Lane) -> str:
     return re.sub(r"\s+", " ", line).strip()
 
 
-def _row(*cells: str) -> str:
+def format_row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

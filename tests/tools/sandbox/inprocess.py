@@ -45,15 +45,17 @@ async def found_by_kubespawner(kubeconfig: str, directory: Path) -> AsyncIterato
         try:
             yield
         finally:
-            load_config.cache_clear()
-            # What KubeSpawner keeps per event loop; a dead reflector would answer for the next one's pods.
-            await KubeSpawner._stop_all_reflectors()
-            clients = [
-                task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "close_client_task"
-            ]
-            for task in clients:
-                task.cancel()
-            await asyncio.gather(*clients, return_exceptions=True)
+            await forget_clients()
+
+
+async def forget_clients() -> None:
+    """Ends what KubeSpawner keeps per event loop; a dead reflector would answer for the next one's pods."""
+    load_config.cache_clear()
+    await KubeSpawner._stop_all_reflectors()
+    clients = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "close_client_task"]
+    for task in clients:
+        task.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)
 
 
 class RouteTable(Proxy):
@@ -111,6 +113,8 @@ class InProcessHub:
         self._directory = directory
         self._config = config
         self._pods = pods
+        # The same if the hub is entered again: the servers that it has started are still there.
+        self._pods_port = 0
         self._token = secrets.token_hex(16)
 
     async def __aenter__(self) -> Self:
@@ -187,8 +191,9 @@ class InProcessHub:
         runner = web.AppRunner(application)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, self._pods, 0).start()
-        return int(runner.addresses[0][1])
+        await web.TCPSite(runner, self._pods, self._pods_port).start()
+        self._pods_port = int(runner.addresses[0][1])
+        return self._pods_port
 
     async def api(self, method: str, path: str, **kwargs: Any) -> ClientResponse:
         """Asks the REST API as an administrator; the body has been read."""

@@ -72,11 +72,18 @@ class PaperKubelet:
                 for container in pod.spec.containers
             ],
         }
-        # It may be gone by now.
-        with suppress(ApiException, ClientError):
-            await self._core.patch_namespaced_pod_status(
-                pod.metadata.name,
-                pod.metadata.namespace,
-                {"status": status},
-                _content_type="application/merge-patch+json",
-            )
+        while True:
+            try:
+                await self._core.patch_namespaced_pod_status(
+                    pod.metadata.name,
+                    pod.metadata.namespace,
+                    {"status": status},
+                    _content_type="application/merge-patch+json",
+                )
+            except (ApiException, ClientError) as error:
+                # As a kubelet does, it tries again while the API server is away. The pod may be gone by now.
+                if isinstance(error, ApiException) and error.status < 500:
+                    return
+                await asyncio.sleep(0.05)
+            else:
+                return

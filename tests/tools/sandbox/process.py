@@ -74,6 +74,11 @@ class Process:
         self.kill()
         return await self.wait()
 
+    def send(self, signal_number: int) -> None:
+        """Send a signal to the command, such as SIGSTOP."""
+        for pid in shim.children(self._shim.pid):
+            shim.send(signal_number, pid)
+
     def kill(self) -> None:
         """Kill the command and everything that it has started; :meth:`wait` tells when that is done."""
         assert self._shim.stdin is not None
