@@ -672,10 +672,12 @@ class ProfiledKubeSpawner(HostSpawner):
         Raises:
             PodError: The profiles conflict with each other, or with the pod.
         """
+        # The event loop runs other tasks between the steps, because each may take some milliseconds. In a burst, all
+        # starts make their pods in one turn of the loop, which must take no longer than with KubeSpawner alone.
+        await asyncio.sleep(0)
         subject = self._subject(find_image(pod))
         applied: tuple[Profile, ...] = match_profiles(snapshot.document, subject, self.merge_order)
         applied = (*applied, choice.size) if choice.size else applied
-        # The event loop runs other tasks between the steps, because each may take some milliseconds.
         await asyncio.sleep(0)
         check_merge_input(applied)
         effective = merge_profiles(applied)
