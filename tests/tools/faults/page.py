@@ -11,56 +11,53 @@ from .rows import EXAMPLES, LANES, Lane, Row
 
 __all__ = ["PAGE", "format_row", "render", "split", "without_times"]
 
+_CONFIGMAP = "jhub/jupyter-singleuser-profiles"
 PAGE = Path(__file__).parents[3] / "docs" / "faults.md"
 _LAST_PART = "\n## On a real API server\n"
 
 _INTRODUCTION = """\
 # The fault table
 
-What a hub does when the profiles cannot be read, or are not valid, as it was seen to happen. `make faults` runs a
-hub with real users in front of an API server, lets every fault below happen to its ConfigMap under every
-`failure_policy`, and writes this page up to [its last part](#on-a-real-api-server). The tests run the same on the
-oldest and the newest supported JupyterHub. Each has one half of the invalid examples. A test fails if it sees something
-else than this page says. Only the milliseconds may differ.
+What a hub does when the profiles cannot be read or are not valid. `make faults` lets every fault happen to the
+ConfigMap of a hub with real users, under every `failure_policy`, and writes this page up to [its last
+part](#on-a-real-api-server). The tests do the same, on the oldest and the newest supported JupyterHub, and fail if they
+see something else. Only the milliseconds may differ.
 
-In every cell of the table:
+Under every fault and policy:
 
-- A start that fails has created nothing: no pod, no volume claim.
-- Meanwhile the hub answers, and somebody else, whose profiles are in another ConfigMap, gets a server with them.
-- Once the fault is over, the next start gets the profiles as they are then. Nothing needs a restart.
-- The hub does not exit, though it runs with `consecutive_failure_limit = 1`, the strictest there is.
+- A start that fails has created nothing.
+- The hub answers. Somebody whose profiles are in another ConfigMap gets a server with them.
+- After the fault, the next start gets the current profiles. Nothing needs a restart.
+- The hub does not exit, even with `consecutive_failure_limit = 1`.
 
-A fault strikes the reading of the ConfigMap and nothing else. While the API server is away altogether, no pod can be
-created either, whatever the policy: the last part of this page has such faults.
+These faults affect only the reading of the ConfigMap. If the API server is away altogether, no pod can be created.
 
-## What a start comes to
+## What a start gets
 
-*Read before*: this hub has read a good document since it started; where it has restarted, the one before it has.
-*Unread*: neither has. The last column is the longest
-time for which the hub's event loop did not come round while a row's people started, all the work of JupyterHub and of
-the stand-in for the API server, which share that loop, included. The first row has it for as many people (six, and
-one with another ConfigMap) without a fault; in the row where the API server restarts there are 200.
+*Read before*: this hub, or the one before its restart, has read a valid document. *Unread*: neither has.
 """
 
 _LEGEND = """\
-## What is seen
+## What people and admins see
 
-| the start comes to | the person sees | the log begins with | `spawns_total` counts |
+| the start gets | the person sees | the log begins with | `spawns_total` counts |
 |---|---|---|---|
 """
 
 _FAULTS = """\
-## What is told of each fault
+## What the log and the metrics say
 
-The log goes on as below, but for what `…` stands for; the ConfigMap is called as it is by default. What may be
-transient is tried again for 30 seconds (`k8s_api_request_retry_timeout`, here KubeSpawner's default), five of which a
-hub that has just started keeps for the file of last good documents; the rest is told at once. All series begin with
-`profiled_spawner_`; `document_valid` stays as it was where no document was read, and `last_good_read_age_seconds` grows
-until a valid one is.
+`…` stands for what differs. *Retried*: for 30 seconds (`k8s_api_request_retry_timeout`). Then the log says `no answer
+for configmap/… within 30 s, retries included; the last was:`. The metrics begin with `profiled_spawner_`. If no
+document was read, `document_valid` keeps its value. *Stall* is the longest time for which the event loop did not come
+round with six people, or with 200 where the API server restarts. It includes the work of JupyterHub and of the
+stand-in for the API server.
 
-| fault | the log, after *because* | `reads_total` counts | `parses_total` counts | `document_valid` |
-|---|---|---|---|---|
+| fault | the log, after *because* | `reads_total` counts | `parses_total` counts | `document_valid` | stall |
+|---|---|---|---|---|---|
 """
+
+_RETRIED = re.compile(r"no answer for \S+ within \d+ s, retries included(; the last was: )?")
 
 _WORDS = {
     "current": "current profiles",
@@ -73,14 +70,22 @@ _WORDS = {
 def render(table: Table) -> str:
     """The page without its last part."""
     head = [f"`{lane.policy}`, {'read before' if lane.good_before else 'unread'}" for lane in LANES]
-    lines = [_INTRODUCTION, format_row("fault", *head, "stall"), "|---" * (len(LANES) + 2) + "|"]
     groups = _group(table)
-    for title, results in groups.items():
-        cells = [_WORDS.get(cell.given, cell.given) for cell in results[0].cells.values()]
-        stall = max(result.stall_seconds for result in results)
-        lines.append(format_row(title, *cells, f"{stall * 1000:.0f} ms"))
+    lines = [_INTRODUCTION, format_row("fault", *head), "|---" * (len(LANES) + 1) + "|", *_outcomes(groups)]
     lines += ["", _LEGEND + "\n".join(_legend(table)), "", _FAULTS + "\n".join(_tell(groups)), ""]
     return "\n".join(lines)
+
+
+def _outcomes(groups: dict[str, list[Result]]) -> Iterable[str]:
+    """What starts get, a row for all faults for which that is the same."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for title, results in groups.items():
+        cells = tuple(_WORDS.get(cell.given, cell.given) for cell in results[0].cells.values())
+        alike.setdefault(cells, []).append(title)
+    *exceptions, (most, _) = sorted(alike.items(), key=lambda item: len(item[1]))
+    for cells, titles in exceptions:
+        yield format_row("; ".join(titles), *cells)
+    yield format_row("every other fault below", *most)
 
 
 def split(page: str) -> tuple[str, str]:
@@ -132,7 +137,16 @@ def _tell(groups: dict[str, list[Result]]) -> Iterable[str]:
         if len(told) > 1:
             # Each has its own.
             told = {re.sub(r"has \d+ errors?: .*", "has … errors: line …, column …: …", why) for why in told}
-        yield format_row(title, " or ".join(f"`{why}`" for why in sorted(told)), *_metrics(cell))
+        stall = max(result.stall_seconds for result in results)
+        yield format_row(title, " or ".join(map(_quote, sorted(told))), *_metrics(cell), f"{stall * 1000:.0f} ms")
+
+
+def _quote(why: str) -> str:
+    """Why the log says that something happened, with what is the same in many rows left out."""
+    retried = _RETRIED.match(why)
+    why = why[retried.end() :] if retried else why
+    words = ["retried"] * bool(retried) + [f"`{why.replace(f'configmap/{_CONFIGMAP}', 'configmap/…')}`"] * bool(why)
+    return ": ".join(words)
 
 
 def _metrics(cell: Cell) -> tuple[str, str, str]:
@@ -146,7 +160,7 @@ def _metrics(cell: Cell) -> tuple[str, str, str]:
 
 def _normal(line: str, lane: Lane) -> str:
     """A line of the log as it would be with the default names, without what differs from run to run."""
-    line = re.sub(rf"{lane.policy}-(known|unread-\d+)", "jupyter-singleuser-profiles", line)
+    line = re.sub(rf"{lane.policy}-(known|unread-\d+)", _CONFIGMAP.partition("/")[2], line)
     line = re.sub(r"(?<=profiles@)\d+", "…", line)
     line = re.sub(r"(?<=read )\d+(?= s ago)", "…", line)
     line = re.sub(r"(?<=127\.0\.0\.1)(:|', )\d+", r"\1…", line)
