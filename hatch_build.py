@@ -18,7 +18,7 @@ class ReadmeHook(MetadataHookInterface):
 
 
 def with_absolute_links(text: str, metadata: dict[str, Any]) -> str:
-    """Returns Markdown whose relative links lead to the project's `Source`: to GitHub's pages, and pictures to the files.
+    """Returns Markdown whose relative links lead to the project's `Source`: to pages of GitHub, and to pictures.
 
     Raises:
         KeyError: If `[project.urls]` has no `Source`.
