@@ -156,9 +156,10 @@ lint: .venv/lint-installed
 
 .PHONY: docs screenshots
 
-## Builds the site of the docs into build/docs; whatever Sphinx warns of, links within the site included, is an error
+## Builds the site of the docs into build/docs, warnings and dead links being errors, and looks at every page
 docs: .venv/docs-installed
 	.venv/bin/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
+	.venv/bin/python tests/tools/look_at_site.py build/docs
 	@echo "Open build/docs/index.html"
 
 ## Takes the docs' pictures of the hub anew, with a real browser

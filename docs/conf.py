@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from sphinx.application import Sphinx
 import profiled_spawner
 from profiled_spawner import ProfiledKubeSpawner
 
-sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS / "extensions"))
 # `{program-output}` runs the command of this environment, as wide as a page, without colours.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 os.environ |= {"COLUMNS": "88", "NO_COLOR": "1"}
@@ -52,10 +54,13 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {
+    # The whole name, and more links, would take a second row on a tablet.
+    "logo": {"text": "Profiled Spawner"},
+    "header_links_before_dropdown": 4,
+    "github_url": tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]["urls"]["Source"],
     "navigation_with_keys": False,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
-    "header_links_before_dropdown": 5,
 }
 # Only these have pages below them to navigate.
 html_sidebars = {"*": [], "contributing": ["sidebar-nav-bs"], "reference": ["sidebar-nav-bs"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib
 import io
 import os
 import re
@@ -25,6 +26,7 @@ import profiled_spawner
 from cluster.apiserver import ControlPlane
 from cluster.assets import find_tool
 from cluster.monitoring import add_prometheus_kinds
+from hatch_build import ReadmeHook
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.command.assertions import parse_test_file
 from profiled_spawner.command.main import main
@@ -240,6 +242,25 @@ def test_a_page_outside_the_site_links_to_what_is_there(page: Path) -> None:
     # Those of the site are checked when it is built.
     links = re.findall(r"\]\((?!https?://|mailto:)([^)#]+)", page.read_text())
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_readme_that_pypi_shows_has_links_into_the_repository_alone() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ReadmeHook(str(ROOT), {}).update(project)
+    text = project["readme"]["text"]
+    source = project["urls"]["Source"]
+    picture = "docs/images/choices-form.png"
+    links = re.findall(r"\]\(([^)]*)", text)
+    assert f"{source}/raw/main/{picture}" in links
+    for link in links:
+        assert re.match(rf"{source}/(raw|blob)/main/", link), link
+        assert (ROOT / link.split("/main/")[1].partition("#")[0]).exists(), link
+
+    pytest.importorskip("comrak", reason="not installed: make .venv/release-installed")
+    renderer = importlib.import_module("readme_renderer.markdown")
+    html = renderer.render(text)
+    assert re.search(rf'<img [^>]*src="{source}/raw/main/{picture}"', html)
+    assert "<table>" in html
 
 
 def test_the_address_of_the_project_is_everywhere_the_one_of_its_metadata() -> None:

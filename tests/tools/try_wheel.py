@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import email
 import os
+import re
 import subprocess
 import tempfile
 import venv
@@ -41,6 +42,8 @@ def main() -> None:
     assert not foreign, f"in the wheel and not of the package: {foreign}"
     assert "profiled_spawner/py.typed" in names
     (metadata,) = (email.message_from_bytes(archive.read(name)) for name in names if name.endswith("/METADATA"))
+    relative = re.findall(r"\]\((?!https?:|#)([^)]*)", metadata.get_payload())
+    assert not relative, f"links of the README that lead nowhere on PyPI: {relative}"
     unfinished = [url for url in metadata.get_all("Project-URL", []) if "OWNER" in url]
     assert ".dev" in metadata["Version"] or not unfinished, f"for the owner to fill in: {unfinished}"
     with tempfile.TemporaryDirectory() as directory:

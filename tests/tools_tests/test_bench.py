@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import pytest
 
 from bench.documents import MOST_PROFILES, make_document, make_subject
-from bench.measuring import Figure, StallWatch, in_turn
+from bench.measuring import Curve, Figure, StallWatch, in_turn
 from profiled_spawner.decide.matching import match_profiles
 from profiled_spawner.document.limits import MAX_BYTES
 from profiled_spawner.document.parser import validate_document
@@ -22,6 +25,19 @@ def test_variants_are_measured_in_turn_there_and_back() -> None:
 
     assert order == ["ours", "theirs", "theirs", "ours"]
     assert measured == {"ours": [1, 1], "theirs": [2, 2]}
+
+
+def test_a_curve_that_hardly_changes_is_drawn_below_the_upper_edge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="not installed: make .venv/bench-installed")
+    report = importlib.import_module("bench.report")
+    drawn = []
+    monkeypatch.setattr(report.pyplot, "close", drawn.append)
+    report.draw(Curve("added", "profiles", "ms", [1, 3000], {"extra": [0.24, 0.25]}), tmp_path / "added.svg")
+
+    (figure,) = drawn
+    assert figure.axes[0].get_ylim() == (0, pytest.approx(0.25 * 1.15))
 
 
 @pytest.mark.parametrize(

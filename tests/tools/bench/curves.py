@@ -17,7 +17,9 @@ from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.document.parser import parse_document
 
 _PROFILES = "profiles"
-_SPAWN_CPU = "CPU of a spawn (ms)"
+_OURS, _STOCK = ProfiledKubeSpawner.__name__, KubeSpawner.__name__
+_PARSER = "this package, with line numbers"
+_SPAWN_CPU = "CPU per spawn (ms)"
 
 
 async def measure(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
@@ -31,9 +33,9 @@ async def by_profiles(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
     """With the profiles of a document, of which at most ten fit."""
     sizes, runs = scale.profiles_curve, scale.curve_runs
     added, stalled = [], []
-    match: dict[str, list[float]] = {"by index (as it is done)": [], "looking at every profile": []}
-    parse: dict[str, list[float]] = {"to a document, with all places": [], "CSafeLoader": []}
-    stalled_by: dict[str, list[float]] = {"changed": [], "unchanged": []}
+    match: dict[str, list[float]] = {"with the index (in use)": [], "checking every profile": []}
+    parse: dict[str, list[float]] = {_PARSER: [], "PyYAML CSafeLoader": []}
+    stalled_by: dict[str, list[float]] = {"document changed": [], "document unchanged": []}
     for size in sizes:
         text = make_document(size)
         document = parse_document(text)
@@ -45,19 +47,19 @@ async def by_profiles(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
         for values, key in zip(parse.values(), ("ours", "CSafeLoader"), strict=True):
             values.append(median(cost[key]))
         stalled = await stalls(far_side, size, runs)
-        for key, values in stalled_by.items():
+        for values, key in zip(stalled_by.values(), ("changed", "unchanged"), strict=True):
             values.append(median(stalled[key]))
     x = [float(size) for size in sizes]
     yield Curve("added-by-profiles", _PROFILES, "extra CPU per spawn (ms)", x, {"vs. KubeSpawner": added})
     yield Curve("match-by-profiles", _PROFILES, "matching and merging (µs)", x, match)
-    yield Curve("parse-by-profiles", _PROFILES, "parsing, in a thread (ms of CPU)", x, parse)
-    yield Curve("stall-by-profiles", _PROFILES, "longest stall during a spawn (ms)", x, stalled_by)
+    yield Curve("parse-by-profiles", _PROFILES, "CPU of parsing (ms)", x, parse)
+    yield Curve("stall-by-profiles", _PROFILES, "longest event loop stall (ms)", x, stalled_by)
 
 
 async def by_users(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
     """With the users that one profile names."""
     added = []
-    parse: dict[str, list[float]] = {"to a document, with all places": [], "CSafeLoader": []}
+    parse: dict[str, list[float]] = {_PARSER: [], "PyYAML CSafeLoader": []}
     for users in scale.users_curve:
         added.append(await added_cost(far_side, 1, scale, users=users))
         cost = in_turn(scale.curve_runs, parse_costs(make_document(1, users=users)))
@@ -66,15 +68,15 @@ async def by_users(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
     x = [float(users) for users in scale.users_curve]
     name = "users in one profile"
     yield Curve("added-by-users", name, "extra CPU per spawn (ms)", x, {"vs. KubeSpawner": added})
-    yield Curve("parse-by-users", name, "parsing, in a thread (ms of CPU)", x, parse)
+    yield Curve("parse-by-users", name, "CPU of parsing (ms)", x, parse)
 
 
 async def by_spawns(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
     """With the spawns at once."""
     await far_side.write(make_document(scale.profiles[-1]))
     await read_profiles(make_spawner(ProfiledKubeSpawner, make_subject(0)))
-    cpu: dict[str, list[float]] = {"ours": [], "stock KubeSpawner": []}
-    stall: dict[str, list[float]] = {"ours": [], "stock KubeSpawner": []}
+    cpu: dict[str, list[float]] = {_OURS: [], _STOCK: []}
+    stall: dict[str, list[float]] = {_OURS: [], _STOCK: []}
     requests = []
     for spawns in scale.spawns_curve:
         # Each point of a large burst is the mean of many spawns already.
@@ -88,20 +90,18 @@ async def by_spawns(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
                 values.append(median(measured[name]))
         requests.append(await far_side.count_reads() / (2 * runs))
     x = [float(spawns) for spawns in scale.spawns_curve]
-    name = "spawns at once"
+    name = "concurrent spawns"
     yield Curve("cpu-by-spawns", name, _SPAWN_CPU, x, cpu, is_logarithmic=True)
-    yield Curve("stall-by-spawns", name, "longest stall (ms)", x, stall)
-    yield Curve(
-        "requests-by-spawns", name, "ConfigMap requests for each burst", x, {"ours": requests}, is_logarithmic=True
-    )
+    yield Curve("stall-by-spawns", name, "longest event loop stall (ms)", x, stall)
+    yield Curve("requests-by-spawns", name, "ConfigMap requests per burst", x, {_OURS: requests}, is_logarithmic=True)
 
 
 def _variants(
     measure_spawns: Callable[[FarSide, type[KubeSpawner], int], Awaitable[float]], far_side: FarSide, spawns: int
 ) -> dict[str, Callable[[], Awaitable[float]]]:
     return {
-        "ours": lambda: measure_spawns(far_side, ProfiledKubeSpawner, spawns),
-        "stock KubeSpawner": lambda: measure_spawns(far_side, KubeSpawner, spawns),
+        _OURS: lambda: measure_spawns(far_side, ProfiledKubeSpawner, spawns),
+        _STOCK: lambda: measure_spawns(far_side, KubeSpawner, spawns),
     }
 
 
@@ -110,7 +110,7 @@ async def by_latency(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
     await far_side.write(make_document(scale.blocked_profiles))
     spawner = make_spawner(ProfiledKubeSpawner, make_subject(0))
     await read_profiles(spawner)
-    waited: dict[str, list[float]] = {"reading the profiles": [], "one GET": []}
+    waited: dict[str, list[float]] = {"reading the profiles": [], "one GET request": []}
     for latency in scale.latency_curve:
         await far_side.delay(latency / 1e3)
         runs = await in_turn_async(
@@ -120,4 +120,4 @@ async def by_latency(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
             values.append(median(runs[key]) * 1e3)
     await far_side.delay(0)
     x = [float(latency) for latency in scale.latency_curve]
-    yield Curve("latency-by-latency", "latency of the API server (ms)", "a lone spawn waits (ms)", x, waited)
+    yield Curve("latency-by-latency", "API server latency (ms)", "wait of a single spawn (ms)", x, waited)

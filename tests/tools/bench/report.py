@@ -108,7 +108,8 @@ def draw(curve: Curve, file: Path) -> None:
     for (name, values), marker in zip(curve.series.items(), "os^D", strict=False):
         axes.plot(curve.x, values, marker=marker, markersize=4, label=name)
     axes.set_xscale("log" if curve.is_logarithmic else "linear")
-    axes.set_ylim(bottom=0)
+    # A curve that hardly changes would lie on the upper edge, half of it cut off.
+    axes.set_ylim(0, 1.15 * max(value for values in curve.series.values() for value in values))
     axes.set_xlabel(curve.x_name)
     axes.set_ylabel(curve.y_name)
     axes.grid(alpha=0.3)
