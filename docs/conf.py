@@ -53,6 +53,8 @@ html_title = project
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+# It would list ten settings, which have a page of their own.
+html_use_index = False
 html_theme_options = {
     # The whole name, and more links, would take a second row on a tablet.
     "logo": {"text": "Profiled Spawner"},

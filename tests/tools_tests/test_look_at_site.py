@@ -42,8 +42,13 @@ def test_nothing_is_wrong_with_a_page_that_scrolls_what_is_wide_inside_itself(tm
     [
         pytest.param(
             {"body": '<table style="width: 900px"><tr><td>wide</td></tr></table>'},
-            ["at 375 px is 900 px wide: table “wide”, tbody “wide”, tr “wide”"],
+            ["at 375 px is 900 px wide", "at 375 px leaves the window with table “wide”"],
             id="wide-table",
+        ),
+        pytest.param(
+            {"body": '<p style="overflow: hidden"><code>' + "long" * 30 + "</code></p>"},
+            [f"at 375 px leaves the window with code “{'long' * 10}”"],
+            id="cut-name",
         ),
         pytest.param(
             {"header": '<a href="#">Home</a><br><button>Search</button>'},
