@@ -18,7 +18,7 @@ import pytest
 
 import profiled_spawner
 from cluster.controllers import PROGRAMS, Cluster
-from theirsuite.plugin import FILE
+from theirsuite import FILE
 
 CHECKOUT = os.environ.get("KUBESPAWNER_CHECKOUT")
 TOOLS = Path(__file__).parents[1] / "tools"

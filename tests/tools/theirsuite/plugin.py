@@ -1,5 +1,6 @@
 """A plugin of pytest for KubeSpawner's own suite: it puts our class in place of KubeSpawner, or leaves the stock one.
 
+It changes the host when it is imported, so nothing else may import it.
 All that the cluster lacks is made up for in the same way for both classes.
 """
 
@@ -19,9 +20,7 @@ from traitlets import default
 
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.sources.cache import Snapshot
-
-FILE = "SUITE_PROFILES_FILE"
-"""The environment variable that names the document; without it, the suite tests the stock class."""
+from theirsuite import FILE
 
 reads = 0
 
