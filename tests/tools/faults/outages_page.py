@@ -26,10 +26,10 @@ In every row:
 
 - Every server that starts has the document as the API server had it when the start began, or a later one. After a
   restore of etcd, it is the restored document, also if another one had the same `resourceVersion`.
-- The hub answers all the time, and needs no restart, but for the last row.
+- The hub answers all the time. Only the last row needs a restart of the hub.
 - After the fault, everybody can start a server. What had failed is tried again, and succeeds.
 - When all servers have stopped, no quota counts anything, and no pod is left.
-- No failure of ours counts towards `consecutive_failure_limit`.
+- A start that this package refuses does not count towards `consecutive_failure_limit`.
 
 503 is our refusal: the document could not be read. 500 is a request of KubeSpawner that failed, for the volume claim
 or the pod. JupyterHub counts it as a failure.
@@ -39,7 +39,7 @@ or the pod. JupyterHub counts it as a failure.
 """
 
 _NOTES = """
-## What to know of these faults
+## What to know about these faults
 
 - **The API server is away.** A start that has not read its document yet waits for the API server, for
   `k8s_api_request_retry_timeout` (30 seconds by default), and gets a server then. With stock KubeSpawner, it fails at
