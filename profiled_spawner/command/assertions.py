@@ -80,7 +80,7 @@ class Expected:
 
     Attributes:
         env: Variables with their values.
-        amounts: Limits and requests, by section and by resource; None for one that is taken away.
+        amounts: Limits and requests, by section and by resource; None for one that is removed.
         things: What must be there, whatever it is.
     """
 
@@ -357,7 +357,7 @@ _HAS_KEYS: Mapping[str, Key] = {
 }
 
 _HAS_NOT_KEYS: Mapping[str, Key] = {
-    "env": _list("env", "Environment variables that no profile sets, or that profiles take away."),
+    "env": _list("env", "Environment variables that no profile sets, or that profiles remove."),
     "resources": _list("resources", f"Resources of which it has nothing. `gpu` is short for `{GPU}`."),
     "secrets": _list("secrets", "Secrets that it cannot read."),
     "claims": _list("claims", "Persistent volume claims that it does not mount."),

@@ -187,7 +187,7 @@ def _add_origin(what: str, thing: Thing, origin: str) -> str:
 def _describe_lacking(lacking: Lacking) -> tuple[str, str, Example]:
     """Why somebody does not have a thing, likewise."""
     origins = list(dict.fromkeys(filter(None, map(_find_label, lacking.rules))))
-    found = f"set otherwise by {' and '.join(origins)}" if origins else "nothing: no profile that fits gives it"
+    found = f"set otherwise by {' and '.join(origins)}" if origins else "nothing: no profile that matches gives it"
     return found, " and ".join(origins), lacking.example
 
 
@@ -275,7 +275,7 @@ def _compare(assertion: SubjectAssertion, explanation: Explanation) -> Iterator[
         amounts = explanation.limits if section == "limits" else explanation.requests
         amount = amounts.get(resource)
         if amount is None or amount.value != quantity:
-            wanted = "taken away" if quantity is None else f"of {quantity}"
+            wanted = "removed" if quantity is None else f"of {quantity}"
             yield f"{resource} {_AMOUNTS[section]} {wanted}", *_describe_amount(explanation, section, resource, amount)
     for thing in assertion.has.things:
         if _find_origin(explanation, thing) is None:
@@ -296,7 +296,7 @@ def _to_comparable(value: EnvValue) -> object:
 
 def _describe_expected_env(name: str, value: EnvValue) -> str:
     if value is None:
-        return f"variable {name} taken away"
+        return f"variable {name} removed"
     where = describe_env_source(value) if isinstance(value, EnvVarSource) else "the value in the test file"
     return f"variable {name} with {where}"
 
@@ -315,7 +315,7 @@ def _describe_amount(
     if setting is None:
         return _explain_nothing(explanation, lambda profile: resource in getattr(profile, section))
     origin = _origin(setting)
-    return (f"taken away by {origin}" if setting.value is None else f"{setting.value}, from {origin}"), origin
+    return (f"removed by {origin}" if setting.value is None else f"{setting.value}, from {origin}"), origin
 
 
 def _origin(setting: Setting[Any]) -> str:
@@ -366,18 +366,20 @@ def _explain_absence(explanation: Explanation, thing: Thing) -> tuple[str, str]:
     for section in sections.get(thing.kind, ()):
         if thing.name in section:
             origin = _origin(section[thing.name])
-            return f"taken away by {origin}", origin
+            return f"removed by {origin}", origin
     return _explain_nothing(explanation, lambda profile: _gives(profile, thing))
 
 
 def _explain_nothing(explanation: Explanation, gives: Callable[[Profile], bool]) -> tuple[str, str]:
-    """The same, where no setting of that name takes it away: a profile that gives it may not fit, or be overridden."""
-    matches = sorted((match for match in explanation.matches if gives(match.profile)), key=lambda match: not match.fits)
+    """The same, where no setting of that name removes it: a profile that gives it may not match, or be overridden."""
+    matches = sorted(
+        (match for match in explanation.matches if gives(match.profile)), key=lambda match: not match.is_match
+    )
     for match in matches:
         label = match.profile.label
-        if match.fits:
+        if match.is_match:
             return f"nothing: {label} gives it, but another profile overrides that", ""
-        return f"nothing: {label} gives it, but does not fit ({'; '.join(match.reasons)})", ""
+        return f"nothing: {label} gives it, but does not match ({'; '.join(match.reasons)})", ""
     return "nothing: no profile gives it", ""
 
 

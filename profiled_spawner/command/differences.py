@@ -329,7 +329,7 @@ def _describe_when(change: Change, zone: tzinfo, now: float) -> str:
 
 
 def _describe_images(images: ImageClass) -> str:
-    return images.example if images.is_one_image else f"images that fit {' and '.join(images.entries)}"
+    return images.example if images.is_one_image else f"images that match {' and '.join(images.entries)}"
 
 
 def describe_setting(change: Change) -> str:

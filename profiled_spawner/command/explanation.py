@@ -61,8 +61,8 @@ class Explanation:
         order: The merge order.
         offer: The images and sizes that the user may choose.
         choice: The chosen ones.
-        matches: For every profile of the document, in its order, whether it fits and why.
-        effective: The merged settings of the profiles that fit, and of the chosen size.
+        matches: For every profile of the document, in its order, whether it matches and why.
+        effective: The merged settings of the profiles that match, and of the chosen size.
         resources: The limits and requests, if the hub's own settings have none.
         quotas: The quotas that a start counts towards.
         image_class: The images that this is true for; None if the subject's image is the only one.
@@ -80,13 +80,13 @@ class Explanation:
 
     @property
     def shown_image(self) -> str:
-        """What people call the image, or the images, such as ``any other image that fits lab/*``."""
+        """What people call the image, or the images, such as ``any other image that matches lab/*``."""
         found, chosen = self.image_class, self.choice.image
         image = self.subject.image
         if found is not None and not found.is_one_image:
             *others, last = found.entries or ("",)
             which = f"{', '.join(others)} and {last}" if others else last
-            image = f"any other image that fits {which}" if found.entries else "any other image"
+            image = f"any other image that matches {which}" if found.entries else "any other image"
         return f"{image} ({chosen.shown_name})" if chosen else image
 
     @property
@@ -147,7 +147,7 @@ def explain_document(
         image_class: The images for which the subject's image is an example, if it is one.
     """
     matches = tuple(explain_match(profile, subject, document.timezone) for profile in document.profiles)
-    applied = order_profiles((match.profile for match in matches if match.fits), order)
+    applied = order_profiles((match.profile for match in matches if match.is_match), order)
     effective = merge_profiles((*applied, choice.size) if choice.size else applied)
     offer = find_offer(document, subject)
     resources = reconcile_resources(effective)
@@ -182,14 +182,14 @@ def to_json(explanation: Explanation, *, show_values: bool = False) -> dict[str,
             "user": subject.user,
             "groups": sorted(subject.groups),
             "image": subject.image,
-            **({} if explanation.image_class is None else {"image_fits": list(explanation.image_class.entries)}),
+            **({} if explanation.image_class is None else {"image_matches": list(explanation.image_class.entries)}),
         },
         "profiles": [
             {
                 "index": index,
                 "name": match.profile.name,
                 **({} if match.profile.configmap is None else {"configmap": match.profile.configmap}),
-                "fits": match.fits,
+                "matches": match.is_match,
                 "reasons": list(match.reasons),
             }
             for index, match in enumerate(explanation.matches)
@@ -259,7 +259,7 @@ def format_settings(
         explanation: What to show.
         style: The colours.
         show_values: As for `format_text`.
-        show_reasons: Show for every profile why it fits or does not; otherwise only those that are applied.
+        show_reasons: Show for every profile why it matches or does not; otherwise only those that are applied.
     """
     sections = [
         _format_profiles(explanation, style, show_reasons),
@@ -337,14 +337,14 @@ def _format_profiles(explanation: Explanation, style: Style, show_reasons: bool)
     applied = explanation.effective.applied
     if not matches and not applied:
         return [style.bold("Profiles"), "  none; the document says 'profiles: []'"]
-    lines = [style.bold(f"Profiles: {sum(match.fits for match in matches)} of {len(matches)} fit")]
+    lines = [style.bold(f"Profiles: {sum(match.is_match for match in matches)} of {len(matches)} match")]
     if not show_reasons:
         lines.append("  for different reasons; explain one user alone to see them")
         matches = ()
     rows = [[str(index), match.profile.label, "; ".join(match.reasons)] for index, match in enumerate(matches)]
     for match, cells in zip(matches, align(rows), strict=True):
         row = "  ".join(cells).rstrip()
-        lines.append(f"  {style.green('✔')} {row}" if match.fits else style.dim(f"  ✘ {row}"))
+        lines.append(f"  {style.green('✔')} {row}" if match.is_match else style.dim(f"  ✘ {row}"))
     if applied:
         order = "this order" if explanation.order == "specificity" else "the document's order"
         names = printable(", ".join(profile.label for profile in applied))

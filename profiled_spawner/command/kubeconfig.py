@@ -27,7 +27,7 @@ async def read_configmaps(
         namespace: The namespace. Empty: the namespace of the kubeconfig's current context.
         name: The name of the main ConfigMap.
         key: The key in ``data`` that holds the document.
-        label_selector: Selects further ConfigMaps. Empty: none.
+        label_selector: Selects ConfigMaps beside the main one. Empty: none.
         timeout_seconds: The timeout of each request.
 
     Returns:

@@ -157,7 +157,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     explain = add_command(
         "explain",
-        "show which profiles fit a server, why, and the resulting settings",
+        "show which profiles match a server, why, and the resulting settings",
         "The hub's own settings are not included; render includes them.",
     )
     _add_source(explain)
@@ -339,7 +339,7 @@ def _add_roster(command: argparse.ArgumentParser) -> None:
         "--roster",
         metavar="FILE",
         type=Path,
-        help="who has an account and is in which groups: the pages that JupyterHub's API answers to GET /users",
+        help="a file that says who has an account and is in which groups: what JupyterHub's API answers to GET /users",
     )
     roster.add_argument(
         "--hub",
@@ -348,7 +348,7 @@ def _add_roster(command: argparse.ArgumentParser) -> None:
         help="ask this hub for its roster, with the token in JUPYTERHUB_API_TOKEN",
     )
     command.add_argument(
-        "--complete", action="store_true", help="with --roster: it may be a list of users, which has everybody"
+        "--complete", action="store_true", help="with --roster: the file may be a plain list of users; it has everybody"
     )
 
 

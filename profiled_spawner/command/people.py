@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..decide.choices import Offer, choose, find_offer
 from ..decide.image_classes import find_image_classes
-from ..decide.matching import MergeOrder, Subject, fits_person
+from ..decide.matching import MergeOrder, Subject, matches_person
 from ..document.model import Document
 from .explanation import Explanation, explain_document, format_offer, format_settings, format_text
 from .terminal import Style, align, printable
@@ -71,7 +71,7 @@ def explain_person(
         found = find_image_classes(
             entry
             for profile in document.profiles
-            if profile.names_what and fits_person(profile, subject)
+            if profile.names_what and matches_person(profile, subject)
             for entry in profile.images or ()
         )
         complete = complete and found.complete

@@ -13,7 +13,7 @@ from ..document.limits import MAX_CHOICES
 from ..document.model import DEFAULT_SIZE, GPU, Document, Entry, ImageChoice, Size
 from ..document.quantity import Quantity, format_amount, format_cores, is_whole_and_equal, parse_quantity
 from ..errors import ChoiceError, PodError
-from .matching import MergeOrder, Subject, fits_person, match_profiles
+from .matching import MergeOrder, Subject, match_profiles, matches_person
 from .merging import Amounts, Resources, Setting, check_merge_input, merge_profiles, reconcile_resources
 
 __all__ = [
@@ -83,7 +83,7 @@ def find_offer(document: Document, subject: Subject) -> Offer:
 
 
 def _find_offered(choices: Sequence[C], subject: Subject) -> Iterator[C]:
-    return islice((choice for choice in choices if fits_person(choice, subject)), MAX_CHOICES)
+    return islice((choice for choice in choices if matches_person(choice, subject)), MAX_CHOICES)
 
 
 def is_readable(options: object) -> TypeGuard[dict[str, object] | None]:
@@ -120,7 +120,7 @@ def _find(choices: Sequence[C], noun: str, name: object, subject: Subject, other
         return None
     # Only a choice of this name is checked: a start does not pay for the others, as a form does.
     for position, choice in enumerate(choices):
-        if choice.name == name and fits_person(choice, subject) and _is_among_first(choices, position, subject):
+        if choice.name == name and matches_person(choice, subject) and _is_among_first(choices, position, subject):
             return choice
     offered = tuple(_find_offered(choices, subject))
     names = [*others, *(choice.shown_name for choice in offered[:_MAX_LISTED])]
@@ -131,8 +131,8 @@ def _find(choices: Sequence[C], noun: str, name: object, subject: Subject, other
 
 
 def _is_among_first(choices: Sequence[Entry], position: int, subject: Subject) -> bool:
-    """Whether fewer than `MAX_CHOICES` fit before this position."""
-    return position < MAX_CHOICES or sum(fits_person(each, subject) for each in choices[:position]) < MAX_CHOICES
+    """Whether fewer than `MAX_CHOICES` match before this position."""
+    return position < MAX_CHOICES or sum(matches_person(each, subject) for each in choices[:position]) < MAX_CHOICES
 
 
 def describe_size(size: Size) -> str:
@@ -182,7 +182,7 @@ def describe_default(
     """
     first, *others = {*images}
     if others and any(
-        profile.names_what and (profile.limits or profile.requests) and fits_person(profile, subject)
+        profile.names_what and (profile.limits or profile.requests) and matches_person(profile, subject)
         for profile in document.profiles
     ):
         return ""

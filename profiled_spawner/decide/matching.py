@@ -1,4 +1,4 @@
-"""Finds the profiles that fit a subject, in merge order, and explains why each fits or does not."""
+"""Finds the profiles that match a subject, in merge order, and explains why each matches or does not."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = [
     "check_profile_count",
     "explain_match",
     "explain_period",
-    "fits",
-    "fits_person",
     "match_profiles",
+    "matches",
     "matches_pattern",
+    "matches_person",
     "order_profiles",
 ]
 
@@ -56,24 +56,25 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Whether one profile fits, and why.
+    """Whether one profile matches, and why.
 
     Attributes:
         profile: The profile.
-        fits: Whether both filters match, who (`users`, `groups`) and what (`images`), and the moment is in its period.
+        is_match: Whether both filters match, who (`users`, `groups`) and what (`images`), and the moment is in its
+            period.
         reasons: Short texts for people: why the user matches or not, why the image does, and, for a profile with a
             period, when it applies.
     """
 
     profile: Profile
-    fits: bool
+    is_match: bool
     reasons: tuple[str, ...]
 
 
 def match_profiles(document: Document, subject: Subject, order: MergeOrder = "specificity") -> tuple[Profile, ...]:
-    """The profiles that fit the subject, in merge order: later overrides earlier.
+    """The profiles that match the subject, in merge order: later overrides earlier.
 
-    It returns the same profiles as testing each with `fits`. It is faster: it uses the document's index, and only
+    It returns the same profiles as testing each with `matches`. It is faster: it uses the document's index, and only
     looks at profiles that name the user, one of the groups or the image.
 
     Args:
@@ -83,13 +84,13 @@ def match_profiles(document: Document, subject: Subject, order: MergeOrder = "sp
             document's order among equals. ``document``: the document's order.
 
     Raises:
-        PodError: More than `MAX_PROFILES` profiles fit.
+        PodError: More than `MAX_PROFILES` profiles match.
     """
     index = document.index
     images = _equivalent_images(subject.image)
     # What a team gives to others than its members must not count: it could keep their servers from starting.
     foreign = [positions for team, positions in index.teams if not _is_for(team, subject)]
-    # A profile with a single filter fits if it is found by that filter.
+    # A profile with a single filter matches if it is found by that filter.
     one_filter: set[int] = set()
     for positions in chain(_lookup_user(index.who, subject), _lookup_image(index.what, images)):
         one_filter |= _subtract(positions, foreign)
@@ -118,7 +119,7 @@ def check_profile_count(profiles: int) -> None:
         PodError: There are more than `MAX_PROFILES`.
     """
     if profiles > MAX_PROFILES:
-        raise PodError(f"more than {MAX_PROFILES} profiles fit, whatever their time, and a server can have no more")
+        raise PodError(f"more than {MAX_PROFILES} profiles match, whatever their time, and a server can have no more")
 
 
 def order_profiles(profiles: Iterable[Profile], order: MergeOrder = "specificity") -> tuple[Profile, ...]:
@@ -133,7 +134,7 @@ def order_profiles(profiles: Iterable[Profile], order: MergeOrder = "specificity
     return tuple(sorted(profiles, key=_specificity))
 
 
-def fits_person(entry: Entry, subject: Subject) -> bool:
+def matches_person(entry: Entry, subject: Subject) -> bool:
     """Whether the entry is for this user (or one of the groups), at this moment.
 
     Example:
@@ -154,14 +155,14 @@ def _is_for(entry: Entry, subject: Subject) -> bool:
     )
 
 
-def fits(profile: Profile, subject: Subject) -> bool:
+def matches(profile: Profile, subject: Subject) -> bool:
     """Whether the profile is for this user, at this moment, and for this image."""
     is_for_image = profile.images is None or _find_matching_entry(profile.images, subject.image) is not None
-    return is_for_image and fits_person(profile, subject)
+    return is_for_image and matches_person(profile, subject)
 
 
 def explain_match(profile: Profile, subject: Subject, zone: tzinfo = UTC) -> Match:
-    """Explains why a profile fits or does not. `Match.fits` is always what `fits` returns.
+    """Explains why a profile matches or does not. `Match.is_match` is always what `matches` returns.
 
     Args:
         profile: The profile.
@@ -308,7 +309,7 @@ def _explain_what(profile: Profile, subject: Subject) -> tuple[bool, str]:
         return True, "for every image"
     entry = _find_matching_entry(profile.images, subject.image)
     if entry is not None:
-        return True, f"image fits {entry}" if entry != subject.image else "image is listed"
+        return True, f"image matches {entry}" if entry != subject.image else "image is listed"
     if not profile.images:
         return False, "for no image (an empty list)"
     return False, f"image is not {_list_some(profile.images)}"

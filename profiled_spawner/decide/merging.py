@@ -1,4 +1,4 @@
-"""Merges the profiles that fit into one effective profile. Each setting keeps the profile that it came from.
+"""Merges the profiles that match into one effective profile. Each setting keeps the profile that it came from.
 
 `merge_profiles` looks at profiles alone. `reconcile_resources` then adds the limits and requests of the hub's own
 settings, and corrects combinations that Kubernetes would refuse.
@@ -58,7 +58,7 @@ class Setting(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class EffectiveProfile:
-    """The merged settings of all profiles that fit.
+    """The merged settings of all profiles that match.
 
     A setting whose value is None removes what the hub's own settings gave.
 
@@ -237,7 +237,7 @@ def check_merge_result(effective: EffectiveProfile) -> None:
         origin = setting.profile.label if setting.profile else "the hub"
         length = len(setting.value) if isinstance(setting.value, str) else weigh(setting.value)[1]
         weights[origin] = weights.get(origin, 0) + 1 + length
-    raise PodError(f"the profiles that fit give {what} ({name}); most of it is from {_name_heaviest(weights)}")
+    raise PodError(f"the profiles that match give {what} ({name}); most of it is from {_name_heaviest(weights)}")
 
 
 def check_merge_input(applied: Sequence[Profile]) -> None:
@@ -264,8 +264,8 @@ def check_merge_input(applied: Sequence[Profile]) -> None:
             if values > maximum:
                 heaviest = {profile.label: weight for profile, weight in zip(applied, weights, strict=False) if weight}
                 raise PodError(
-                    f"the profiles that fit give more than {maximum:,} {what} together, and a server can have no more; "
-                    f"most of it is from {_name_heaviest(heaviest)}"
+                    f"the profiles that match give more than {maximum:,} {what} together, and a server can have no "
+                    f"more; most of it is from {_name_heaviest(heaviest)}"
                 )
 
 

@@ -17,7 +17,7 @@ from ..document.hard import split_name
 from ..document.model import Document, Quota, Size
 from ..document.quantity import BILLION, Quantity, format_billionths, is_whole_and_equal, to_billionths
 from .choices import describe_hard
-from .matching import Subject, fits_person
+from .matching import Subject, matches_person
 
 __all__ = [
     "Amounts",
@@ -102,7 +102,7 @@ class Shortage:
 
 def find_quotas(document: Document, subject: Subject) -> tuple[Quota, ...]:
     """Returns the quotas that cover this person at this moment; the image has no say."""
-    return tuple([quota for quota in document.quotas if fits_person(quota, subject)])
+    return tuple([quota for quota in document.quotas if matches_person(quota, subject)])
 
 
 def find_shortage(

@@ -131,7 +131,7 @@ class _Bounds:
             is_alone: Whether the profile gives no guarantee of the resource.
         """
         if amount is None:
-            return f"null would take away what others limit or reserve, which {self._called} may not; leave it out"
+            return f"null would remove what others limit or reserve, which {self._called} may not; leave it out"
         hard = self._team.hard
         limit, request = f"limits.{resource}", f"requests.{resource}"
         names = [request] if is_whole_and_equal(resource) else [limit] if kind == "limits" else [request, limit]

@@ -16,7 +16,7 @@ _LAST_CHOICE = "remove it: that library stored a person's last choice in it, whi
 DOCUMENT_ADVICE: Mapping[str, str] = MappingProxyType(
     {
         "gpuTypes": "give the node_tolerations of each type to the profiles or sizes that ask for its GPUs",
-        "ui": "the spawn page is KubeSpawner's, which also offers the sizes that fit a person",
+        "ui": "the spawn page is KubeSpawner's, which also offers each person's sizes",
     }
 )
 """Advice by key of the document."""
@@ -26,7 +26,7 @@ UI_ADVICE: Mapping[str, str] = MappingProxyType(
         "envVarConfig": "users cannot enter variables here; keep each user's values in a Secret, and refer to it",
         "gpuConfig": "offer GPUs as sizes with resources; restrict a size with users or groups",
         "imageConfig": "offer and order images in KubeSpawner's profile_list",
-        "sizeConfig": "a person is offered the sizes that fit them; leave them out of the document to offer none",
+        "sizeConfig": "each person is offered their sizes; leave them out of the document to offer none",
     }
 )
 """Advice by key of ``ui``."""

@@ -116,7 +116,7 @@ class Linter:
                 if other:
                     what = "empty, which adds nobody"
                 else:
-                    what = f"empty, so the {_NOUNS[path[0]]} fits {'nothing' if key == 'images' else 'nobody'}"
+                    what = f"empty, so the {_NOUNS[path[0]]} matches {'nothing' if key == 'images' else 'nobody'}"
                 self._warn(entries[key][0], (*path, key), f"{what}; leave the key out if that is not meant")
         users = entries["users"][1] if "users" in entries else None
         if isinstance(users, Sequence):
@@ -295,40 +295,40 @@ def _explain_value(name: str, value: str) -> Iterator[str]:
 def _explain_user(name: str) -> str | None:
     """Says why no user can have this name; None if one can."""
     if EVERYONE in name and name != EVERYONE:
-        return "fits nobody: '*' alone is everybody, but in a name it is no pattern; list the users, or their group"
+        return "matches nobody: '*' alone is everybody, but in a name it is no pattern; list the users, or their group"
     return _explain_name(name)
 
 
 def _explain_group(name: str) -> str | None:
     """The same of a group."""
     if name == EVERYONE:
-        return "fits nobody: only users can be '*'; for everybody, write users: [\"*\"]"
+        return "matches nobody: only users can be '*'; for everybody, write users: [\"*\"]"
     if EVERYONE in name:
-        return "fits nobody: '*' is no pattern in a group's name; list the groups"
+        return "matches nobody: '*' is no pattern in a group's name; list the groups"
     return _explain_name(name)
 
 
 def _explain_name(name: str) -> str | None:
     if name[:1] in _QUOTES and name[-1:] in _QUOTES and len(name) > 1:
-        return "fits nobody: its quotes are part of the name; write the name in straight quotes, or in none"
+        return "matches nobody: its quotes are part of the name; write the name in straight quotes, or in none"
     if name != name.strip():
-        return "fits nobody: the space at its beginning or end is part of the name; remove it"
+        return "matches nobody: the space at its beginning or end is part of the name; remove it"
     if _SEVERAL_NAMES.fullmatch(name):
-        return "fits nobody: it is one name with a comma in it; for several names, write [a, b]"
+        return "matches nobody: it is one name with a comma in it; for several names, write [a, b]"
     return None
 
 
 def _explain_image(image: str) -> str | None:
-    """Says why no image can fit; None if one can."""
+    """Says why no image can match; None if one can."""
     if "://" in image:
-        return "fits no image: images have no scheme, such as docker://; begin it with the registry"
+        return "matches no image: images have no scheme, such as docker://; begin it with the registry"
     if _IMAGE.fullmatch(image) and "/." not in image:
         return None
     if image[:1] in _QUOTES or image != image.strip():
-        return "fits no image: a space or a quote is part of its name; remove it"
+        return "matches no image: a space or a quote is part of its name; remove it"
     if "," in image:
-        return "fits no image: it is one name with a comma in it; for several images, write [a, b]"
-    return "fits no image: this is no regular expression; write * for any run of characters, and all else as it is"
+        return "matches no image: it is one name with a comma in it; for several images, write [a, b]"
+    return "matches no image: this is no regular expression; write * for any run of characters, and all else as it is"
 
 
 _FILTERS: MappingABC[str, Callable[[str], str | None]] = MappingProxyType(

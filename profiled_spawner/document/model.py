@@ -104,7 +104,7 @@ _GIVEN = {
     "env": Key(
         Env(),
         "Environment variables: a mapping of names to values, or a list in the form of a Kubernetes container's `env`. "
-        "A plain `null` takes a variable away.",
+        "A plain `null` removes a variable.",
         (
             {"BUCKET_PREFIX": "data/forecast", "JANUS_PORT": 80},
             [{"name": "S3_KEY", "valueFrom": {"secretKeyRef": {"name": "team-s3", "key": "access-key"}}}],
@@ -119,7 +119,7 @@ _GIVEN = {
     "resources": Key(
         Resources(),
         "Memory and CPU, as Kubernetes quantities: JupyterHub's names, or Kubernetes' own limits and requests. A plain "
-        "`null` takes away what less specific profiles or the hub's settings gave.",
+        "`null` removes what less specific profiles or the hub's settings gave.",
         ({"mem_limit": "2Gi", "cpu_limit": 1}, {"limits": {"memory": "2Gi", "nvidia.com/gpu": 1}}),
     ),
     "gpu": Key(Amount("limits", GPU), f"GPUs: short for a limit of `{GPU}`.", (1,)),
@@ -323,7 +323,7 @@ class Entry:
 class Profile(Entry):
     """One profile: its filters and its settings.
 
-    A value of None in `env`, `limits` or `requests` takes away what less specific profiles or the hub's settings gave.
+    A value of None in `env`, `limits` or `requests` removes what less specific profiles or the hub's settings gave.
 
     Attributes:
         limits: Kubernetes limits by resource, such as ``memory`` or ``nvidia.com/gpu``.

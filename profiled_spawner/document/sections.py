@@ -383,15 +383,14 @@ class EnvVarSource:
 
 
 EnvValue: TypeAlias = str | EnvVarSource | None
-"""A variable's value, where to take it from, or None to take the variable away."""
+"""A variable's value, where to take it from, or None to remove the variable."""
 
 # Linux' MAX_ARG_STRLEN: no process can be started with a longer NAME=value, its closing NUL included.
 _MAX_VARIABLE_BYTES = 131_072 - 1
 _ENV_ITEM_KEYS = ("name", "value", "valueFrom")
 _NO_TEXT = "must be text, not a list or a mapping; put quotes around it"
 _NO_VALUE = (
-    'has no value; write "" for the empty text, or null to take the variable away; a text that begins with # needs '
-    "quotes"
+    'has no value; write "" for the empty text, or null to remove the variable; a text that begins with # needs quotes'
 )
 
 
@@ -498,7 +497,7 @@ class Env:
 
     def describe(self) -> Schema:
         value: Schema = {
-            "description": "Value of the variable, taken as it is written; a plain `null` takes the variable away.",
+            "description": "Value of the variable, taken as it is written; a plain `null` removes the variable.",
             "type": ["string", "number", "boolean", "null", "object"],
             "pattern": r"^[^\u0000]*$",
             "properties": {"valueFrom": {"$ref": "#/$defs/EnvVarSource"}},
@@ -575,7 +574,7 @@ class Amount:
             validator.wrong_type(node, path, describe_amounts(self.resource))
             return None
         if node.is_empty:
-            validator.error(node, path, "has no value; leave the key out, or write null to take the setting away")
+            validator.error(node, path, "has no value; leave the key out, or write null to remove the setting")
             return None
         if node.is_null:
             return None

@@ -1,4 +1,4 @@
-"""The part of JupyterHub's spawn form that offers images and sizes."""
+"""The part of JupyterHub's spawn page that offers images and sizes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def format_form(
     full: Mapping[str, str] = MappingProxyType({}),
     is_alone: bool = True,
 ) -> str:
-    """Returns the images and sizes as a part of JupyterHub's spawn form: HTML with the classes of Bootstrap 5.
+    """Returns the images and sizes as a part of JupyterHub's spawn page: HTML with the classes of Bootstrap 5.
 
     It is empty if there is nothing to choose, unless the last choice is gone: without a form, JupyterHub would start
     the server with that. A single image is shown only beside something else.

@@ -146,14 +146,14 @@ class ProfiledKubeSpawner(HostSpawner):
         "",
         config=True,
         help="""
-        Label selector of further ConfigMaps with profiles, such as `jupyterhub=singleuser-profiles`.
+        Label selector of ConfigMaps with profiles beside the main one, such as `jupyterhub=singleuser-profiles`.
 
         All ConfigMaps in `configmap_namespace` that it selects are read at every start too, under the same key. Their
         profiles come after those of the main ConfigMap, in order of the ConfigMaps' names. A broken ConfigMap does not
         prevent a start: its last good version is used, or it is left out.
 
-        The hub's service account must be allowed to `list` ConfigMaps. If empty (the default), there are no further
-        ConfigMaps.
+        The hub's service account must be allowed to `list` ConfigMaps. If empty (the default), only the main
+        ConfigMap is read.
         """,
     )
 

@@ -234,7 +234,7 @@ class LastGoodFile:
             # Logged every time, because somebody must act at once.
             log.error(
                 "Could not write %s, because %s; nor could the older one be removed: %s; remove it before the hub "
-                "restarts, or that may bring back profiles that are no more in the document",
+                "restarts, or that may bring back profiles that are no longer in the document",
                 str(self.path),
                 why,
                 fault,

@@ -109,9 +109,9 @@ def test_what_a_subject_has_holds(assertion: str) -> None:
                 "expected variable S3_KEY with the value in the test file",
                 "found secret team-s3, key key, from forecasting",
                 "expected variable DEBUG with the value in the test file",
-                "found taken away by forecasting",
+                "found removed by forecasting",
                 "expected variable COURSE with the value in the test file",
-                "found nothing: course gives it, but does not fit (not a member of students; for every image; "
+                "found nothing: course gives it, but does not match (not a member of students; for every image; "
                 "from 1 December)",
             ],
             id="values",
@@ -122,10 +122,10 @@ def test_what_a_subject_has_holds(assertion: str) -> None:
             [
                 "t:1:14: fails: secret",
                 "for ada, on any other image",
-                "expected variable TEAM taken away",
+                "expected variable TEAM removed",
                 "found another value, from globals",
                 "expected variable S3_KEY with secret team-s3, key key",
-                "found nothing: forecasting gives it, but does not fit (not a member of forecasters; "
+                "found nothing: forecasting gives it, but does not match (not a member of forecasters; "
                 "image is not lab/*)",
             ],
             id="sources",
@@ -141,8 +141,8 @@ def test_what_a_subject_has_holds(assertion: str) -> None:
                 "expected cpu limit of 1",
                 "found nothing: no profile gives it",
                 "expected cpu guarantee of 1",
-                "found taken away by forecasting",
-                "expected memory guarantee taken away",
+                "found removed by forecasting",
+                "expected memory guarantee removed",
                 "found nothing: no profile gives it",
                 "expected nvidia.com/gpu limit of 1",
                 "found 0, from forecasting",
@@ -163,10 +163,10 @@ def test_what_a_subject_has_holds(assertion: str) -> None:
                 "expected claim home",
                 "found nothing: no profile gives it",
                 "expected profile course",
-                "found nothing: course gives it, but does not fit (not a member of students; for every image; "
+                "found nothing: course gives it, but does not match (not a member of students; for every image; "
                 "from 1 December)",
                 "expected variable DEBUG",
-                "found taken away by forecasting",
+                "found removed by forecasting",
             ],
             id="things",
         ),
@@ -255,7 +255,7 @@ def test_without_an_image_it_must_hold_on_each_that_may_be_chosen() -> None:
         "t:1:14: fails: what ada has",
         "for ada, in statisticians, on rstudio (RStudio)",
         "expected variable LAB",
-        "found nothing: lab gives it, but does not fit (for every user; image is not lab:*)",
+        "found nothing: lab gives it, but does not match (for every user; image is not lab:*)",
     ]
     chosen = "{subject: {user: ada, groups: [statisticians], image_choice: Lab}, has: {env: [LAB]}}"
     assert verdicts_of(chosen, IMAGES)[0].holds
@@ -279,7 +279,8 @@ def test_a_server_that_cannot_start_has_nothing() -> None:
     for assertion in ("{subject: {user: a}, has: {env: [A]}}", "{subject: {user: a}, has_not: {env: [B]}}"):
         assert lines_of(assertion, document)[2:] == [
             "expected a server that can start",
-            "found no server can start: more than 500 profiles fit, whatever their time, and a server can have no more",
+            "found no server can start: more than 500 profiles match, whatever their time, "
+            "and a server can have no more",
         ]
 
 
@@ -384,7 +385,7 @@ def test_what_is_so_for_everybody_holds(assertion: str) -> None:
                 "t:1:14: fails: everyone has claim team-data",
                 "for anybody, on x",
                 "expected everyone has claim team-data",
-                "found nothing: no profile that fits gives it",
+                "found nothing: no profile that matches gives it",
             ],
             id="everyone a claim",
         ),
@@ -451,7 +452,7 @@ def test_people_who_are_offered_images_run_these() -> None:
     assert lines_of("{everyone_has: {image_choice: Lab}}", IMAGES)[1:] == [
         "for anybody, on x",
         "expected everyone has image Lab",
-        "found nothing: no profile that fits gives it",
+        "found nothing: no profile that matches gives it",
     ]
     images = IMAGES.replace(", users: [ada]", "")
     assert lines_of("{nobody_has: {env: LAB}}", images)[1] == "for anybody, on the image Lab"

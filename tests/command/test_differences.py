@@ -53,7 +53,7 @@ def test_it_is_told_by_who_is_affected() -> None:
         "members of forecasters, students, on course",
         "  + variable B  from forecast",
         "",
-        "members of students, on images that fit lab/*",
+        "members of students, on images that match lab/*",
         "  + variable B  from forecast",
         "",
         "ada, from 1 February 2027",

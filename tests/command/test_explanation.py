@@ -52,11 +52,11 @@ def test_json_has_the_shape_that_programs_rely_on() -> None:
             {
                 "index": 0,
                 "name": "forecasting",
-                "fits": True,
+                "matches": True,
                 "reasons": ["user is listed", "image is listed"],
             },
-            {"index": 1, "name": "globals", "fits": True, "reasons": ["for every user", "for every image"]},
-            {"index": 2, "name": None, "fits": False, "reasons": ["user is not listed", "for every image"]},
+            {"index": 1, "name": "globals", "matches": True, "reasons": ["for every user", "for every image"]},
+            {"index": 2, "name": None, "matches": False, "reasons": ["user is not listed", "for every image"]},
         ],
         "applied": [1, 0],
         "env": [
@@ -89,7 +89,7 @@ def test_text_tells_a_person_the_same() -> None:
         "Groups  a, b",
         f"Image   {IMAGE}",
         "",
-        "Profiles: 2 of 3 fit",
+        "Profiles: 2 of 3 match",
         "  ✔ 0  forecasting  user is listed; image is listed",
         "  ✔ 1  globals      for every user; for every image",
         "  ✘ 2  profiles[2]  user is not listed; for every image",

@@ -1052,7 +1052,7 @@ class TestSize:
         arguments = ["explain", write(SIZES), "--user", "ada", "--image", IMAGE, "--size", "Large"]
         code, out, err = run(*arguments)
         assert (code, err) == (0, "")
-        assert "Profiles: 2 of 2 fit" in out
+        assert "Profiles: 2 of 2 match" in out
         assert "later overrides earlier: globals, forecasting, size Large" in out
         assert "BUCKET    ***  from size Large" in out
         explained = json.loads(run(*arguments, "--format", "json")[1])
@@ -1168,7 +1168,7 @@ class TestImages:
             ("course", "Hub"),
             ("x", "Hub"),
         ]
-        assert [each["subject"].get("image_fits") for each in told] == [None, ["course"], []]
+        assert [each["subject"].get("image_matches") for each in told] == [None, ["course"], []]
 
     def test_several_users_are_explained_together(self, run: Run, write: Write) -> None:
         arguments = ["explain", write(IMAGES), "--user", "ada", "--user", "grace", "--image", "x", "--format", "json"]

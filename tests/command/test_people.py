@@ -41,10 +41,10 @@ def lines_of(*people: PersonExplained) -> list[str]:
 def test_without_an_image_there_is_each_that_the_profiles_of_the_person_tell_apart() -> None:
     assert shown_images(explain("ada", "forecasters")) == [
         "lab/forecast",
-        "any other image that fits lab/*",
+        "any other image that matches lab/*",
         "any other image",
     ]
-    assert shown_images(explain("ada")) == ["any other image that fits lab/*", "any other image"]
+    assert shown_images(explain("ada")) == ["any other image that matches lab/*", "any other image"]
     assert [len(each.effective.applied) for each in explain("ada", "forecasters").explanations] == [3, 2, 1]
 
 
@@ -52,7 +52,7 @@ def test_without_an_image_there_is_each_that_the_person_may_choose() -> None:
     assert shown_images(explain("ada", document=OFFER)) == [
         "basic (Basic)",
         "lab/a (Lab)",
-        "any other image that fits lab/* (Hub)",
+        "any other image that matches lab/* (Hub)",
         "any other image (Hub)",
     ]
     assert shown_images(explain("grace", document=OFFER)) == ["basic (Basic)"]
@@ -87,7 +87,7 @@ def test_people_who_get_the_same_are_named_together() -> None:
 def test_reasons_that_differ_are_not_told_of_all() -> None:
     people = explain("ada", "staff", image="x"), explain("linus", "forecasters", image="x")
     lines = lines_of(*people)
-    assert lines[6:8] == ["Profiles: 1 of 4 fit", "  for different reasons; explain one user alone to see them"]
+    assert lines[6:8] == ["Profiles: 1 of 4 match", "  for different reasons; explain one user alone to see them"]
     assert not [line for line in lines if "member of" in line]
 
 

@@ -75,7 +75,7 @@ def roster(tmp_path: Path) -> str:
             [
                 "1 group, 1 user and 1 combination of groups can get the secret team-s3; nobody else can",
                 "",
-                "members of forecasters and ada, on images that fit lab/*",
+                "members of forecasters and ada, on images that match lab/*",
                 "  variable S3_KEY  from forecasting",
                 "",
                 "grace, if in forecasters, with the image Lab",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from profiled_spawner.decide import image_classes
 from profiled_spawner.decide.image_classes import ImageClass, find_image_classes
-from profiled_spawner.decide.matching import Subject, fits
+from profiled_spawner.decide.matching import Subject, matches
 from profiled_spawner.document.model import Profile
 
 # What references are made of, so that random texts often are some, or nearly.
@@ -22,7 +22,7 @@ ENTRIES = st.lists(
 def find_matching(entries: list[str], image: str) -> frozenset[str]:
     """The entries that a start on this image would find to match."""
     subject = Subject("ada", frozenset(), image, 0)
-    return frozenset(entry for entry in entries if fits(Profile(0, images=(entry,)), subject))
+    return frozenset(entry for entry in entries if matches(Profile(0, images=(entry,)), subject))
 
 
 @pytest.mark.parametrize(

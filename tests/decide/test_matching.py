@@ -1,4 +1,4 @@
-"""A profile fits where both who and what fit, and the profiles that fit are in the order in which they are merged."""
+"""A profile matches where both who and what match; those that match are in the order in which they are merged."""
 
 import re
 from dataclasses import replace
@@ -13,8 +13,8 @@ from profiled_spawner.decide.matching import (
     Subject,
     explain_match,
     explain_period,
-    fits,
     match_profiles,
+    matches,
     order_profiles,
 )
 from profiled_spawner.document.model import Document, Profile
@@ -68,12 +68,12 @@ def read(profile: str) -> Profile:
 def test_who_a_profile_is_for(profile: str, who: bool, reason: str) -> None:
     match = explain_match(read(profile), ADA)
 
-    assert (match.fits, match.reasons) == (who, (reason, "for every image"))
-    assert fits(read(profile), ADA) is who
+    assert (match.is_match, match.reasons) == (who, (reason, "for every image"))
+    assert matches(read(profile), ADA) is who
 
 
 @pytest.mark.parametrize(
-    ("listed", "user", "fitting"),
+    ("listed", "user", "matching"),
     [
         pytest.param("00123", "00123", True, id="leading-zeros"),
         pytest.param("00123", "123", False, id="leading-zeros-are-not-dropped"),
@@ -82,14 +82,14 @@ def test_who_a_profile_is_for(profile: str, who: bool, reason: str) -> None:
         pytest.param("ünal", "u\u0308nal", False, id="not-normalized"),
     ],
 )
-def test_usernames_are_compared_exactly(listed: str, user: str, fitting: bool) -> None:
-    assert fits(read(f"{{users: [{listed}]}}"), Subject(user, frozenset(), "nb", 0)) is fitting
+def test_usernames_are_compared_exactly(listed: str, user: str, matching: bool) -> None:
+    assert matches(read(f"{{users: [{listed}]}}"), Subject(user, frozenset(), "nb", 0)) is matching
 
 
 def test_a_user_with_capitals_is_told_that_the_name_without_is_listed() -> None:
     match = explain_match(read("{users: [ada]}"), Subject("Ada", frozenset(), "nb", 0))
 
-    assert not match.fits
+    assert not match.is_match
     assert match.reasons[0] == "user is not listed (ada is; names are compared exactly)"
 
 
@@ -129,13 +129,13 @@ def test_a_user_with_capitals_is_told_that_the_name_without_is_listed() -> None:
         pytest.param(f"nb@{DIGEST}", "nb", False, id="digest-of-the-entry-alone"),
         pytest.param("nb:3.6", f"nb:3.6@{DIGEST}", False, id="tag-without-its-digest"),
         pytest.param("*", "r.example:5000/a/b:c", True, id="star"),
-        pytest.param("*", "", True, id="star-fits-even-nothing"),
+        pytest.param("*", "", True, id="star-matches-even-nothing"),
         pytest.param("quay.io/example/*", "quay.io/example/nb:3.6", True, id="pattern"),
         pytest.param("quay.io/example/*", "quay.io/example/a/b/nb", True, id="slashes"),
         pytest.param("quay.io/example/*", f"quay.io/example/nb@{DIGEST}", True, id="digest-in-a-pattern"),
         pytest.param("quay.io/example/*", "quay.io/example/", True, id="star-for-nothing"),
         pytest.param("quay.io/example/*", "quay.io/example-evil/nb", False, id="another-organization"),
-        pytest.param("quay.io/example/*", "evil.io/quay.io/example/nb", False, id="the-whole-image-must-fit"),
+        pytest.param("quay.io/example/*", "evil.io/quay.io/example/nb", False, id="the-whole-image-must-match"),
         pytest.param("quay.io/example/nb", "quay.io/example/nb/evil", False, id="more-behind-it"),
         pytest.param("*/nb:3.6", "quay.io/example/nb:3.6", True, id="pattern-that-begins-with-a-star"),
         pytest.param("*/nb:3.6", "nb:3.6", False, id="its-slash-must-be-there"),
@@ -162,9 +162,9 @@ def test_which_image_an_entry_fits(entry: str, image: str, what: bool) -> None:
     profile = Profile(0, images=("other:1", entry))
     match = explain_match(profile, Subject("ada", frozenset(), image, 0))
 
-    assert fits(profile, Subject("ada", frozenset(), image, 0)) is what
-    assert match.fits is what
-    reason = f"image fits {entry}" if entry != image else "image is listed"
+    assert matches(profile, Subject("ada", frozenset(), image, 0)) is what
+    assert match.is_match is what
+    reason = f"image matches {entry}" if entry != image else "image is listed"
     assert match.reasons == ("for every user", reason if what else f"image is not other:1 or {entry}")
 
 
@@ -174,22 +174,22 @@ def test_which_image_an_entry_fits(entry: str, image: str, what: bool) -> None:
         pytest.param("*a" * 5_000 + "*b", "a" * 50_000, id="many-stars"),
         pytest.param("a*" * 5_000 + "b", "a" * 50_000, id="many-stars-with-a-start"),
         pytest.param("*" * 100_000 + "b", "a" * 100_000, id="stars-alone"),
-        pytest.param("*aaaaab" * 1_000, "a" * 20_000, id="parts-that-nearly-fit"),
+        pytest.param("*aaaaab" * 1_000, "a" * 20_000, id="parts-that-nearly-match"),
     ],
 )
 def test_a_hostile_pattern_comes_to_an_end(entry: str, image: str) -> None:
-    assert not fits(Profile(0, images=(entry,)), Subject("ada", frozenset(), image, 0))
+    assert not matches(Profile(0, images=(entry,)), Subject("ada", frozenset(), image, 0))
 
 
 def test_an_empty_list_of_images_fits_nothing() -> None:
     match = explain_match(read("{images: []}"), ADA)
 
-    assert (match.fits, match.reasons) == (False, ("for every user", "for no image (an empty list)"))
-    assert not fits(read("{images: []}"), ADA)
+    assert (match.is_match, match.reasons) == (False, ("for every user", "for no image (an empty list)"))
+    assert not matches(read("{images: []}"), ADA)
 
 
 @pytest.mark.parametrize(
-    ("profile", "fitting"),
+    ("profile", "matching"),
     [
         pytest.param("{users: [ada], images: [quay.io/example/nb:3.6]}", True, id="both"),
         pytest.param("{users: [ada], images: [other]}", False, id="who-alone"),
@@ -200,9 +200,9 @@ def test_an_empty_list_of_images_fits_nothing() -> None:
         pytest.param("{users: ['*'], images: []}", False, id="every-user-widens-nothing"),
     ],
 )
-def test_both_who_and_what_must_fit(profile: str, fitting: bool) -> None:
-    assert fits(read(profile), ADA) is fitting
-    assert explain_match(read(profile), ADA).fits is fitting
+def test_both_who_and_what_must_match(profile: str, matching: bool) -> None:
+    assert matches(read(profile), ADA) is matching
+    assert explain_match(read(profile), ADA).is_match is matching
 
 
 NEITHER = "{name: neither}"
@@ -242,7 +242,7 @@ BOTH = "{name: both, users: [ada], images: ['quay.io/*']}"
         pytest.param(
             ["{name: two, users: [ada], groups: [staff]}", WHAT], ["two", "what"], id="users-and-groups-are-one"
         ),
-        pytest.param([NEITHER, "{name: misses, users: [grace]}"], ["neither"], id="only-those-that-fit"),
+        pytest.param([NEITHER, "{name: misses, users: [grace]}"], ["neither"], id="only-those-that-match"),
         pytest.param([], [], id="none"),
     ],
 )
@@ -274,11 +274,11 @@ def oracle_fits(profile: Profile, subject: Subject) -> bool:
     named_group = profile.groups is not None and any(group in profile.groups for group in subject.groups)
     who = (profile.users is None and profile.groups is None) or named_user or named_group
     when = not (subject.at < profile.period.start or subject.at >= profile.period.end)
-    what = profile.images is None or any(oracle_fits_entry(entry, subject.image) for entry in profile.images)
+    what = profile.images is None or any(oracle_matches_entry(entry, subject.image) for entry in profile.images)
     return who and what and when
 
 
-def oracle_fits_entry(entry: str, image: str) -> bool:
+def oracle_matches_entry(entry: str, image: str) -> bool:
     if "@" in image:
         spellings = {image, re.sub(r":[^/:@]*@", "@", image, count=1)}
     elif re.search(r":[^/]*$", image):
@@ -327,7 +327,7 @@ def test_matching_agrees_with_its_explanation_and_with_the_specification(documen
     expected = [profile for profile in document.profiles if oracle_fits(profile, subject)]
 
     assert list(match_profiles(document, subject, "document")) == expected
-    assert [profile for profile in document.profiles if explain_match(profile, subject).fits] == expected
+    assert [profile for profile in document.profiles if explain_match(profile, subject).is_match] == expected
     assert list(match_profiles(document, subject)) == sorted(expected, key=oracle_order)
 
 
@@ -336,7 +336,7 @@ def test_matching_agrees_with_its_explanation_and_with_the_specification(documen
 def test_looking_up_finds_what_looking_at_every_profile_finds(
     document: Document, subject: Subject, order: MergeOrder
 ) -> None:
-    every = [profile for profile in document.profiles if fits(profile, subject)]
+    every = [profile for profile in document.profiles if matches(profile, subject)]
 
     assert match_profiles(document, subject, order) == order_profiles(every, order)
 
@@ -350,11 +350,13 @@ def test_profiles_that_are_not_numbered_by_their_positions_are_found_too() -> No
 @given(st.text("ab*", max_size=8), st.text("ab", max_size=5))
 @settings(deadline=None, max_examples=300)
 def test_patterns_fit_as_regular_expressions_do(entry: str, image: str) -> None:
-    assert fits(Profile(0, images=(entry,)), Subject("ada", frozenset(), image, 0)) is oracle_fits_entry(entry, image)
+    assert matches(Profile(0, images=(entry,)), Subject("ada", frozenset(), image, 0)) is oracle_matches_entry(
+        entry, image
+    )
 
 
 @pytest.mark.parametrize(
-    ("at", "fitting", "reason"),
+    ("at", "matching", "reason"),
     [
         pytest.param("2026-11-30T23:59:59", False, "from 1 December", id="not yet"),
         pytest.param("2026-12-01", True, "until the end of 24 December", id="its first second"),
@@ -362,7 +364,7 @@ def test_patterns_fit_as_regular_expressions_do(entry: str, image: str) -> None:
         pytest.param("2026-12-25", False, "only until the end of 24 December", id="over"),
     ],
 )
-def test_a_period_says_when_it_applies(at: str, fitting: bool, reason: str) -> None:
+def test_a_period_says_when_it_applies(at: str, matching: bool, reason: str) -> None:
     document = parse_document(
         "timezone: Europe/Athens\nprofiles: [{from: 2026-12-01, until: 2026-12-24}, {name: without a period}]"
     )
@@ -370,8 +372,8 @@ def test_a_period_says_when_it_applies(at: str, fitting: bool, reason: str) -> N
 
     match = explain_match(document.profiles[0], subject, document.timezone)
 
-    assert (match.fits, match.reasons) == (fitting, ("for every user", "for every image", reason))
-    assert (document.profiles[0] in match_profiles(document, subject)) is fitting
+    assert (match.is_match, match.reasons) == (matching, ("for every user", "for every image", reason))
+    assert (document.profiles[0] in match_profiles(document, subject)) is matching
     assert explain_match(document.profiles[1], subject).reasons == ("for every user", "for every image")
 
 
@@ -396,17 +398,17 @@ def of_team(team: str, document: str) -> Document:
 
 
 @pytest.mark.parametrize("filters", ["users: [ada]", "groups: [staff]", "users: [ada], images: [nb]", "images: [nb]"])
-@pytest.mark.parametrize(("team", "fitting"), [("users: [grace]", 0), ("users: [ada]", 3)])
-def test_profiles_of_another_team_do_not_count(filters: str, team: str, fitting: int) -> None:
+@pytest.mark.parametrize(("team", "matching"), [("users: [grace]", 0), ("users: [ada]", 3)])
+def test_profiles_of_another_team_do_not_count(filters: str, team: str, matching: int) -> None:
     subject = Subject("ada", frozenset({"staff"}), "nb", 0)
     profiles = f"profiles: [{', '.join([f'{{{filters}}}'] * 3)}]"
 
-    assert len(match_profiles(of_team(team, profiles), subject)) == fitting
+    assert len(match_profiles(of_team(team, profiles), subject)) == matching
 
     # Nobody can keep somebody else's servers from starting by many profiles that name them.
     many = of_team(team, f"profiles: [{', '.join([f'{{{filters}}}'] * 501)}]")
-    if fitting:
-        with pytest.raises(PodError, match="more than 500 profiles fit"):
+    if matching:
+        with pytest.raises(PodError, match="more than 500 profiles match"):
             match_profiles(many, subject)
     else:
         assert match_profiles(many, subject) == ()

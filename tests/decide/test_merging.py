@@ -710,7 +710,7 @@ def test_a_server_may_have_so_much_of_each_section(name: str, section: str, item
     with pytest.raises(PodError) as caught:
         check_merge_result(merge(few, give("many", section, item, range(1, most + 1))))
     assert str(caught.value) == (
-        f"the profiles that fit give {most + 1} {of}, and a server can have {most} ({name}); "
+        f"the profiles that match give {most + 1} {of}, and a server can have {most} ({name}); "
         "most of it is from many and few"
     )
 
@@ -761,6 +761,6 @@ def test_profiles_may_give_so_many_values_before_they_are_merged(
     with pytest.raises(PodError) as caught:
         check_merge_input([none, one, *within, ten])
     assert str(caught.value) == (
-        f"the profiles that fit give more than {most:,} {of} together, and a server can have no more; "
+        f"the profiles that match give more than {most:,} {of} together, and a server can have no more; "
         "most of it is from many and few"
     )

@@ -193,7 +193,7 @@ HARD = "hard: {limits.memory: 8Gi, limits.cpu: 4, requests.memory: 2Gi, requests
             "requests.hugepages-2Mi: 4Mi", "resources: {limits: {hugepages-2Mi: 6Mi}}", "6Mi is more", id="huge-pages"
         ),
         *(
-            pytest.param("limits.memory: 8Gi, requests.nvidia.com/gpu: 1", each, "null would take away", id=each)
+            pytest.param("limits.memory: 8Gi, requests.nvidia.com/gpu: 1", each, "null would remove", id=each)
             for each in (
                 "resources: {mem_limit: null}",
                 "resources: {mem_guarantee: ~}",

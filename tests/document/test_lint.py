@@ -30,17 +30,17 @@ def warn(profile: str) -> list[str]:
     [
         pytest.param(
             "{users: []}",
-            ["profiles[0].users: empty, so the profile fits nobody; leave the key out if that is not meant"],
+            ["profiles[0].users: empty, so the profile matches nobody; leave the key out if that is not meant"],
             id="no-users",
         ),
         pytest.param(
             "{groups: []}",
-            ["profiles[0].groups: empty, so the profile fits nobody; leave the key out if that is not meant"],
+            ["profiles[0].groups: empty, so the profile matches nobody; leave the key out if that is not meant"],
             id="no-groups",
         ),
         pytest.param(
             "{images: []}",
-            ["profiles[0].images: empty, so the profile fits nothing; leave the key out if that is not meant"],
+            ["profiles[0].images: empty, so the profile matches nothing; leave the key out if that is not meant"],
             id="no-images",
         ),
         pytest.param(
@@ -56,8 +56,8 @@ def warn(profile: str) -> list[str]:
         pytest.param(
             "{users: [], groups: []}",
             [
-                "profiles[0].users: empty, so the profile fits nobody; leave the key out if that is not meant",
-                "profiles[0].groups: empty, so the profile fits nobody; leave the key out if that is not meant",
+                "profiles[0].users: empty, so the profile matches nobody; leave the key out if that is not meant",
+                "profiles[0].groups: empty, so the profile matches nobody; leave the key out if that is not meant",
             ],
             id="neither-users-nor-groups",
         ),
@@ -248,6 +248,6 @@ def test_without_a_moment_no_period_is_looked_at() -> None:
 
 @pytest.mark.parametrize(("name", "warned"), [("'\"\"'", True), ("'\"a\"'", True), ("'\"'", False), ("o’brien", False)])
 def test_quotes_around_a_name_are_part_of_it(name: str, warned: bool) -> None:
-    expected = "fits nobody: its quotes are part of the name; write the name in straight quotes, or in none"
+    expected = "matches nobody: its quotes are part of the name; write the name in straight quotes, or in none"
 
     assert warn(f"{{groups: [{name}]}}") == ([f"profiles[0].groups[0]: {expected}"] if warned else [])

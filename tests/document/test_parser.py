@@ -210,7 +210,7 @@ def test_errors_are_told_in_the_order_of_the_text() -> None:
         "line 3, column 10: profiles[0].users: must be a list; put it in brackets, [ and ]",
         "line 4, column 3: profiles[0].nmae: unknown key; did you mean 'name'?",
         'line 5, column 12: profiles[1].env.…: has no value; write "" for the empty text, '
-        "or null to take the variable away; a text that begins with # needs quotes",
+        "or null to remove the variable; a text that begins with # needs quotes",
         "line 5, column 14: profiles[1].env.…: given twice, first at line 5",
         "line 6, column 1: …: unknown key; a document has profiles, sizes, images, quotas, teams, timezone",
     ]

@@ -136,7 +136,7 @@ SITUATIONS = [
         level="INFO",
     ),
     Situation(
-        "none that fits",
+        "none that matches",
         {"applied": [], "source": SOURCE},
         f"Would apply to ada on {FORECAST}: []; env []; ",
         document="profiles: [{users: [grace]}]",
@@ -199,7 +199,7 @@ SITUATIONS = [
     Situation(
         "more than a server can have",
         NOT_TOGETHER,
-        "Would not start ada, because the profiles that fit give 600 variables, and a server can have 300",
+        "Would not start ada, because the profiles that match give 600 variables, and a server can have 300",
         document=TOO_MANY,
     ),
     Situation(

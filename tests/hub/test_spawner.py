@@ -867,7 +867,7 @@ async def test_a_teams_typo_neither_blocks_a_server_nor_freezes_the_others(
         ),
         pytest.param(
             "profiles:" + "\n- {name: x, groups: [team]}" * 501,
-            "more than 500 profiles fit, whatever their time, and a server can have no more",
+            "more than 500 profiles match, whatever their time, and a server can have no more",
             id="too-many-profiles",
         ),
         pytest.param(
@@ -891,7 +891,7 @@ async def test_a_selected_configmap_harms_only_whom_it_reaches(
     with pytest.raises(ProfilesUnavailableError, match="its settings do not go together"):
         await make_spawner("ada", groups=("team",), **settings).start()
     assert (
-        f"Not starting ada, because {'the profiles that fit give ' if 'variables' in why else ''}{why}" in caplog.text
+        f"Not starting ada, because {'the profiles that match give ' if 'variables' in why else ''}{why}" in caplog.text
     )
     assert created(api) == []
     assert env_of(await start(api, make_spawner("bob", **settings)))["GIVEN"] == "main"

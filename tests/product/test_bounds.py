@@ -248,20 +248,20 @@ def test_more_profiles_than_a_server_can_have_are_an_error_of_the_start() -> Non
     )
 
     assert len(match_profiles(within, ADA)) == MAX_PROFILES
-    with pytest.raises(PodError, match="more than 500 profiles fit"):
+    with pytest.raises(PodError, match="more than 500 profiles match"):
         match_profiles(beyond, ADA)
 
 
 @pytest.mark.parametrize(
-    ("images", "fits"),
+    ("images", "matches"),
     [("['nb*']", False), ("['*1']", False), ("['*']", True), ("['*', nb]", True), ("['**']", False)],
 )
-def test_an_image_that_is_longer_than_any_fits_none(images: str, fits: bool) -> None:
+def test_an_image_that_is_longer_than_any_matches_none(images: str, matches: bool) -> None:
     document = parse_document(f"profiles: [{{images: {images}}}]")
     subject = Subject("ada", frozenset(), f"nb:{'1' * MAX_IMAGE}", 0)
 
-    assert bool(match_profiles(document, subject)) is fits
-    assert explain_match(document.profiles[0], subject).fits is fits
+    assert bool(match_profiles(document, subject)) is matches
+    assert explain_match(document.profiles[0], subject).is_match is matches
 
 
 @pytest.mark.parametrize("kind", ["sizes", "images"])

@@ -161,11 +161,11 @@ class Expected:
 def expect(
     profiles: list[Json], user: str, groups: list[str], image: str, own_env: dict[str, str], own: Amounts, order: str
 ) -> Expected:
-    fitting = [profile for profile in profiles if fits(profile, user, groups, image)]
+    matching = [profile for profile in profiles if matches(profile, user, groups, image)]
     if order == "specificity":
-        fitting = [profile for names in (0, 1, 2) for profile in fitting if count_named(profile) == names]
-    expected = Expected([profile["name"] for profile in fitting], dict(own_env), dict(own))
-    for profile in fitting:
+        matching = [profile for names in (0, 1, 2) for profile in matching if count_named(profile) == names]
+    expected = Expected([profile["name"] for profile in matching], dict(own_env), dict(own))
+    for profile in matching:
         for name, value in profile.get("env", {}).items():
             expected.env[name] = value
         for place, amount in amounts_of(profile).items():
@@ -176,17 +176,17 @@ def expect(
     return expected
 
 
-def fits(profile: Json, user: str, groups: list[str], image: str) -> bool:
+def matches(profile: Json, user: str, groups: list[str], image: str) -> bool:
     if "users" not in profile and "groups" not in profile:
         who = True
     else:
         users = profile.get("users", [])
         who = user in users or "*" in users or any(group in groups for group in profile.get("groups", []))
-    what = "images" not in profile or any(fits_entry(entry, image) for entry in profile["images"])
+    what = "images" not in profile or any(matches_entry(entry, image) for entry in profile["images"])
     return who and what
 
 
-def fits_entry(entry: str, image: str) -> bool:
+def matches_entry(entry: str, image: str) -> bool:
     """`:latest` may stand on one of the two, or a tag beside the image's digest; `*` is any run."""
     spellings = {image}
     if "@" in image:

@@ -444,8 +444,8 @@ def _find_in_any_case(entries: Any, noun: str, name: object, *_: object) -> Any:
 
 
 def _fits(change: Callable[[ImageChoice, Any], Any]) -> Callable[..., bool]:
-    fits_person = choices.fits_person
-    return lambda entry, subject: fits_person(*change(entry, subject))
+    matches_person = choices.matches_person
+    return lambda entry, subject: matches_person(*change(entry, subject))
 
 
 @contextmanager
@@ -464,22 +464,22 @@ FAULTS: dict[str, tuple[Any, str, Callable[[], Any]]] = {
     ),
     "from and until are ignored": (
         choices,
-        "fits_person",
+        "matches_person",
         lambda: _fits(lambda entry, subject: (replace(entry, period=ALWAYS), subject)),
     ),
     "until includes its time": (
         choices,
-        "fits_person",
+        "matches_person",
         lambda: _fits(lambda entry, subject: (entry, replace(subject, at=subject.at - 0.001))),
     ),
     "groups are ignored": (
         choices,
-        "fits_person",
+        "matches_person",
         lambda: _fits(lambda entry, subject: (replace(entry, groups=None), subject)),
     ),
     "names of users are compared without capitals": (
         choices,
-        "fits_person",
+        "matches_person",
         lambda: _fits(lambda entry, subject: (entry, replace(subject, user=subject.user.lower()))),
     ),
     "extra_container_config wins": (spawner_module, "set_image", lambda: lambda pod, image: pod),

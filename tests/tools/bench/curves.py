@@ -30,7 +30,7 @@ async def measure(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
 
 
 async def by_profiles(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
-    """With the profiles of a document, of which at most ten fit."""
+    """With the profiles of a document, of which at most ten match."""
     sizes, runs = scale.profiles_curve, scale.curve_runs
     added, stalled = [], []
     match: dict[str, list[float]] = {"with the index (in use)": [], "checking every profile": []}

@@ -9,7 +9,7 @@ MOST_PROFILES = 3000
 def make_document(profiles: int, *, users: int = 5, salt: str = "") -> str:
     """Writes a document of `profiles` profiles, for two images and `users` users each.
 
-    Of all profiles, `subject` fits no more than ten.
+    Of all profiles, no more than ten match a subject.
 
     Args:
         profiles: How many.

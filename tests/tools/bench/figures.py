@@ -37,7 +37,7 @@ from bench.spawning import (
 )
 from profiled_spawner import ProfiledKubeSpawner
 from profiled_spawner.decide.choices import OPTIONS_KEY, find_offer
-from profiled_spawner.decide.matching import fits, match_profiles, order_profiles
+from profiled_spawner.decide.matching import match_profiles, matches, order_profiles
 from profiled_spawner.decide.merging import merge_profiles
 from profiled_spawner.document.model import Document
 from profiled_spawner.document.parser import parse_document
@@ -95,7 +95,7 @@ def scan_cost(document: Document) -> float:
 
     def scan() -> None:
         for subject in subjects:
-            merge_profiles(order_profiles(profile for profile in document.profiles if fits(profile, subject)))
+            merge_profiles(order_profiles(profile for profile in document.profiles if matches(profile, subject)))
 
     return cpu_seconds(scan) / 10 * 1e6
 

@@ -37,7 +37,7 @@ class BlockingKubeSpawner(KubeSpawner):
     core: kubernetes.client.CoreV1Api
 
     async def start(self) -> Any:
-        """Reads the document, and sets traits from the profiles that fit."""
+        """Reads the document, and sets traits from the profiles that match."""
         configmap = self.core.read_namespaced_config_map(CONFIGMAP, NAMESPACE)
         for profile in yaml.safe_load(configmap.data[KEY])["profiles"]:
             if self.user.name in profile["users"] and self.image in profile["images"]:
@@ -100,7 +100,7 @@ async def stall_of_spawns(far_side: FarSide, spawner_class: type[KubeSpawner], s
 
 
 def _make_spawners(spawner_class: type[KubeSpawner], spawns: int) -> list[KubeSpawner]:
-    # Of one user, whom a profile fits in a document of any size.
+    # Of one user, whom a profile matches in a document of any size.
     return [make_spawner(spawner_class, make_subject(0)) for _ in range(spawns)]
 
 

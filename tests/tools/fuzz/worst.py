@@ -153,7 +153,7 @@ def groups(profiles: int, each: int, kind: int) -> Case:
 
 
 def everybody(profiles: int, values: int, kind: int) -> Case:
-    """One profile over and over, which fits everybody."""
+    """One profile over and over, which matches everybody."""
     heads = (
         ("env", "{%s}", "A%d: b"),
         ("labels", "{%s}", "a%d: b"),
@@ -221,7 +221,7 @@ def filters(profiles: int, names: int, kind: int) -> Case:
 
 
 def matching(configmaps: int, patterns: int, length: int) -> Case:
-    """Selected ConfigMaps with patterns that nearly fit a long image."""
+    """Selected ConfigMaps with patterns that nearly match a long image."""
     number = iter(range(10**9))
     length = max(1, min(length, 1_024))
     entries = (

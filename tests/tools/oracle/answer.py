@@ -74,7 +74,7 @@ class Result:
         refused: Whether the choice is not offered.
         given: The merged settings by section; empty if the choice is refused. See `merge`.
         quotas: The quotas that the server counts towards: see `describe_quota`.
-        applied: Names of the profiles that fit. They do not count.
+        applied: Names of the profiles that match. They do not count.
         runs: The name of the image entry that the server runs, if any. It follows from the choice and the offer.
     """
 
@@ -124,15 +124,15 @@ class Entry:
         return self.start <= at < self.end
 
     def fits_what(self, image: str) -> bool:
-        """An image that one of the entries of `images` fits. Without the key, every image."""
+        """An image that one of the entries of `images` matches. Without the key, every image."""
         return "images" not in self.raw or any(fits_image(entry, image) for entry in self.raw["images"])
 
     def is_offered(self, subject: Subject) -> bool:
         """Whether an image or a size is for the subject's user, now."""
         return self.fits_who(subject.user, subject.groups) and self.fits_when(subject.at)
 
-    def fits(self, subject: Subject, image: str) -> bool:
-        """Whether a profile fits the subject's server, which runs this image."""
+    def matches(self, subject: Subject, image: str) -> bool:
+        """Whether a profile matches the subject's server, which runs this image."""
         return self.is_offered(subject) and self.fits_what(image)
 
 
@@ -181,7 +181,7 @@ def result(document: Raw | Entries, subject: Subject, order: str = "specificity"
 
     # An entry without an image leaves the hub's.
     image = running[0].raw.get("image", subject.image) if running else subject.image
-    applied = [profile for profile in entries.profiles if profile.fits(subject, image)]
+    applied = [profile for profile in entries.profiles if profile.matches(subject, image)]
     return Result(
         *offer,
         refused=False,
@@ -271,7 +271,7 @@ def read_time(text: str, zone: ZoneInfo, *, end: bool) -> float:
 
 @lru_cache(maxsize=200_000)
 def fits_image(entry: str, image: str) -> bool:
-    """Whether an entry of `images` fits an image: as it is written, or as it may be written too."""
+    """Whether an entry of `images` matches an image: as it is written, or as it may be written too."""
     if len(image) > LONGEST_IMAGE:
         return entry == "*"
     return any(fits_text(entry, written) for written in write_image(image))
@@ -300,7 +300,7 @@ def to_expression(entry: str) -> re.Pattern[str]:
 
 
 def fits_text(entry: str, text: str) -> bool:
-    """Whether the whole text fits."""
+    """Whether the whole text matches."""
     return bool(to_expression(entry).fullmatch(text))
 
 
@@ -446,7 +446,7 @@ def gets(found: Result, subject: Subject, kind: str, name: str) -> bool:
         subject: Its subject.
         kind: ``env``: a variable with a value, or a reference to one. ``secret``: a Secret that variables or volumes
             refer to. ``resource``: a limit or a request that is not zero. ``claim``: a volume's PersistentVolumeClaim.
-            ``profile``: a profile that fits. ``size``: the chosen size. ``image``: the entry that the server runs.
+            ``profile``: a profile that matches. ``size``: the chosen size. ``image``: the entry that the server runs.
         name: The thing's name.
     """
     if found.refused:

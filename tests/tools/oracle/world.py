@@ -172,7 +172,7 @@ class _World:
     """Makes entries of one world: of few sections, so that profiles have something to quarrel about.
 
     In some worlds, nearly every profile is for one group, or for one pattern, and sets the same. Which of them wins
-    shows only for somebody in two groups at once, or on an image that two patterns fit.
+    shows only for somebody in two groups at once, or on an image that two patterns match.
     """
 
     def __init__(self, random: Random) -> None:
@@ -625,7 +625,7 @@ def _write_latest(world: _World, document: Document, order: Order) -> bool:
 
 
 def _list_more_images(world: _World, document: Document, order: Order) -> bool:
-    """Beside a pattern, an image that fits it changes nothing."""
+    """Beside a pattern, an image that matches it changes nothing."""
     found = [(each, image) for each in document["profiles"] for image in each.get("images", ()) if "*" in image]
     if not found:
         return False

@@ -273,7 +273,7 @@ class Diary:
         limits = (container.resources and container.resources.limits) or {}
         names = [v.name for v in container.env if not is_hub_owned(v.name) and v.name not in EVERY_SERVERS]
         self._write(f"{annotations['hub.jupyter.org/username']} starts on {container.image}")
-        self._add("profiles", ", ".join(applied) or "none fit")
+        self._add("profiles", ", ".join(applied) or "none match")
         self._add("limits", f"memory {limits.get('memory', 'none')}, CPU {limits.get('cpu', 'none')}")
         self._add("variables", ", ".join(sorted(names)) or "none")
 

@@ -25,7 +25,7 @@ KEY = "jupyterhub-singleuser-profiles.yaml"
 #: A document to begin with, and who is in the groups that it names.
 EXAMPLE = Path(__file__).with_name("example.yaml")
 EXAMPLE_GROUPS = {"forecasters": ["grace"]}
-#: The label of further ConfigMaps, by which the hub selects them.
+#: The label of ConfigMaps beside the main one, by which the hub selects them.
 SELECTED = "jupyterhub=singleuser-profiles"
 
 

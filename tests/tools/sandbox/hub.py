@@ -55,7 +55,7 @@ class HubSettings:
         images_file: A JSON list of the images to choose from, read whenever the page is shown.
         groups: The users of each group.
         traits: More configuration, by class and trait name.
-        label_selector: Selects further ConfigMaps; empty for none.
+        label_selector: Selects ConfigMaps beside the main one; empty for none.
         config_file: A configuration file of one's own, which is run last; empty for none.
         config_fault_file: Where to write what is wrong with it.
         image: What a server runs without a choice.
@@ -91,7 +91,7 @@ class SandboxHub:
         port: The port to listen on; 0 for any.
         groups: The users of each group.
         traits: More configuration, by class and trait name.
-        label_selector: Selects further ConfigMaps.
+        label_selector: Selects ConfigMaps beside the main one.
         config: A configuration file of one's own, which is run last.
 
     Raises:

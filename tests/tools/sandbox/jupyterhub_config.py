@@ -40,7 +40,7 @@ def profile_list(spawner: KubeSpawner) -> list[dict[str, Any]]:
         {
             "display_name": "A server",
             "slug": "sandbox",
-            "description": "Every image is this machine's Python: its name only decides which profiles fit.",
+            "description": "Every image is this machine's Python: its name only decides which profiles match.",
             "profile_options": {
                 "image": {
                     "display_name": "Image",
