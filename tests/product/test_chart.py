@@ -184,22 +184,20 @@ class Admin:
         return {each["name"]: each.get("value", "") for each in container["env"]}
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index with the wheel of this checkout, under the release that the values pin."""
-    source, index = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+def _build_wheel(source: Path, index: Path) -> None:
+    """Builds the wheel of this checkout, under the release that the values pin."""
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "profiled_spawner", source / "profiled_spawner")
     module = source / "profiled_spawner" / "__init__.py"
     module.write_text(module.read_text().replace(__version__, RELEASE))
     command = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", index, source]
-    subprocess.run([sys.executable, "-m", "pip", *map(str, command)], check=True, capture_output=True)
-    return index
+    built = subprocess.run([sys.executable, "-m", "pip", *map(str, command)], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def admin(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Admin]:
+async def admin(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Admin]:
     """An admin of a cluster in which the chart is installed, an earlier release if there is one, with KubeSpawner."""
     charts, directory = tmp_path_factory.mktemp("charts"), tmp_path_factory.mktemp("admin")
     try:
@@ -213,6 +211,8 @@ async def admin(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Async
             images |= install(earlier)
     except ChartUnavailableError as exc:
         pytest.skip(str(exc))
+    wheels = tmp_path_factory.mktemp("wheels")
+    _build_wheel(tmp_path_factory.mktemp("source"), wheels)
     # In a cluster, PyPI is there.
     offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
     async with (
