@@ -46,9 +46,11 @@ class BlockingKubeSpawner(KubeSpawner):
 
 
 def use(far_side: FarSide) -> None:
-    """Makes all spawners, and the synchronous client, find the far side."""
+    """Makes all spawners, and the synchronous client, find the far side. No other one is used any more."""
     logging.getLogger("kubespawner").setLevel(logging.ERROR)
     load_config.cache_clear()
+    # They are the class's own, and those of an event loop that has ended would be waited for.
+    KubeSpawner.reflectors.clear()
     kubernetes.config.load_kube_config(str(far_side.kubeconfig))
     BlockingKubeSpawner.core = kubernetes.client.CoreV1Api()
 
