@@ -70,6 +70,27 @@ def make_spawner(spawner_class: type[KubeSpawner], subject: Subject) -> KubeSpaw
     return spawner
 
 
+async def configure_stock(subject: Subject) -> type[KubeSpawner]:
+    """Returns a stock KubeSpawner whose own settings give a subject's server what its profiles give it."""
+    pod = await make_spawner(ProfiledKubeSpawner, subject).get_pod_manifest()
+    (container,) = pod.spec.containers
+    limits = container.resources.limits
+    env = {variable.name: variable.value for variable in container.env}
+
+    class ConfiguredKubeSpawner(KubeSpawner):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.mem_limit, self.cpu_limit = limits["memory"].removesuffix("i"), float(limits["cpu"])
+            self.environment = {name: value for name, value in env.items() if name not in self.get_env()}
+            self.extra_annotations = pod.metadata.annotations
+
+    stock = await make_spawner(ConfiguredKubeSpawner, subject).get_pod_manifest()
+    # CPU_LIMIT is 1 and 1.0.
+    assert {variable.name for variable in stock.spec.containers[0].env} == set(env)
+    assert stock.metadata.annotations == pod.metadata.annotations
+    return ConfiguredKubeSpawner
+
+
 async def cpu_of_spawns(far_side: FarSide, spawner_class: type[KubeSpawner], spawns: int) -> float:
     """Starts so many servers at once, and gives the milliseconds of CPU that each costs the hub's process."""
     spawners = _make_spawners(spawner_class, spawns)
