@@ -58,10 +58,10 @@ _NOTES = """
 - **Tokens.** The hub reads its token again within a minute after the kubelet has renewed it. With a token that has
   expired, no server starts: `reads_total` counts `refused`, and the log asks to check the service account.
 - **A new certificate authority.** The Kubernetes client reads `ca.crt` once. So after a rotation, restart the hub;
-  until then, no server starts. To avoid that, let `ca.crt` have both authorities for a while, and restart the hub before
-  the old one is removed.
-- **Clocks.** Of this package, only `from` and `until` depend on the clock of the hub. While the clock is an hour fast or
-  slow, a profile for this hour is not applied; after that it is. The clock of kube-apiserver itself was not changed."""
+  until then, no server starts. To avoid that, let `ca.crt` have both authorities for a while, and restart the hub
+  before the old one is removed.
+- **Clocks.** Of this package, only `from` and `until` depend on the clock of the hub. While the clock is an hour fast
+  or slow, a profile for this hour is not applied; after that it is. The clock of kube-apiserver itself was not changed."""
 
 
 def render_outages(results: Mapping[Outage, OutageResult], stock: Mapping[Outage, OutageResult], *, starts: int) -> str:

@@ -30,7 +30,7 @@ Under every fault and policy:
 - After the fault, the next start gets the current profiles. Nothing needs a restart.
 - The hub does not exit, even with `consecutive_failure_limit = 1`.
 
-These faults affect only the reading of the ConfigMap. If the API server cannot be reached at all, no pod can be created.
+These faults affect only the reading of the ConfigMap. If the API server is unreachable, no pod can be created.
 
 ## What a start gets
 
