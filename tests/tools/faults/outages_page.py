@@ -61,7 +61,7 @@ _NOTES = """
   until then, no server starts. To avoid that, let `ca.crt` have both authorities for a while, and restart the hub
   before the old one is removed.
 - **Clocks.** Of this package, only `from` and `until` depend on the clock of the hub. While the clock is an hour fast
-  or slow, a profile for this hour is not applied; after that it is. The clock of kube-apiserver itself was not changed."""
+  or slow, a profile for this hour is not applied; after that it is. The clock of kube-apiserver was not changed."""
 
 
 def render_outages(results: Mapping[Outage, OutageResult], stock: Mapping[Outage, OutageResult], *, starts: int) -> str:
