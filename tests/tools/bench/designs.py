@@ -48,11 +48,11 @@ async def measure(scale: Scale) -> AsyncIterator[Design]:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         ways: dict[str, Callable[[], Awaitable[object]]] = {
             "in a thread": lambda: asyncio.to_thread(parse_document, text),
-            "in a thread, the collector paused, in turns of 1 ms (as it is done)": lambda: asyncio.to_thread(
+            "in a thread, garbage collector paused, switch interval 1 ms (in use)": lambda: asyncio.to_thread(
                 _parse_with_low_latency, text
             ),
-            "on the loop, in slices of 5 ms (the parser's events alone: nothing is built)": lambda: _parse_sliced(text),
-            "in a process that is running already": lambda: _parse_elsewhere(pool, text),
+            "on the event loop, in slices of 5 ms (only the parser's events, no document)": lambda: _parse_sliced(text),
+            "in another process that already runs": lambda: _parse_elsewhere(pool, text),
         }
         runs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
         await _parse_elsewhere(pool, text)

@@ -227,7 +227,7 @@ async def measure_memory(far_side: FarSide, scale: Scale) -> Figure:
 
 
 async def measure_latency(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
-    """What a lone spawn waits for its profiles."""
+    """What a single spawn waits for its profiles."""
     spawner = make_spawner(ProfiledKubeSpawner, make_subject(0))
     await far_side.write(make_document(scale.blocked_profiles))
     await read_profiles(spawner)
@@ -236,12 +236,12 @@ async def measure_latency(far_side: FarSide, scale: Scale) -> AsyncIterator[Figu
         scale.runs * 3, {"read": lambda: read_profiles(spawner), "get": lambda: get_configmap(spawner)}
     )
     await far_side.delay(0)
-    name = f"latency of reading for a lone spawn, API latency 20 ms, {scale.blocked_profiles:,} profiles"
+    name = f"latency of reading for a single spawn, API latency 20 ms, {scale.blocked_profiles:,} profiles"
     yield Figure(name, "ms", _times(runs["read"], 1e3), "one GET", _times(runs["get"], 1e3), "ratio", 1.2)
 
 
 async def measure_selected(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
-    """What a lone spawn waits for its profiles where selected ConfigMaps have not changed, over reading their bytes."""
+    """What a single spawn waits for its profiles if selected ConfigMaps are unchanged, over reading their bytes."""
     spawner = make_spawner(ProfiledKubeSpawner, make_subject(0))
     spawner.configmap_label_selector = LABEL
     await far_side.write(make_document(scale.profiles[0]))
@@ -253,14 +253,14 @@ async def measure_selected(far_side: FarSide, scale: Scale) -> AsyncIterator[Fig
         scale.runs * 3, {"read": lambda: read_profiles(spawner), "list": lambda: list_configmaps(spawner)}
     )
     size = scale.selected * (len(document) + scale.selected_other_bytes) / 2**20
-    name = f"reading for a lone spawn, {scale.selected} selected ConfigMaps of {size:.1f} MiB, unchanged"
+    name = f"reading for a single spawn, {scale.selected} selected ConfigMaps of {size:.1f} MiB, unchanged"
     yield Figure(name, "ms", _times(runs["read"], 1e3), "one LIST", _times(runs["list"], 1e3), "ratio", 1.5)
 
 
 async def measure_stall(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
     """What a changed document holds the event loop up, over the same spawn without a change."""
     runs = await stalls(far_side, scale.profiles[-1], scale.runs)
-    name = f"longest stall of the loop, {scale.profiles[-1]:,} profiles that changed"
+    name = f"longest stall of the event loop, {scale.profiles[-1]:,} profiles that changed"
     yield Figure(name, "ms", runs["changed"], "the same spawn, unchanged", runs["unchanged"], "difference", 15)
 
 
@@ -377,7 +377,7 @@ async def measure_blocking(far_side: FarSide, scale: Scale) -> AsyncIterator[Fig
         kind: [max(value - base, 1e-3) for value, base in zip(cpu[kind], cpu["stock"], strict=True)]
         for kind in ("ours", "blocking")
     }
-    yield Figure(f"{name}: the same, vs. stock KubeSpawner", "ms", over["ours"], "blocking", over["blocking"], "gain")
+    yield Figure(f"{name}: extra CPU, vs. stock KubeSpawner", "ms", over["ours"], "blocking", over["blocking"], "gain")
     yield Figure(f"{name}: longest stall", "ms", stall["ours"], "blocking", stall["blocking"], "gain", 200)
     yield Figure(f"{name}: longest stall", "ms", stall["ours"], "stock KubeSpawner", stall["stock"], "ratio")
 
@@ -390,7 +390,7 @@ async def measure_hub(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure]:
         for kind, spawner in (("stock", "kubespawner.KubeSpawner"), ("ours", "profiled-kubespawner")):
             runs[kind].append(await wholehub.run(far_side.kubeconfig, spawner, scale.hub_spawns))
             await far_side.delete_pods()
-    for name, field in (("hub CPU of a spawn", "cpu_seconds"), ("all of them, from first to last", "wall_seconds")):
+    for name, field in (("hub CPU of a spawn", "cpu_seconds"), ("time for all of them", "wall_seconds")):
         factor, unit = (1e3 / scale.hub_spawns, "ms") if field == "cpu_seconds" else (1, "s")
         values = {kind: _times([getattr(load, field) for load in loads], factor) for kind, loads in runs.items()}
         what = f"a whole hub, {scale.hub_spawns} spawns through its REST API: {name}"

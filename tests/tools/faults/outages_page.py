@@ -15,24 +15,24 @@ _INTRODUCTION = """\
 
 ## On a real API server
 
-`make faults-cluster` runs a real etcd and kube-apiserver, and a hub with the real KubeSpawner that reaches them as in
-a pod. It breaks them, or what the hub has to reach them, and writes this part of the page. In each row, {starts}
-people start servers: a quarter before the fault, half while it lasts, a quarter after it. For each fourth of them,
-`failure_policy` is `fail`; for the others, it is `last-good`. All the time, somebody edits the document, so each pod
-tells how old its document is. The hub's timeouts are long, so that a slow machine changes nothing. The tests do the
+`make faults-cluster` runs a real etcd and kube-apiserver, and a hub with the real KubeSpawner that reaches them as it
+would from a pod. It breaks them, or what the hub needs to reach them, and writes this part of the page. In each row,
+{starts} people start servers: a quarter before the fault, half while it lasts, a quarter after it. For every fourth
+person, `failure_policy` is `fail`; for the others, it is `last-good`. The document is edited all the time, so each pod
+shows how old its document is. The hub's timeouts are long, so that a slow machine changes nothing. The tests do the
 same with fewer people. Only the numbers may differ.
 
 In every row:
 
 - Every server that starts has the document as the API server had it when the start began, or a later one. After a
-  restore of etcd, it is the restored document, also if another one had the same `resourceVersion`.
+  restore of etcd, it is the restored document, even if another one had the same `resourceVersion`.
 - The hub answers all the time. Only the last row needs a restart of the hub.
-- After the fault, everybody can start a server. What had failed is tried again, and succeeds.
+- After the fault, everybody can start a server. Starts that had failed are tried again, and succeed.
 - When all servers have stopped, no quota counts anything, and no pod is left.
 - A start that this package refuses does not count towards `consecutive_failure_limit`.
 
-503 is our refusal: the document could not be read. 500 is a request of KubeSpawner that failed, for the volume claim
-or the pod. JupyterHub counts it as a failure.
+503: this package refused the start, because the document could not be read. 500: a request of KubeSpawner failed, for
+the volume claim or the pod. JupyterHub counts that as a failure.
 
 | fault | began before | began while it lasted | began after | the same with stock KubeSpawner, while it lasted |
 |---|---|---|---|---|
@@ -41,28 +41,27 @@ or the pod. JupyterHub counts it as a failure.
 _NOTES = """
 ## What to know about these faults
 
-- **The API server is away.** A start that has not read its document yet waits for the API server, for
-  `k8s_api_request_retry_timeout` (30 seconds by default), and gets a server then. With stock KubeSpawner, it fails at
-  once. A start that has read it fails like one of stock KubeSpawner, which does not repeat a request whose connection
-  is lost.
+- **The API server cannot be reached.** A start that has not read its document yet waits up to
+  `k8s_api_request_retry_timeout` (30 seconds by default). If the API server answers by then, it goes on. With stock
+  KubeSpawner, it fails at once. A start that has read its document fails like one of stock KubeSpawner, which does not
+  repeat a request whose connection is lost.
 - **The API server has just started.** For a moment, it does not know its Roles, and refuses everything with 403. If
   such a refusal follows within ten seconds of a failed request, the hub asks again. `reads_total` counts it as
   `refused`.
 - **A pod without a server.** If the connection is lost while a pod is created, the pod may be there though the start
   has failed. JupyterHub does not know it, so no quota counts it. Its owner's next start replaces it. Stock
-  KubeSpawner leaves the same. To find such pods, compare `kubectl get pods -l component=singleuser-server` with the
+  KubeSpawner leaves such pods too. To find them, compare `kubectl get pods -l component=singleuser-server` with the
   servers on the admin page.
 - **A restore of etcd.** Stop kube-apiserver first, and start it after the restore, as Kubernetes says. Servers that
   started after the copy have no pod any more: the hub notices when it polls. Servers that stopped after the copy have
-  a pod again, as above.
+  a pod again: a pod without a server, as above.
 - **Tokens.** The hub reads its token again within a minute after the kubelet has renewed it. With a token that has
-  expired, nothing starts: `reads_total` counts `refused`, and the log asks to check the service account.
+  expired, no server starts: `reads_total` counts `refused`, and the log asks to check the service account.
 - **A new certificate authority.** The Kubernetes client reads `ca.crt` once. So after a rotation, restart the hub;
-  until then, nothing starts. A bundle with both authorities, and a restart of the hub before the old one goes, avoids
-  that.
-- **Clocks.** `from` and `until` follow the clock of the hub, and nothing else of ours does. While the clock is an
-  hour fast or slow, a profile for this hour is not applied; after that it is. The clock of kube-apiserver itself was
-  not set."""
+  until then, no server starts. To avoid that, let `ca.crt` have both authorities for a while, and restart the hub
+  before the old one is removed.
+- **Clocks.** Of this package, only `from` and `until` depend on the clock of the hub. While the clock is an hour fast
+  or slow, a profile for this hour is not applied; after that it is. The clock of kube-apiserver was not changed."""
 
 
 def render_outages(results: Mapping[Outage, OutageResult], stock: Mapping[Outage, OutageResult], *, starts: int) -> str:

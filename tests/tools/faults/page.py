@@ -18,23 +18,24 @@ _LAST_PART = "\n## On a real API server\n"
 _INTRODUCTION = """\
 # The fault table
 
-What a hub does when the profiles cannot be read or are not valid. `make faults` lets every fault happen to the
-ConfigMap of a hub with real users, under every `failure_policy`, and writes this page up to [its last
-part](#on-a-real-api-server). The tests do the same, on the oldest and the newest supported JupyterHub, and fail if they
-see something else. Only the milliseconds may differ.
+What a hub does when the [profiles](glossary.md#profile) cannot be read or are not valid. `make faults` causes every
+fault for the ConfigMap of a hub with real users, under every [`failure_policy`](explanation.md#when-it-fails), and
+writes this page up to [its last part](#on-a-real-api-server). The tests do the same, on the oldest and the newest
+supported JupyterHub, and fail if they see something else. Only the milliseconds may differ.
 
 Under every fault and policy:
 
 - A start that fails has created nothing.
-- The hub answers. Somebody whose profiles are in another ConfigMap gets a server with them.
+- The hub goes on answering. Somebody whose profiles are in another ConfigMap gets a server with them.
 - After the fault, the next start gets the current profiles. Nothing needs a restart.
 - The hub does not exit, even with `consecutive_failure_limit = 1`.
 
-These faults affect only the reading of the ConfigMap. If the API server is away altogether, no pod can be created.
+These faults affect only the reading of the ConfigMap. If the API server is unreachable, no pod can be created.
 
 ## What a start gets
 
-*Read before*: this hub, or the one before its restart, has read a valid document. *Unread*: neither has.
+*Read before*: this hub, or the one before its restart, has read a valid document: the [last
+good](glossary.md#last-good) one. *Unread*: neither has.
 """
 
 _LEGEND = """\
@@ -47,11 +48,11 @@ _LEGEND = """\
 _FAULTS = """\
 ## What the log and the metrics say
 
-`…` stands for what differs. *Retried*: for 30 seconds (`k8s_api_request_retry_timeout`). Then the log says `no answer
-for configmap/… within 30 s, retries included; the last was:`. The metrics begin with `profiled_spawner_`. If no
-document was read, `document_valid` keeps its value. *Stall* is the longest time for which the event loop did not come
-round with six people, or with 200 where the API server restarts. It includes the work of JupyterHub and of the
-stand-in for the API server.
+`…` stands for the parts that vary. *Retried*: the hub repeats the request for 30 seconds
+(`k8s_api_request_retry_timeout`). Then the log says `no answer for configmap/… within 30 s, retries included; the last
+was:`. The names of the [metrics](reference.md#metrics) begin with `profiled_spawner_`. If no document was read,
+`document_valid` keeps its value. *Stall* is the longest time for which the hub's event loop was busy, with six people,
+or with 200 where the API server restarts. It includes the work of JupyterHub and of the simulated API server.
 
 | fault | the log, after *because* | `reads_total` counts | `parses_total` counts | `document_valid` | stall |
 |---|---|---|---|---|---|
@@ -125,7 +126,7 @@ def _legend(table: Table) -> Iterable[str]:
         yield format_row(
             _WORDS.get(given, given),
             person,
-            f"`{told}`" if told else "nothing but a line at INFO",
+            f"`{told}`" if told else "only a line at INFO",
             f"`{outcomes.get(given, given)}`",
         )
 

@@ -93,7 +93,7 @@ ROWS = [
         retried=True,
     ),
     Row(
-        "connection reset amid the body",
+        "connection reset during the body",
         "could not be asked for",
         "unavailable",
         effect={"effect": "cut"},
@@ -109,7 +109,7 @@ ROWS = [
     Row("500", "answered 500", "unavailable", effect=_status(500), retried=True),
     Row("503", "answered 503", "unavailable", effect=_status(503), retried=True),
     Row("certificate that is not trusted", "CERTIFICATE_VERIFY_FAILED", "unavailable", unreachable="https"),
-    Row("API server restarts amid 200 starts", "", "ok", effect={"effect": "hang"}, restart=True),
+    Row("API server restarts during 200 starts", "", "ok", effect={"effect": "hang"}, restart=True),
     Row("document emptied", "empty; write 'profiles: []'", "invalid", ""),
     Row("key renamed", "has no key", "missing", key="profiles.yml"),
     Row("document replaced by binary data", "under binaryData", "missing", b"\xff\xfe\x00"),
