@@ -1,4 +1,7 @@
-"""Labels every cell of a wide table with its column's heading: on a telephone, a row's cells stand below each other."""
+"""Labels every cell of a wide table with its column's heading: on a telephone, a row's cells stand below each other.
+
+Cells that are short, such as ``371 ms``, are marked: they stay on one line.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 # Two columns fit beside each other.
 FEWEST_COLUMNS = 3
+LONGEST_SHORT = 12
 
 
 def label_cells(_app: Sphinx, doctree: nodes.document, _page: str) -> None:
@@ -23,6 +27,8 @@ def label_cells(_app: Sphinx, doctree: nodes.document, _page: str) -> None:
             for row in group.next_node(nodes.tbody).findall(nodes.row):
                 for heading, entry in list(zip(headings, row.children, strict=True))[1:]:
                     entry["column"] = heading
+                    if len(entry.astext()) <= LONGEST_SHORT:
+                        entry["classes"].append("short")
 
 
 def visit_entry(translator: HTML5Translator, node: nodes.entry) -> None:

@@ -61,8 +61,8 @@ async def picture(page: Page | Locator, name: str) -> None:
         if isinstance(page, Page):
             await page.screenshot(path=path)
         elif box := await page.bounding_box():
-            clip = {"x": box["x"] - 16, "y": box["y"] - 16, "width": box["width"] + 32, "height": box["height"] + 32}
-            await page.page.screenshot(path=path, clip=clip)
+            x, y, width, height = box["x"] - 16, box["y"] - 16, box["width"] + 32, box["height"] + 32
+            await page.page.screenshot(path=path, clip={"x": x, "y": y, "width": width, "height": height})
 
 
 @contextlib.asynccontextmanager
