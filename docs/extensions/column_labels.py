@@ -1,11 +1,15 @@
-"""Labels every cell of a wide table with its column's heading: on a telephone, a row's cells stand below each other.
+"""Makes tables that a narrow window can show.
 
-Cells that are short, such as ``371 ms``, are marked: they stay on one line.
+Every cell of a wide table has its column's heading as a label: on a telephone, a row's cells stand below each other.
+Cells that are short, such as ``371 ms``, are marked: they stay on one line. Long names may go on in the next line
+after a separator, and not amid a word.
 """
 
 from __future__ import annotations
 
+import re
 from html import escape
+from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -39,8 +43,21 @@ def visit_entry(translator: HTML5Translator, node: nodes.entry) -> None:
         translator.body[at] = translator.body[at].replace("<td", f'<td data-column="{escape(column)}"', 1)
 
 
+def let_names_break(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Marks in a page's HTML where a long name in a table may break: a ``<wbr>`` is no character, so none is copied."""
+
+    def mark(name: re.Match[str]) -> str:
+        return re.sub(r"(?<=[a-z0-9][_./=,])(?=[a-z0-9])|(?<=[a-z])(?=[A-Z])", "<wbr>", name[0])
+
+    def mark_cell(cell: re.Match[str]) -> str:
+        return re.sub(r'(?<=<span class="pre">)[^<]{16,}', mark, cell[0])
+
+    context["body"] = re.sub(r"<td.*?</td>", mark_cell, context.get("body", ""), flags=re.DOTALL)
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
-    """Connects the two."""
+    """Connects them."""
     app.connect("doctree-resolved", label_cells)
+    app.connect("html-page-context", let_names_break)
     app.add_node(nodes.entry, override=True, html=(visit_entry, HTML5Translator.depart_entry))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
