@@ -50,7 +50,7 @@ def let_names_break(_app: Sphinx, _page: str, _template: str, context: dict[str,
         return re.sub(r"(?<=[a-z0-9][_./=,])(?=[a-z0-9])|(?<=[a-z])(?=[A-Z])", "<wbr>", name[0])
 
     def mark_cell(cell: re.Match[str]) -> str:
-        return re.sub(r'(?<=<span class="pre">)[^<]{16,}', mark, cell[0])
+        return re.sub(r'(?<=<span class="pre">)[^<]{20,}', mark, cell[0])
 
     context["body"] = re.sub(r"<td.*?</td>", mark_cell, context.get("body", ""), flags=re.DOTALL)
 
