@@ -24,6 +24,7 @@ version = release = profiled_spawner.__version__
 
 extensions = [
     "autodoc_traits",
+    "column_labels",
     "document_format",
     "myst_parser",
     "sphinx.ext.autodoc",

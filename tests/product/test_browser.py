@@ -55,9 +55,14 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
 
 
 async def picture(page: Page | Locator, name: str) -> None:
-    """Keeps a screenshot where `SCREENSHOTS` names a directory."""
+    """Keeps a screenshot where `SCREENSHOTS` names a directory: of a page, or of a part with a margin around it."""
     if directory := os.environ.get("SCREENSHOTS"):
-        await page.screenshot(path=f"{directory}/{name}.png")
+        path = f"{directory}/{name}.png"
+        if isinstance(page, Page):
+            await page.screenshot(path=path)
+        elif box := await page.bounding_box():
+            x, y, width, height = box["x"] - 16, box["y"] - 16, box["width"] + 32, box["height"] + 32
+            await page.page.screenshot(path=path, clip={"x": x, "y": y, "width": width, "height": height})
 
 
 @contextlib.asynccontextmanager
@@ -288,7 +293,7 @@ async def test_a_list_of_forty_images_stays_usable(page: Page) -> None:
             await images.evaluate("group => group.scrollIntoView()")
             # Nobody has scrolled the list, and it is seen.
             await expect(last).to_be_in_viewport(ratio=1)
-            await picture(page, "choices-form-long")
+            await picture(images, "choices-form-long")
             await expect(images.get_by_role("radio", name="Course 00")).to_be_in_viewport(ratio=1)
             await last.focus()
             for _ in range(12):

@@ -66,6 +66,40 @@ _LOOK = r"""() => {
 
   for (const image of document.querySelectorAll("article img")) {
     if (!image.naturalWidth) faults.push(`lacks a picture: ${name(image)}`);
+    if (!image.alt.trim()) faults.push(`has a picture without a text in its place: ${name(image)}`);
+  }
+
+  // The theme's links to the next page hide what is wider than they are.
+  for (const each of document.querySelectorAll("article *, .prev-next-area *")) {
+    if (getComputedStyle(each).overflowX === "hidden" && each.scrollWidth > each.clientWidth + 1) {
+      faults.push(`cuts ${name(each)}`);
+    }
+  }
+
+  const text = element => {
+    const range = document.createRange();
+    range.selectNodeContents(element);
+    return range.getBoundingClientRect();
+  };
+  for (const each of document.querySelectorAll("article div")) {
+    if (!parseFloat(getComputedStyle(each).borderLeftWidth)) continue;
+    const walker = document.createTreeWalker(each, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const at = text(walker.currentNode);
+      if (walker.currentNode.data.trim() && at.width && at.left < box(each).left + 4) {
+        faults.push(`has a text that touches its border: ${name(each)}`);
+      }
+    }
+  }
+  for (const each of document.querySelectorAll("article p")) {
+    if (/^\|.*\|/.test(each.textContent.trim())) faults.push(`shows a table's source: ${name(each)}`);
+  }
+  for (const each of document.querySelectorAll("article td")) {
+    const lines = text(each).height / parseFloat(getComputedStyle(each).lineHeight);
+    const words = each.textContent.trim().split(/\s+/).length;
+    if (lines > 4.5 && words < 1.3 * lines && box(each).width < 128) {
+      faults.push(`has a column of one word a line: ${name(each)}`);
+    }
   }
   return [...new Set(faults)];
 }"""

@@ -47,7 +47,7 @@ def test_nothing_is_wrong_with_a_page_that_scrolls_what_is_wide_inside_itself(tm
         ),
         pytest.param(
             {"body": '<p style="overflow: hidden"><code>' + "long" * 30 + "</code></p>"},
-            [f"at 375 px leaves the window with code “{'long' * 10}”"],
+            [f"at 375 px leaves the window with code “{'long' * 10}”", f"at 375 px cuts p “{'long' * 10}”"],
             id="cut-name",
         ),
         pytest.param(
@@ -74,9 +74,47 @@ def test_nothing_is_wrong_with_a_page_that_scrolls_what_is_wide_inside_itself(tm
             id="covered-heading",
         ),
         pytest.param(
-            {"body": '<img src="none.png">'},
+            {"body": '<img src="none.png" alt="A pod.">'},
             [f"at {width} px lacks a picture: img “none.png”" for width in (375, 1024, 1440)],
             id="no-picture",
+        ),
+        pytest.param(
+            {"body": '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=">'},
+            [
+                f"at {width} px has a picture without a text in its place: "
+                "img “data:image/gif;base64,R0lGODlhAQABAAAAAC”"
+                for width in (375, 1024, 1440)
+            ],
+            id="no-alternative-text",
+        ),
+        pytest.param(
+            {"body": '<div class="prev-next-area"><a style="display: block; overflow-x: hidden">' + "Next" * 20},
+            [f"at 375 px cuts a “{'Next' * 10}”"],
+            id="cut-link",
+        ),
+        pytest.param(
+            {"body": '<div style="border: 1px solid; width: 200px">Install</div>'},
+            [f"at {width} px has a text that touches its border: div “Install”" for width in (375, 1024, 1440)],
+            id="no-padding",
+        ),
+        pytest.param(
+            {"body": "<p>| no groups | a user | | an image | the image |</p>"},
+            [
+                f"at {width} px shows a table's source: p “| no groups | a user | | an image | the ”"
+                for width in (375, 1024, 1440)
+            ],
+            id="broken-table",
+        ),
+        pytest.param(
+            {
+                "body": '<table style="width: 300px"><tr><td style="width: 60px; line-height: 24px">'
+                "The image that the pod will run after</td><td>" + "wide " * 50
+            },
+            [
+                f"at {width} px has a column of one word a line: td “The image that the pod will run after”"
+                for width in (375, 1024, 1440)
+            ],
+            id="squeezed-column",
         ),
     ],
 )
