@@ -340,12 +340,12 @@ _HAS_KEYS: Mapping[str, Key] = {
     "env": Key(
         _ExpectedEnv(),
         "Environment variables: names to values, as in a profile's `env`; or a list of names, for whatever values. A "
-        "plain `null`: the profiles take the variable away.",
+        "plain `null`: the profiles remove the variable.",
         ({"BUCKET_PREFIX": "data/forecast"}, ["S3_KEY"]),
     ),
     "resources": Key(
         Resources(),
-        "Amounts, as in a profile's `resources`. A plain `null`: the profiles take it away.",
+        "Amounts, as in a profile's `resources`. A plain `null`: the profiles remove it.",
         PROFILE_KEYS["resources"].examples,
     ),
     "gpu": Key(PROFILE_KEYS["gpu"].section, f"GPUs: short for a limit of `{GPU}`.", (1,)),

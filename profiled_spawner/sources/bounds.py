@@ -14,7 +14,7 @@ from .extract import Text
 
 __all__ = ["NO_TEAM", "bound_document"]
 
-NO_TEAM = "no team of the main ConfigMap has it; name it under 'configmaps' of its team, or take its label away"
+NO_TEAM = "no team of the main ConfigMap has it; name it under 'configmaps' of its team, or remove its label"
 """Why a selected ConfigMap is not used if the main document has teams, and it is no team's."""
 
 

@@ -1693,7 +1693,7 @@ class TestTeamsOnACluster:
             f"✔ configmap/jhub/{CONFIGMAP}: no profiles, no errors",
             "✔ configmap/jhub/aviation: 1 profile, no errors",
             "configmap/jhub/zoology: error: no team of the main ConfigMap has it; name it under 'configmaps' of its "
-            "team, or take its label away",
+            "team, or remove its label",
             SUMMARY.replace("2 errors, 1 warning", "1 error"),
         ]
         code, out, err = await run_on("validate", main=TEAMS.replace("8Gi", "7Gi"))

@@ -225,7 +225,7 @@ async def test_one_without_a_team_is_left_out_and_told_once(
         assert await hub.labels() == ([] if has_teams else ["team-other/a"])
     expected = [
         "ERROR: Leaving out configmap/jhub/team-other, because no team of the main ConfigMap has it; name it under "
-        "'configmaps' of its team, or take its label away"
+        "'configmaps' of its team, or remove its label"
     ]
     assert lines() == (expected if has_teams else [])
     # It counts from the start on at which it has one.

@@ -376,7 +376,7 @@ _UNITS = {
 
 @lru_cache(maxsize=1000)
 def read_amount(text: str | int | None) -> Fraction | None:
-    """A Kubernetes quantity as a number; None takes the resource away."""
+    """A Kubernetes quantity as a number; None removes the resource."""
     if text is None:
         return None
     found = re.fullmatch(r"([0-9.]+)(?:e([0-9]+)|([A-Za-z]*))", str(text))
