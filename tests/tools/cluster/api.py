@@ -27,6 +27,7 @@ from sandbox.api import EmbeddedAPI
 from sandbox.requests import RequestInfo
 from sandbox.schema import RESOURCES
 from sandbox.status import Object, StatusError
+from sandbox.waiting import until_connections_are_gone
 
 _KUBESPAWNERS_ROLE = Path(__file__).with_name("hub.yaml")
 _USER_NAMESPACES_ROLE = Path(__file__).with_name("user-namespaces.yaml")
@@ -66,8 +67,7 @@ class ClusterAPI(EmbeddedAPI):
             watch.reschedule(asyncio.get_running_loop().time())
         await super().stop()
         await self._session.close()
-        # Connections with TLS take some turns of the loop to go, and its end would find them open.
-        await asyncio.sleep(0.02)
+        await until_connections_are_gone()
 
     async def __aenter__(self) -> Self:
         self._empty()

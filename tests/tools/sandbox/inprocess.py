@@ -29,7 +29,7 @@ from kubespawner import KubeSpawner
 from kubespawner.clients import load_config
 from traitlets.config import Config
 
-from sandbox.waiting import HANG_SECONDS, PATIENCE
+from sandbox.waiting import HANG_SECONDS, PATIENCE, until_connections_are_gone
 
 
 @contextlib.asynccontextmanager
@@ -56,6 +56,8 @@ async def forget_clients() -> None:
     for task in clients:
         task.cancel()
     await asyncio.gather(*clients, return_exceptions=True)
+    if clients:
+        await until_connections_are_gone()
 
 
 class RouteTable(Proxy):

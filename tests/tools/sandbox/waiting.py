@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tornado.ioloop import IOLoop
 
-__all__ = ["HANG_SECONDS", "PATIENCE", "SHORT_SECONDS", "Clock", "our_threads", "until"]
+__all__ = ["HANG_SECONDS", "PATIENCE", "SHORT_SECONDS", "Clock", "our_threads", "until", "until_connections_are_gone"]
 
 HANG_SECONDS = 600
 """What is not there by then never comes. The slowest machine needs a fraction of it."""
@@ -34,6 +34,15 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(HANG_SECONDS):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def until_connections_are_gone() -> None:
+    """Waits while connections with TLS go that have been closed; the end of the event loop would find them open.
+
+    That takes some turns of the loop. On a busy machine, a single sleep of any length may be over after one.
+    """
+    for _ in range(20):
+        await asyncio.sleep(0.001)
 
 
 def our_threads() -> list[threading.Thread]:
