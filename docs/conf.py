@@ -62,11 +62,14 @@ html_theme_options = {
     "header_links_before_dropdown": 4,
     "github_url": tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]["urls"]["Source"],
     "navigation_with_keys": False,
+    # In the theme's own, comments have the colour of values.
+    "pygments_dark_style": "github-dark",
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
 }
 # Only these have pages below them to navigate.
-html_sidebars = {"*": [], "contributing": ["sidebar-nav-bs"], "reference": ["sidebar-nav-bs"]}
+_NAVIGATION = ["sidebar-collapse", "sidebar-nav-bs"]
+html_sidebars = {"*": [], **dict.fromkeys(("contributing", "glossary", "reference"), _NAVIGATION)}
 
 
 def skip_inherited(_app: Sphinx, _what: str, name: str, _value: Any, _skip: bool, _options: Any) -> bool:

@@ -26,12 +26,19 @@ profiles:
 - name: globals
   resources: {{mem_limit: 1Gi, cpu_limit: 500m}}
 - name: forecasting
-  users: [ada]
+  users: [grace]
   images: ['{IMAGE}']
   env: {{BUCKET_PREFIX: data/forecast}}
   resources: {{mem_limit: 2Gi}}
 """
 PATIENT = {"KubeSpawner": PATIENCE}
+
+_SIZE_OF_WHAT_IS_SHOWN = """() => {
+    const shown = [...document.querySelectorAll("body *")].filter(
+        each => !each.childElementCount && each.checkVisibility() && each.getBoundingClientRect().height);
+    const bottom = Math.max(...shown.map(each => each.getBoundingClientRect().bottom + scrollY));
+    return {width: innerWidth, height: Math.ceil(bottom) + 24};
+}"""
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -45,6 +52,8 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
             tmp_path / "profile",
             executable_path=CHROMIUM,
             chromium_sandbox=False,
+            # A list that scrolls is to be seen to.
+            ignore_default_args=["--hide-scrollbars"],
             args=["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
             viewport={"width": 1200, "height": 680},
         )
@@ -55,11 +64,15 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
 
 
 async def picture(page: Page | Locator, name: str) -> None:
-    """Keeps a screenshot where `SCREENSHOTS` names a directory: of a page, or of a part with a margin around it."""
+    """Keeps a screenshot where `SCREENSHOTS` names a directory: of a page, or of a part with a margin around it.
+
+    A page is shown from its top to the end of what is on it.
+    """
     if directory := os.environ.get("SCREENSHOTS"):
         path = f"{directory}/{name}.png"
         if isinstance(page, Page):
-            await page.screenshot(path=path)
+            size = await page.evaluate(_SIZE_OF_WHAT_IS_SHOWN)
+            await page.screenshot(path=path, clip={"x": 0, "y": 0, **size}, full_page=True)
         elif box := await page.bounding_box():
             x, y, width, height = box["x"] - 16, box["y"] - 16, box["width"] + 32, box["height"] + 32
             await page.page.screenshot(path=path, clip={"x": x, "y": y, "width": width, "height": height})
@@ -83,7 +96,7 @@ async def log_in(page: Page, sandbox: Sandbox, user: str) -> None:
 
 async def test_a_person_gets_the_variables_of_the_profiles_that_fit(page: Page) -> None:
     async with Sandbox(DOCUMENT, traits=PATIENT) as sandbox:
-        await log_in(page, sandbox, "ada")
+        await log_in(page, sandbox, "grace")
         await expect(page.locator("form#spawn_form, form").first).to_contain_text(IMAGE)
         await picture(page, "spawn-form")
         async with told_before_it_runs(sandbox):
@@ -95,7 +108,7 @@ async def test_a_person_gets_the_variables_of_the_profiles_that_fit(page: Page) 
             await page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
             await picture(page, "spawn-progress")
 
-        await page.wait_for_url(re.compile(r"/user/ada/lab"))
+        await page.wait_for_url(re.compile(r"/user/grace/lab"))
         await page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
         await expect(page.get_by_role("button", name="Python 3 (ipykernel) | Idle")).to_be_visible()
         await page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
@@ -119,7 +132,7 @@ quotas:
 
 async def test_a_size_without_room_cannot_be_chosen(page: Page) -> None:
     async with Sandbox(SCARCE, traits=PATIENT) as sandbox:
-        await log_in(page, sandbox, "ada")
+        await log_in(page, sandbox, "grace")
         gpu = page.get_by_role("radio", name="GPU")
         await expect(gpu).to_be_disabled()
         await expect(gpu).to_have_accessible_description(re.compile("the quota .* allows no GPU"))
@@ -132,7 +145,7 @@ async def test_a_size_without_room_cannot_be_chosen(page: Page) -> None:
 
 async def test_a_person_is_told_whom_to_ask_when_the_profiles_are_broken(page: Page) -> None:
     async with Sandbox("profiles: [{nmae: broken}]", traits=PATIENT) as sandbox:
-        await log_in(page, sandbox, "ada")
+        await log_in(page, sandbox, "grace")
         await page.get_by_role("button", name="Start").click()
         await expect(page.locator("body")).to_contain_text("please ask the administrators of this JupyterHub")
         await expect(page.locator("body")).not_to_contain_text("nmae")
@@ -147,16 +160,16 @@ async def test_the_image_that_one_had_is_selected_after_an_edit_of_the_document(
         (DOCUMENT.replace("2Gi", "2GB"), IMAGE, "example/notebook:latest"),
     ]
     async with Sandbox(steps[0][0]) as sandbox:
-        await log_in(page, sandbox, "ada")
+        await log_in(page, sandbox, "grace")
         for document, selected, picked in steps:
             sandbox.write_document(document)
             await page.goto(f"{sandbox.hub.url}/hub/spawn")
             await expect(page.locator("form select")).to_have_value(selected)
             await page.locator("form select").select_option(picked)
             await page.get_by_role("button", name="Start").click()
-            await page.wait_for_url(re.compile(r"/user/ada/lab"))
-            assert (await sandbox.look_into("ada")).image == picked
-            await sandbox.client.stop_server("ada")
+            await page.wait_for_url(re.compile(r"/user/grace/lab"))
+            assert (await sandbox.look_into("grace")).image == picked
+            await sandbox.client.stop_server("grace")
 
 
 SIZES = f"""
@@ -167,22 +180,28 @@ sizes:
   resources: {{mem_limit: 2Gi, cpu_limit: 1}}
 - name: Large & long
   description: For training models; please stop the server when you are done.
-  users: [ada]
+  users: [grace]
   resources: {{mem_limit: 8Gi, mem_guarantee: 4Gi, cpu_limit: 4}}
 - name: For others
-  users: [grace]
+  users: [ada]
   resources: {{mem_limit: 64Gi}}
 """
 
 
+async def test_the_form_of_a_document_with_sizes(page: Page) -> None:
+    async with Sandbox(SIZES.replace(" & long", ""), traits=PATIENT) as sandbox:
+        await log_in(page, sandbox, "grace")
+        await expect(page.get_by_role("radio", name="Large")).to_be_enabled()
+        await picture(page, "sizes-form")
+
+
 async def test_a_person_chooses_a_size_and_finds_it_selected_the_next_time(page: Page) -> None:
     async with Sandbox(SIZES, traits=PATIENT) as sandbox:
-        await log_in(page, sandbox, "ada")
+        await log_in(page, sandbox, "grace")
         sizes = page.get_by_role("group", name="Size")
         await expect(sizes.get_by_role("radio")).to_have_count(3)
         await expect(sizes.get_by_role("radio", name="Default")).to_be_checked()
         await expect(page.get_by_text("A server", exact=True)).to_be_visible()
-        await picture(page, "sizes-form")
         large = sizes.get_by_role("radio", name="Large & long", exact=True)
         await expect(large).to_have_accessible_description(
             re.compile("For training.*8 GiB of memory .4 GiB guaranteed., 4 CPUs")
@@ -196,16 +215,16 @@ async def test_a_person_chooses_a_size_and_finds_it_selected_the_next_time(page:
                 "Profiles applied: globals, forecasting, size Large & long. 8 GiB of memory (4 GiB guaranteed), 4 CPUs."
             )
             await expect(line).to_be_attached()
-        await page.wait_for_url(re.compile(r"/user/ada/lab"))
+        await page.wait_for_url(re.compile(r"/user/grace/lab"))
 
-        await sandbox.client.stop_server("ada")
+        await sandbox.client.stop_server("grace")
         await page.goto(f"{sandbox.hub.url}/hub/spawn")
         await expect(large).to_be_checked()
         sandbox.write_document(SIZES.replace("Large & long", "Larger"))
         await page.get_by_role("button", name="Start").click()
         # On the form, or on the page of a start that took longer than a second to fail.
         await expect(page.locator("body")).to_contain_text(
-            "there is no size 'Large & long' for ada; choose one of: default, Small, Larger."
+            "there is no size 'Large & long' for grace; choose one of: default, Small, Larger."
         )
         await page.goto(f"{sandbox.hub.url}/hub/spawn")
         await expect(sizes.get_by_role("radio", name="Default")).to_be_checked()
@@ -215,7 +234,7 @@ async def test_a_person_chooses_a_size_and_finds_it_selected_the_next_time(page:
 
 ALONE = {"KubeSpawner": PATIENCE | {"profile_list": []}}
 IMAGES = f"""
-{SIZES}
+{SIZES.replace(" & long", "")}
 images:
 - name: Forecasting
   description: Python 3.13 with statsmodels, and R.
@@ -232,7 +251,7 @@ images:
 
 async def test_a_person_chooses_image_and_size_on_any_screen(page: Page) -> None:
     async with Sandbox(IMAGES, traits=ALONE) as sandbox:
-        await log_in(page, sandbox, "ada")
+        await log_in(page, sandbox, "grace")
         images, sizes = (page.get_by_role("group", name=name) for name in ("Image", "Size"))
         await expect(images.get_by_role("radio")).to_have_count(3)
         await expect(sizes.get_by_role("radio")).to_have_count(3)
@@ -268,8 +287,8 @@ async def test_a_person_chooses_image_and_size_on_any_screen(page: Page) -> None
         await expect(sizes.get_by_role("radio", name="Small")).to_be_checked()
         await page.keyboard.press("Tab")
         await page.keyboard.press("Enter")
-        await page.wait_for_url(re.compile(r"/user/ada/"))
-        assert (await sandbox.look_into("ada")).image == "example/minimal:1"
+        await page.wait_for_url(re.compile(r"/user/grace/"))
+        assert (await sandbox.look_into("grace")).image == "example/minimal:1"
 
 
 async def test_a_list_of_forty_images_stays_usable(page: Page) -> None:
@@ -278,12 +297,12 @@ async def test_a_list_of_forty_images_stays_usable(page: Page) -> None:
         for number in range(40)
     )
     async with Sandbox(f"{SIZES}\nimages:\n{listed}", traits=ALONE) as sandbox:
-        await log_in(page, sandbox, "ada")
+        await log_in(page, sandbox, "grace")
         images = page.get_by_role("group", name="Image 40 to choose from")
         await images.get_by_role("radio", name="Course 25").check()
         await page.get_by_role("button", name="Start").click()
-        await page.wait_for_url(re.compile(r"/user/ada/lab"))
-        await sandbox.client.stop_server("ada")
+        await page.wait_for_url(re.compile(r"/user/grace/lab"))
+        await sandbox.client.stop_server("grace")
 
         for width, height in ((360, 640), (1280, 680)):
             await page.set_viewport_size({"width": width, "height": height})
