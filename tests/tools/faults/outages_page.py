@@ -61,7 +61,9 @@ _NOTES = """
   until then, no server starts. To avoid that, let `ca.crt` have both authorities for a while, and restart the hub
   before the old one is removed.
 - **Clocks.** Of this package, only `from` and `until` depend on the clock of the hub. While the clock is an hour fast
-  or slow, a profile for this hour is not applied; after that it is. The clock of kube-apiserver was not changed."""
+  or slow, a profile for this hour is not applied; after that it is. JupyterHub measures how long a start takes with
+  this clock. So a start that waits for its pod while the clock steps far ahead is given up, also with stock
+  KubeSpawner. The clock of kube-apiserver was not changed."""
 
 
 def render_outages(results: Mapping[Outage, OutageResult], stock: Mapping[Outage, OutageResult], *, starts: int) -> str:
