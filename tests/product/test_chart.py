@@ -24,7 +24,6 @@ import aiohttp
 import pytest
 import pytest_asyncio
 import yaml
-from aiohttp import web
 
 from chart.checkout import Chart, ChartUnavailableError, find_checkout, find_release_before
 from chart.image import install
@@ -32,6 +31,7 @@ from chart.kubelet import ChartKubelet, why_not
 from cluster.assets import find_tool
 from cluster.controllers import PROGRAMS, Cluster
 from profiled_spawner import __version__
+from sandbox.inprocess import answer_for_pods
 from sandbox.waiting import HANG_SECONDS
 
 pytestmark = [pytest.mark.needs(*PROGRAMS, "helm", "kubectl"), pytest.mark.asyncio(loop_scope="module")]
@@ -221,7 +221,7 @@ async def admin(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Admin
     ):
         cluster.add_node("users", labels={"role": "users"})
         cluster.put(_volume(directory / "hub-db"))
-        server = await _answer_for_pods()
+        server = await answer_for_pods("0.0.0.0", PORTS[-1])
         admin = Admin(cluster, kubelet, chart, earlier, directory)
         await admin.run("kubectl", "create", "namespace", NAMESPACE)
         await admin.upgrade(chart=earlier or chart)
@@ -243,18 +243,6 @@ def _taken_ports() -> str:
 def _volume(path: Path) -> dict[str, Any]:
     spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": str(path)}}
     return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "hub-db"}, "spec": spec}
-
-
-async def _answer_for_pods() -> web.AppRunner:
-    async def answer(request: web.Request) -> web.Response:
-        return web.json_response({}, headers={"X-JupyterHub-Version": "5.0"})
-
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "0.0.0.0", 8888).start()
-    return runner
 
 
 VALUES = DEPLOY / "chart" / "values.yaml"

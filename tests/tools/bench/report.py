@@ -60,7 +60,7 @@ def format_line(figure: Figure) -> str:
 def format_figures(figures: Iterable[Figure]) -> str:
     """The figures as a Markdown table."""
     rows = [_cells(figure) for figure in figures]
-    return _format_table(("figure", "median", "baseline", "result", "target", ""), rows)
+    return _format_table(("figure", "median", "baseline", "result", "target", "reached"), rows)
 
 
 def format_designs(designs: Iterable[Design]) -> str:

@@ -185,15 +185,8 @@ class InProcessHub:
         _App.clear_instance()
 
     async def _serve_pods(self, stack: contextlib.AsyncExitStack) -> int:
-        async def answer(request: web.Request) -> web.Response:
-            return web.json_response({}, headers={"X-JupyterHub-Version": jupyterhub.__version__})
-
-        application = web.Application()
-        application.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(application)
-        await runner.setup()
+        runner = await answer_for_pods(self._pods, self._pods_port)
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, self._pods, self._pods_port).start()
         self._pods_port = int(runner.addresses[0][1])
         return self._pods_port
 
@@ -227,6 +220,25 @@ class InProcessHub:
             async with session.post(f"{self.url}/hub/login", data=form, allow_redirects=False) as page:
                 assert page.status == 302, await page.text()
             yield session
+
+
+async def answer_for_pods(address: str, port: int) -> web.AppRunner:
+    """Answers as a single-user server does when it is up, until what it returns is cleaned up.
+
+    Args:
+        address: 0.0.0.0 for the pods of all loopback addresses.
+        port: 0 finds a free one.
+    """
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({}, headers={"X-JupyterHub-Version": jupyterhub.__version__})
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, address, port).start()
+    return runner
 
 
 def xsrf_of(session: ClientSession) -> str:
