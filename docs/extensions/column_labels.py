@@ -46,23 +46,20 @@ def visit_entry(translator: HTML5Translator, node: nodes.entry) -> None:
 def let_names_break(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
     """Marks in a page's HTML where a line may break: a ``<wbr>`` is no character, so none is copied.
 
-    A long name in a table may break after a separator. An option (``--roster``) never does, nor a number of its unit.
+    A long name may break after a separator. An option (``--roster``) never does, nor a number of its unit.
     """
 
     def mark(name: re.Match[str]) -> str:
         return re.sub(r"(?<=[a-z0-9][_./=,])(?=[a-z0-9])|(?<=[a-z])(?=[A-Z])", "<wbr>", name[0])
 
-    def mark_cell(cell: re.Match[str]) -> str:
-        return re.sub(r'(?<=<span class="pre">)[^<]{20,}', mark, cell[0])
-
     def mark_code(code: re.Match[str]) -> str:
-        return re.sub(r"(?<![\w-])--?[a-z][\w-]*", r'<span class="whole">\g<0></span>', code[0])
+        return re.sub(r"(?<![\w>-])--?[a-z][\w-]*", r'<span class="whole">\g<0></span>', code[0])
 
     def mark_text(text: re.Match[str]) -> str:
         return re.sub(rf"(?<=\d) (?=(?:{_UNITS})\b|× \d)|(?<=\d ×) (?=\d)", "\N{NO-BREAK SPACE}", text[0])
 
-    body = re.sub(r"<td.*?</td>", mark_cell, context.get("body", ""), flags=re.DOTALL)
-    body = re.sub(r'(?<=<span class="pre">)[^<]+', mark_code, body)
+    body = re.sub(r'(?<=<span class="pre">)[^<]{16,}', mark, context.get("body", ""))
+    body = re.sub(r'(?<=<span class="pre">)(?:[^<]|<wbr>)+', mark_code, body)
     # Not what is copied from a block of code.
     parts = re.split(r"(<pre>.*?</pre>)", body, flags=re.DOTALL)
     context["body"] = "".join(

@@ -46,7 +46,8 @@ async def by_profiles(far_side: FarSide, scale: Scale) -> AsyncIterator[Curve]:
         cost = in_turn(runs, parse_costs(text))
         for values, key in zip(parse.values(), ("ours", "CSafeLoader"), strict=True):
             values.append(median(cost[key]))
-        stalled = await stalls(far_side, size, runs)
+        # In a few runs, another process of the machine would be seen.
+        stalled = await stalls(far_side, size, scale.runs)
         for values, key in zip(stalled_by.values(), ("changed", "unchanged"), strict=True):
             values.append(median(stalled[key]))
     x = [float(size) for size in sizes]
