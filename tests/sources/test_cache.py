@@ -335,7 +335,7 @@ async def test_waiting_ends_with_what_was_wrong_last(api: EmbeddedAPI, reader: R
     reading = asyncio.create_task(reader.read(timeout_seconds=SHORT_SECONDS))
     await until(lambda: failed_reads(reader) > before)
     clock.forward(SHORT_SECONDS)
-    with pytest.raises(SourceError, match=r"within 60 s, retries included; the last was: .*answered 503"):
+    with pytest.raises(SourceError, match=rf"within {SHORT_SECONDS} s, retries included; the last was: .*answered 503"):
         await reading
 
 

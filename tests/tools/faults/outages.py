@@ -36,7 +36,7 @@ from profiled_spawner.hub.reservations import get_reservations
 from profiled_spawner.sources import cache, last_good
 from sandbox.inprocess import InProcessHub, forget_clients
 from sandbox.paperkubelet import PaperKubelet
-from sandbox.waiting import SHORT_SECONDS, Clock, until
+from sandbox.waiting import Clock, until
 
 from .bench import Samples, growth, samples
 from .rows import KEY
@@ -50,6 +50,8 @@ CONFIGMAP = "jupyter-singleuser-profiles"
 SOURCE = f"configmap/{NAMESPACE}/{CONFIGMAP}"
 # Longer than KubeSpawner's watches wait between two attempts.
 _LONGEST_PAUSE_SECONDS = 30
+# Of the hub, for each request.
+_REQUEST_SECONDS = 60
 _HOUR = 3600.0
 
 
@@ -172,6 +174,7 @@ class Scene:
         self._starts: dict[str, Start] = {}
         self._begun: set[str] = set()
         self._number = itertools.count()
+        self._most_failures = 0
         # The document's number as it was last written, and as the API server has last confirmed it.
         self._written = self.confirmed = 0
         self._may_write = asyncio.Event()
@@ -206,7 +209,7 @@ class Scene:
         if outage.prepare:
             await outage.prepare(self)
         settings = self._hub.app.tornado_application.settings
-        settings["failure_count"] = 0
+        settings["failure_count"] = self._most_failures = 0
         before, self._starts = samples(), {}
         health = asyncio.create_task(self._watch_health(result))
         quarter = self._count // 4
@@ -220,7 +223,7 @@ class Scene:
                 await until(lambda: all(start.name in self._begun for start in self._starts.values()))
                 if outage.ends_starts:
                     await asyncio.gather(*meanwhile)
-                    result.failure_count = settings["failure_count"]
+                    result.failure_count = self._most_failures
         if outage.hub_restarts:
             await asyncio.gather(*starting)
             health.cancel()
@@ -270,6 +273,9 @@ class Scene:
         self._starts[start.name] = start
         path = f"/users/{start.user}/servers/{start.name}"
         start.status = (await self._hub.api("POST", path)).status
+        # A start that succeeds sets the count to zero, and may have begun long before.
+        settings = self._hub.app.tornado_application.settings
+        self._most_failures = max(self._most_failures, settings["failure_count"])
         if start.status != 201:
             spawner = self._hub.app.users[start.user].spawners[start.name]
             start.error = type(spawner._spawn_future.exception()).__name__
@@ -364,7 +370,7 @@ class Scene:
         config.KubeSpawner.image = "quay.io/example/notebook:1"
         config.KubeSpawner.events_enabled = False
         config.KubeSpawner.poll_interval = 0
-        config.KubeSpawner.k8s_api_request_timeout = SHORT_SECONDS
+        config.KubeSpawner.k8s_api_request_timeout = _REQUEST_SECONDS
         # What the host's own errors come to is counted, and does not end the hub.
         config.KubeSpawner.consecutive_failure_limit = 0
         config.KubeSpawner.storage_pvc_ensure = True
@@ -482,10 +488,10 @@ async def _slow(scene: Scene) -> AsyncIterator[None]:
         yield
         # So much later, no request has an answer. Stock KubeSpawner counts none of its requests.
         await asyncio.sleep(0.2)
-        scene.clock.forward(SHORT_SECONDS)
+        scene.clock.forward(_REQUEST_SECONDS)
         await asyncio.sleep(0.2)
         while not scene.is_stock and "reads_total unavailable" not in growth(before, samples(), SOURCE):
-            scene.clock.forward(SHORT_SECONDS)
+            scene.clock.forward(_REQUEST_SECONDS)
             await asyncio.sleep(0.2)
 
 

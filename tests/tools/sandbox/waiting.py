@@ -13,8 +13,9 @@ __all__ = ["HANG_SECONDS", "PATIENCE", "SHORT_SECONDS", "Clock", "our_threads", 
 HANG_SECONDS = 600
 """What is not there by then never comes. The slowest machine needs a fraction of it."""
 
-SHORT_SECONDS = 60
-"""For a timeout that a test is about. The test puts the clock forward by as much, and nothing else is given up."""
+SHORT_SECONDS = 40
+"""For a timeout that a test is about. The test puts the clock forward by as much, and nothing else is given up: what
+hangs in a thread is given up after `profiled_spawner.sources.threads.GIVE_UP_SECONDS`, which then are not over."""
 
 PATIENCE = {
     "start_timeout": HANG_SECONDS,
