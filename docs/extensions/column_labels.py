@@ -1,4 +1,4 @@
-"""Makes tables that a narrow window can show.
+"""Makes tables and names that a narrow window can show.
 
 Every cell of a wide table has its column's heading as a label: on a telephone, a row's cells stand below each other.
 Cells that are short, such as ``371 ms``, are marked: they stay on one line. Long names may go on in the next line
@@ -19,6 +19,9 @@ from sphinx.writers.html5 import HTML5Translator
 # Two columns fit beside each other.
 FEWEST_COLUMNS = 3
 LONGEST_SHORT = 12
+# Shorter names fit in a line.
+SHORTEST_LONG = 16
+UNITS = "ms|s|µs|seconds|minutes|hours|KiB|MiB|GiB|CPUs?"
 
 
 def label_cells(_app: Sphinx, doctree: nodes.document, _page: str) -> None:
@@ -49,25 +52,22 @@ def let_names_break(_app: Sphinx, _page: str, _template: str, context: dict[str,
     A long name may break after a separator. An option (``--roster``) never does, nor a number of its unit.
     """
 
-    def mark(name: re.Match[str]) -> str:
-        return re.sub(r"(?<=[a-z0-9][_./=,])(?=[a-z0-9])|(?<=[a-z])(?=[A-Z])", "<wbr>", name[0])
-
     def mark_code(code: re.Match[str]) -> str:
-        return re.sub(r"(?<![\w>-])--?[a-z][\w-]*", r'<span class="whole">\g<0></span>', code[0])
+        text = code[0]
+        if len(text) >= SHORTEST_LONG:
+            text = re.sub(r"(?<=[a-z0-9][_./=,])(?=[a-z0-9])|(?<=[a-z])(?=[A-Z])", "<wbr>", text)
+        # A hyphen after a `<wbr>` is amid a name.
+        return re.sub(r"(?<![\w>-])--?[a-z][\w-]*", r'<span class="whole">\g<0></span>', text)
 
     def mark_text(text: re.Match[str]) -> str:
-        return re.sub(rf"(?<=\d) (?=(?:{_UNITS})\b|× \d)|(?<=\d ×) (?=\d)", "\N{NO-BREAK SPACE}", text[0])
+        return re.sub(rf"(?<=\d) (?=(?:{UNITS})\b|× \d)|(?<=\d ×) (?=\d)", "\N{NO-BREAK SPACE}", text[0])
 
-    body = re.sub(r'(?<=<span class="pre">)[^<]{16,}', mark, context.get("body", ""))
-    body = re.sub(r'(?<=<span class="pre">)(?:[^<]|<wbr>)+', mark_code, body)
+    body = re.sub(r'(?<=<span class="pre">)[^<]+', mark_code, context.get("body", ""))
     # Not what is copied from a block of code.
     parts = re.split(r"(<pre>.*?</pre>)", body, flags=re.DOTALL)
     context["body"] = "".join(
         part if part.startswith("<pre>") else re.sub(r"(?<=>)[^<>]+(?=<)", mark_text, part) for part in parts
     )
-
-
-_UNITS = "ms|s|µs|seconds|minutes|hours|KiB|MiB|GiB|CPUs?"
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

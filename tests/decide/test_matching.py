@@ -158,7 +158,7 @@ def test_a_user_with_capitals_is_told_that_the_name_without_is_listed() -> None:
         pytest.param("a*b", "a\nb", True, id="any-character-at-all"),
     ],
 )
-def test_which_image_an_entry_fits(entry: str, image: str, what: bool) -> None:
+def test_which_image_an_entry_matches(entry: str, image: str, what: bool) -> None:
     profile = Profile(0, images=("other:1", entry))
     match = explain_match(profile, Subject("ada", frozenset(), image, 0))
 
@@ -269,7 +269,7 @@ def test_matching_leaves_the_document_as_it_was() -> None:
 # What the specification says, as plainly as it can be written.
 
 
-def oracle_fits(profile: Profile, subject: Subject) -> bool:
+def oracle_matches(profile: Profile, subject: Subject) -> bool:
     named_user = profile.users is not None and (subject.user in profile.users or "*" in profile.users)
     named_group = profile.groups is not None and any(group in profile.groups for group in subject.groups)
     who = (profile.users is None and profile.groups is None) or named_user or named_group
@@ -324,7 +324,7 @@ subjects = st.builds(Subject, user=names, groups=st.frozensets(groups, max_size=
 @given(documents, subjects)
 @settings(deadline=None, max_examples=200)
 def test_matching_agrees_with_its_explanation_and_with_the_specification(document: Document, subject: Subject) -> None:
-    expected = [profile for profile in document.profiles if oracle_fits(profile, subject)]
+    expected = [profile for profile in document.profiles if oracle_matches(profile, subject)]
 
     assert list(match_profiles(document, subject, "document")) == expected
     assert [profile for profile in document.profiles if explain_match(profile, subject).is_match] == expected

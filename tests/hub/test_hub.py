@@ -252,7 +252,7 @@ async def submit(hub: InProcessHub, browser: ClientSession, path: str = "ada", *
 
 
 class TestSizes:
-    async def test_a_person_is_offered_exactly_the_sizes_that_fit(
+    async def test_a_person_is_offered_exactly_the_sizes_that_match(
         self, make_hub: MakeHub, write_profiles: WriteProfiles
     ) -> None:
         write_profiles(SIZES)
@@ -552,7 +552,7 @@ async def options_of(hub: InProcessHub, user: str, server: str = "") -> dict[str
 
 
 class TestImages:
-    async def test_a_person_is_offered_exactly_the_images_that_fit(self, image_hub: InProcessHub) -> None:
+    async def test_a_person_is_offered_exactly_the_images_that_match(self, image_hub: InProcessHub) -> None:
         await image_hub.add_user("grace", "teachers")
         for user, expected in (
             ("ada", ["Forecasting", "Statistics", "Hub default"]),

@@ -94,7 +94,7 @@ async def log_in(page: Page, sandbox: Sandbox, user: str) -> None:
     await page.click("input[type=submit]")
 
 
-async def test_a_person_gets_the_variables_of_the_profiles_that_fit(page: Page) -> None:
+async def test_a_person_gets_the_variables_of_the_profiles_that_match(page: Page) -> None:
     async with Sandbox(DOCUMENT, traits=PATIENT) as sandbox:
         await log_in(page, sandbox, "grace")
         await expect(page.locator("form#spawn_form, form").first).to_contain_text(IMAGE)

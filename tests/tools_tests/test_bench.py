@@ -64,7 +64,7 @@ async def test_a_stall_of_the_event_loop_is_seen() -> None:
 
 
 @pytest.mark.parametrize("profiles", [1, 10, MOST_PROFILES])
-def test_a_document_is_valid_and_of_its_profiles_a_few_fit(profiles: int) -> None:
+def test_a_document_is_valid_and_of_its_profiles_a_few_match(profiles: int) -> None:
     text = make_document(profiles)
     document = validate_document(text).document
 

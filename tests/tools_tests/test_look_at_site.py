@@ -32,6 +32,10 @@ def look(tmp_path: Path, *, header: str = HEADER, body: str = HEADING, padding: 
     return done.returncode, done.stdout
 
 
+def at_every_width(fault: str) -> list[str]:
+    return [f"at {width} px {fault}" for width in (375, 1024, 1440)]
+
+
 def test_nothing_is_wrong_with_a_page_that_scrolls_what_is_wide_inside_itself(tmp_path: Path) -> None:
     body = f'<div style="overflow-x: auto"><table style="width: 1600px"><tr><td>wide</td></tr></table></div>{HEADING}'
     assert look(tmp_path, body=body) == (0, "")
@@ -52,15 +56,12 @@ def test_nothing_is_wrong_with_a_page_that_scrolls_what_is_wide_inside_itself(tm
         ),
         pytest.param(
             {"header": '<a href="#">Home</a><br><button>Search</button>'},
-            [f"at {width} px has a header of several rows: a “Home”, button “Search”" for width in (375, 1024, 1440)],
+            at_every_width("has a header of several rows: a “Home”, button “Search”"),
             id="two-rows",
         ),
         pytest.param(
             {"header": '<a href="#">Home</a><button style="position: fixed; left: 0">Search</button>'},
-            [
-                f"at {width} px has a header whose parts overlap: a “Home”, button “Search”"
-                for width in (375, 1024, 1440)
-            ],
+            at_every_width("has a header whose parts overlap: a “Home”, button “Search”"),
             id="overlap",
         ),
         pytest.param(
@@ -70,21 +71,17 @@ def test_nothing_is_wrong_with_a_page_that_scrolls_what_is_wide_inside_itself(tm
         ),
         pytest.param(
             {"padding": "0"},
-            [f"at {width} px hides the target of a link behind its header: #rules" for width in (375, 1024, 1440)],
+            at_every_width("hides the target of a link behind its header: #rules"),
             id="covered-heading",
         ),
         pytest.param(
             {"body": '<img src="none.png" alt="A pod.">'},
-            [f"at {width} px lacks a picture: img “none.png”" for width in (375, 1024, 1440)],
+            at_every_width("lacks a picture: img “none.png”"),
             id="no-picture",
         ),
         pytest.param(
             {"body": '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=">'},
-            [
-                f"at {width} px has a picture without a text in its place: "
-                "img “data:image/gif;base64,R0lGODlhAQABAAAAAC”"
-                for width in (375, 1024, 1440)
-            ],
+            at_every_width("has a picture without a text in its place: img “data:image/gif;base64,R0lGODlhAQABAAAAAC”"),
             id="no-alternative-text",
         ),
         pytest.param(
@@ -94,15 +91,12 @@ def test_nothing_is_wrong_with_a_page_that_scrolls_what_is_wide_inside_itself(tm
         ),
         pytest.param(
             {"body": '<div style="border: 1px solid; width: 200px">Install</div>'},
-            [f"at {width} px has a text that touches its border: div “Install”" for width in (375, 1024, 1440)],
+            at_every_width("has a text that touches its border: div “Install”"),
             id="no-padding",
         ),
         pytest.param(
             {"body": "<p>| no groups | a user | | an image | the image |</p>"},
-            [
-                f"at {width} px shows a table's source: p “| no groups | a user | | an image | the ”"
-                for width in (375, 1024, 1440)
-            ],
+            at_every_width("shows a table's source: p “| no groups | a user | | an image | the ”"),
             id="broken-table",
         ),
         pytest.param(
@@ -110,10 +104,7 @@ def test_nothing_is_wrong_with_a_page_that_scrolls_what_is_wide_inside_itself(tm
                 "body": '<table style="width: 300px"><tr><td style="width: 60px; line-height: 24px">'
                 "The image that the pod will run after</td><td>" + "wide " * 50
             },
-            [
-                f"at {width} px has a column of one word a line: td “The image that the pod will run after”"
-                for width in (375, 1024, 1440)
-            ],
+            at_every_width("has a column of one word a line: td “The image that the pod will run after”"),
             id="squeezed-column",
         ),
     ],

@@ -312,17 +312,17 @@ async def measure_burst(far_side: FarSide, scale: Scale) -> AsyncIterator[Figure
     for each in classes.values():
         await cpu_of_spawns(far_side, each, scale.burst)
     # Not of the same bursts: watching costs CPU at every turn of the loop, and ours takes more of them.
-    cpu: Runs = {kind: [] for kind in classes}
-    for kind in turns(scale.runs * 3, classes):
-        cpu[kind].append(await cpu_of_spawns(far_side, classes[kind], scale.burst))
+    cpu = await in_turn_async(
+        scale.runs * 3, {kind: partial(cpu_of_spawns, far_side, each, scale.burst) for kind, each in classes.items()}
+    )
     for kind, baseline, target in (
         ("configured", "stock KubeSpawner whose own settings give the same", 0.25),
         ("stock", "stock KubeSpawner", None),
     ):
         yield Figure(f"{name}: hub CPU of a spawn", "ms", cpu["ours"], baseline, cpu[kind], "difference", target)
-    stall: Runs = {kind: [] for kind in ("stock", "ours")}
-    for kind in turns(scale.runs, stall):
-        stall[kind].append(await stall_of_spawns(far_side, classes[kind], scale.burst))
+    stall = await in_turn_async(
+        scale.runs, {kind: partial(stall_of_spawns, far_side, classes[kind], scale.burst) for kind in ("stock", "ours")}
+    )
     yield Figure(f"{name}: longest stall", "ms", stall["ours"], "stock KubeSpawner", stall["stock"], "difference", 5)
 
 
